@@ -1,0 +1,1 @@
+"""Part of secateur; see the architecture page."""

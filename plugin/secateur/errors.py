@@ -1,0 +1,35 @@
+"""The one exception a user's mistake or a machine's lack ends in.
+
+Every message is one sentence that names the thing, the place and the way out; the command
+line prints it and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class SecateurError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ModelError(SecateurError):
+    """The model cannot be converted: unsupported layer, unbuilt, NaN weights, corrupt file."""
+
+
+class DataError(SecateurError):
+    """Calibration or test data do not fit the model."""
+
+
+class ToolError(SecateurError):
+    """A compiler, emulator, probe or package is missing or failed."""
+
+
+class TargetError(SecateurError):
+    """A board or emulator did not do what it was asked: timeout, fault, lost frame."""
+
+
+class BudgetError(SecateurError):
+    """No plan fits the budgets the user gave."""
+
+
+class StreamError(SecateurError):
+    """A coded weight stream is truncated or corrupt."""

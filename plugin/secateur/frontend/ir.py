@@ -1,0 +1,74 @@
+"""The float graph: what every front end produces and lowering consumes.
+
+Shapes omit the batch. Images are (H, W, C), sequences (L, C) are carried as (1, L, C), vectors
+(N,). Weights keep Keras' layouts here; lowering turns them into the device's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+#: Operators a float graph may hold, with their parameters (p) and attributes (a).
+#:
+#: input            a: shape
+#: conv2d           p: kernel [kh, kw, ci, co], bias [co]?     a: strides (sy, sx), pads (t, l, b, r)
+#: depthwise_conv2d p: kernel [kh, kw, c, 1], bias [c]?        a: strides, pads
+#: dense            p: kernel [in, out], bias [out]?
+#: batch_norm       p: scale [c], shift [c]  (y = x * scale + shift, moments already folded in)
+#: relu             a: max_value (float | None)
+#: softmax
+#: max_pool         a: window (h, w), strides, pads
+#: avg_pool         a: window (h, w), strides, pads  (padding is not counted in the mean)
+#: add
+#: zero_pad         a: pads (t, l, b, r)
+#: flatten          (row-major over H, W, C)
+#: reshape          a: shape
+OPS = frozenset(
+    "input conv2d depthwise_conv2d dense batch_norm relu softmax max_pool avg_pool add zero_pad "
+    "flatten reshape".split()
+)
+
+
+@dataclass
+class Node:
+    """One operator. `inputs` and `output` name tensors; `name` is the source layer's."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    shape: tuple[int, ...]  #: of the output, without the batch
+    attrs: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.op not in OPS:
+            raise ValueError(f"unknown operator {self.op!r}")
+
+
+@dataclass
+class Graph:
+    """A float graph in topological order, one input and one output."""
+
+    name: str
+    nodes: list[Node]
+    input: str
+    output: str
+
+    def node(self, tensor: str) -> Node:
+        """The node that produces `tensor`."""
+        for n in self.nodes:
+            if n.output == tensor:
+                return n
+        raise KeyError(tensor)
+
+    def consumers(self, tensor: str) -> list[Node]:
+        """Every node that reads `tensor`."""
+        return [n for n in self.nodes if tensor in n.inputs]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)

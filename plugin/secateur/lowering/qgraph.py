@@ -1,0 +1,158 @@
+"""The integer graph: what lowering produces, the reference executes and codegen prints.
+
+docs/integer-spec.md defines the arithmetic. In short: an activation is an unsigned 8-bit code u
+with real value scale * (u - zero_point); the interface of the generated model is int8 q = u - 128.
+Tensors are planar (C, H, W) inside; the model's input and output are (H, W, C) like Keras'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class QTensor:
+    """An activation tensor. `shape` is (C, H, W), or (N,) for vectors."""
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int  #: 0..255, the code of real 0
+    bits: int = 8
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Requant:
+    """Accumulator to code, per output channel: see docs/integer-spec.md, "Requantization".
+
+    u = clamp((((acc * multiplier) >> pre_shift) + offset) >> shift, 0, 255), floors all.
+
+    pre_shift is 0 where every accumulator fits in 16 bits, else 16.
+    """
+
+    multiplier: np.ndarray  #: int16 [co], values in int16 range
+    offset: np.ndarray  #: int32 [co], in units of 2**-shift codes
+    pre_shift: int
+    shift: int
+
+
+@dataclass
+class QOp:
+    """Base of all integer operators. `name` is the source layer's and is unique."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    kind: ClassVar[str] = ""
+
+
+@dataclass
+class QConv(QOp):
+    """Convolution, also pointwise, depthwise (groups == ci) and 1-D (height 1).
+
+    weight: int8 [co, ci // groups, kh, kw]; 8-bit, ternary (-1, 0, 1) or codebook levels alike.
+    residual: when set, inputs[1] is a tensor of the output's shape that is added before the
+    clamp: (r * residual) >> 16 joins the offset.
+    """
+
+    weight: np.ndarray
+    requant: Requant
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  #: top, left, bottom, right
+    groups: int = 1
+    residual: int | None = None
+    weight_bits: float = 8.0  #: log2 of the number of levels the layer may hold
+    kind: ClassVar[str] = "conv"
+
+
+@dataclass
+class QDense(QOp):
+    """Fully connected. weight: int8 [out, in], columns in planar (C, H, W) order."""
+
+    weight: np.ndarray
+    requant: Requant
+    weight_bits: float = 8.0
+    kind: ClassVar[str] = "dense"
+
+
+@dataclass
+class QPool(QOp):
+    """Max or mean over a window; padding takes no part. The mean requantizes the sum.
+
+    For means, requant has one entry per possible number of valid pixels: counts[i] pixels use
+    entry i (one entry where there is no padding).
+    """
+
+    mode: str  #: "max" | "avg"
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    requant: Requant | None = None
+    counts: tuple[int, ...] = ()
+    kind: ClassVar[str] = "pool"
+
+
+@dataclass
+class QAdd(QOp):
+    """u = clamp((((a * ma) >> 16) + ((b * mb) >> 16) + offset) >> shift, 0, 255)."""
+
+    multipliers: tuple[int, int]  #: int32
+    offset: int
+    shift: int
+    kind: ClassVar[str] = "add"
+
+
+@dataclass
+class QRescale(QOp):
+    """Unary change of scale: `requant` (one entry) with the code as accumulator."""
+
+    requant: Requant
+    kind: ClassVar[str] = "rescale"
+
+
+@dataclass
+class QPad(QOp):
+    """Explicit padding with the zero point, where no convolution can absorb it."""
+
+    pads: tuple[int, int, int, int]
+    kind: ClassVar[str] = "pad"
+
+
+@dataclass
+class QSoftmax(QOp):
+    """Softmax over a vector; output scale 1/256, zero point 0. `beta` is int32 (see the spec)."""
+
+    beta: int
+    kind: ClassVar[str] = "softmax"
+
+
+@dataclass
+class QGraph:
+    """Integer operators in execution order, and every tensor they touch."""
+
+    name: str
+    ops: list[QOp]
+    tensors: dict[str, QTensor]
+    input: str
+    output: str
+    float_bytes: int = 0  #: 4 x all float parameters of the source model
+    parameters: dict[str, int] = field(default_factory=dict)  #: source layer -> float parameters
+
+    def __iter__(self) -> Iterator[QOp]:
+        return iter(self.ops)
+
+    def op(self, name: str) -> QOp:
+        """The operator called `name`."""
+        for o in self.ops:
+            if o.name == name:
+                return o
+        raise KeyError(name)
