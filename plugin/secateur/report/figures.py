@@ -1,0 +1,279 @@
+"""The figures of one deployment; `report.json` is their schema 1 (docs/report-schema.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+from secateur.errors import SecateurError
+
+from .units import Quantity
+
+SCHEMA = 1
+
+_Number: TypeAlias = "float | None"  # `Accuracy.float` hides the built-in name
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """One operator of the integer graph. Bytes and counts.
+
+    `parameters` are the stored weights (biases ride in the requantization), `effectual_macs` the
+    multiply-accumulates whose weight is not zero, `entropy_bytes` the first-order entropy of the
+    weights, below which no code of single symbols gets.
+    """
+
+    name: str
+    op: str
+    encoding: str
+    parameters: int
+    nonzeros: int
+    stored_bytes: int
+    entropy_bytes: float
+    macs: int
+    effectual_macs: int
+    kernel: str = ""  #: not part of schema 1
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Stored bits per weight, 0 where there are no weights."""
+        return 8 * self.stored_bytes / self.parameters if self.parameters else 0.0
+
+
+@dataclass(frozen=True)
+class Accuracy(Quantity):
+    """Top-1 fractions, None where no labels were given or the stage did not run."""
+
+    unit: ClassVar[str] = "fraction"
+    float: _Number = None
+    reference: _Number = None
+    device: _Number = None
+
+    @property
+    def headline(self) -> _Number:
+        """The device's, else the reference's (which is the same wherever outputs are identical)."""
+        return self.device if self.device is not None else self.reference
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How many runs gave exactly the bytes of the NumPy reference."""
+
+    identical: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Size(Quantity):
+    """Bytes of all parameters: in float32, as plain int8, as stored."""
+
+    unit: ClassVar[str] = "bytes"
+    float32: int
+    int8: int
+    stored: int
+
+    @property
+    def headline(self) -> float | None:
+        """Stored bytes."""
+        return self.stored
+
+    @property
+    def ratio(self) -> float:
+        """float32 bytes per stored byte, everything stored counted."""
+        return self.float32 / self.stored if self.stored else 0.0
+
+
+@dataclass(frozen=True)
+class Flash(Quantity):
+    """Bytes of the linked image by owner."""
+
+    unit: ClassVar[str] = "bytes"
+    total: int
+    model: int
+    runtime: int
+    harness: int
+
+    @property
+    def headline(self) -> float | None:
+        """Model and runtime: what the network costs an application. The harness is ours."""
+        return self.model + self.runtime
+
+
+@dataclass(frozen=True)
+class Ram(Quantity):
+    """Bytes: activations' arena, stack high-water mark, other .data and .bss."""
+
+    unit: ClassVar[str] = "bytes"
+    arena: int
+    stack: int
+    static: int
+
+    @property
+    def headline(self) -> float | None:
+        """The sum."""
+        return self.arena + self.stack + self.static
+
+
+@dataclass(frozen=True)
+class Latency(Quantity):
+    """Per inference. `kind` is "measured" (hardware counter) or "estimated" (cost table)."""
+
+    unit: ClassVar[str] = "ms"
+    instructions: int | None
+    cycles: float | None
+    ms: float | None
+    kind: str
+
+    @property
+    def headline(self) -> float | None:
+        """Milliseconds at the board's clock."""
+        return self.ms
+
+
+@dataclass(frozen=True)
+class Energy(Quantity):
+    """Per inference, in microjoules. `source` says where the figure comes from."""
+
+    unit: ClassVar[str] = "uj"
+    uj: float | None
+    kind: str
+    source: str = ""  #: not part of schema 1
+
+    @property
+    def headline(self) -> float | None:
+        """Microjoules."""
+        return self.uj
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one deployment showed. `print(report)` gives the terminal form."""
+
+    model: str
+    board: str
+    emulator: str | None  #: None on hardware
+    accuracy: Accuracy
+    outputs: Outputs
+    size: Size
+    flash: Flash
+    ram: Ram
+    latency: Latency
+    energy: Energy
+    layers: tuple[LayerFigures, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)  #: for people; not part of schema 1
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether every run gave the reference's bytes (and there was at least one run)."""
+        return self.outputs.total > 0 and self.outputs.identical == self.outputs.total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Schema 1."""
+        out: dict[str, Any] = {"schema": SCHEMA, **asdict(self)}
+        del out["notes"], out["energy"]["source"]
+        out["layers"] = [dict(layer) for layer in out["layers"]]
+        for layer in out["layers"]:
+            del layer["kernel"]
+        return out
+
+    def to_json(self) -> str:
+        """Schema 1 as indented JSON, ending in a newline."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def save(self, path: str | Path) -> Path:
+        """Write `report.json` to `path` in one step; folders are made as needed."""
+        return write_text(path, self.to_json())
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Report:
+        """The inverse of `to_dict`. Raises SecateurError for another schema or missing figures."""
+        if data.get("schema") != SCHEMA:
+            raise SecateurError(
+                f"report has schema {data.get('schema')!r}, this version reads {SCHEMA}: "
+                "write it again with this version."
+            )
+        try:
+            return cls(
+                model=data["model"],
+                board=data["board"],
+                emulator=data["emulator"],
+                accuracy=Accuracy(**data["accuracy"]),
+                outputs=Outputs(**data["outputs"]),
+                size=Size(**data["size"]),
+                flash=Flash(**data["flash"]),
+                ram=Ram(**data["ram"]),
+                latency=Latency(**data["latency"]),
+                energy=Energy(**data["energy"]),
+                layers=tuple(LayerFigures(**layer) for layer in data["layers"]),
+            )
+        except (KeyError, TypeError) as e:
+            raise SecateurError(f"report is not a complete schema {SCHEMA} document: {e}.") from e
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """Read a `report.json`."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise SecateurError(f"cannot read report {path}: {e}.") from e
+        if not isinstance(data, dict):
+            raise SecateurError(f"report {path} is not a JSON object.")
+        return cls.from_dict(data)
+
+    def __str__(self) -> str:
+        from .terminal import report_text
+
+        return report_text(self)
+
+
+def estimate_latency(
+    instructions: int | None, cycles: float | None, kind: str, hz: float
+) -> Latency:
+    """Latency of one inference at a clock of `hz`; unknown cycles stay unknown."""
+    ms = None if cycles is None else 1e3 * cycles / hz
+    return Latency(instructions, cycles, ms, kind)
+
+
+def estimate_energy(
+    ms: float | None, current_ma: float | None, volts: float | None, source: str
+) -> Energy:
+    """ms x active current x voltage, in microjoules: always "estimated"."""
+    if ms is None or current_ma is None or volts is None:
+        return Energy(None, "estimated", source)
+    return Energy(ms * current_ma * volts, "estimated", source)
+
+
+def layer_macs(shape: Sequence[int], weight_size: int, nonzeros: int) -> tuple[int, int]:
+    """(MACs, effectual MACs) of a layer whose output is (C, H, W) or (N,).
+
+    Every weight acts once per output pixel; taps that fall on padding are counted, as usual.
+    """
+    pixels = 1
+    for extent in shape[1:]:
+        pixels *= int(extent)
+    return weight_size * pixels, nonzeros * pixels
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write under a temporary name, then rename: a reader never sees half a file."""
+    target = Path(path)
+    temporary: str | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=target.parent, prefix=f".{target.name}.", delete=False, encoding="utf-8"
+        ) as f:
+            temporary = f.name
+            f.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as e:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise SecateurError(f"cannot write {target}: {e.strerror or e}.") from e
+    return target

@@ -1,0 +1,114 @@
+"""The terminal form of a report and of a table of layers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .figures import LayerFigures, Report
+from .units import show
+
+
+def layer_table(layers: Sequence[LayerFigures], title: str | None = None) -> Table:
+    """A row per layer and a row of totals."""
+    table = Table(title=title, title_justify="left", header_style="bold", show_footer=False)
+    table.add_column("layer", overflow="fold")
+    table.add_column("encoding")
+    for name in ("weights", "non-zero", "bits/w", "bytes", "entropy", "MACs", "effectual"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in layers:
+        weighted = layer.parameters > 0
+        table.add_row(
+            Text(layer.name),
+            Text(layer.encoding if weighted else layer.op),
+            f"{layer.parameters:,}" if weighted else "",
+            f"{layer.nonzeros:,}" if weighted else "",
+            f"{layer.bits_per_weight:.2f}" if weighted else "",
+            f"{layer.stored_bytes:,}" if layer.stored_bytes else "",
+            f"{layer.entropy_bytes:,.0f}" if weighted else "",
+            f"{layer.macs:,}" if layer.macs else "",
+            f"{layer.effectual_macs:,}" if layer.macs else "",
+        )
+    table.add_section()
+    parameters = sum(layer.parameters for layer in layers)
+    stored = sum(layer.stored_bytes for layer in layers)
+    table.add_row(
+        "total",
+        "",
+        f"{parameters:,}",
+        f"{sum(layer.nonzeros for layer in layers):,}",
+        f"{8 * stored / parameters:.2f}" if parameters else "",
+        f"{stored:,}",
+        f"{sum(layer.entropy_bytes for layer in layers):,.0f}",
+        f"{sum(layer.macs for layer in layers):,}",
+        f"{sum(layer.effectual_macs for layer in layers):,}",
+        style="bold",
+    )
+    return table
+
+
+def _headlines(report: Report) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column()
+    accuracy, size, flash, ram = report.accuracy, report.size, report.flash, report.ram
+    if accuracy.headline is not None:
+        parts = (("float", accuracy.float), ("reference", accuracy.reference))
+        stages = [f"{name} {show(v, 'fraction')}" for name, v in parts if v is not None]
+        if accuracy.device is not None:
+            stages.append(f"device {show(accuracy.device, 'fraction')}")
+        grid.add_row("accuracy", ", ".join(stages))
+    if report.outputs.total:
+        exact = f"{report.outputs.identical} of {report.outputs.total}"
+        grid.add_row("outputs identical", Text(exact, "green" if report.bit_exact else "bold red"))
+    grid.add_row(
+        "weights",
+        f"{size.stored:,} bytes stored; {size.float32:,} in float32 ({size.ratio:.1f}x), "
+        f"{size.int8:,} in int8",
+    )
+    grid.add_row(
+        "flash",
+        f"{flash.model + flash.runtime:,} bytes: model {flash.model:,}, runtime {flash.runtime:,}"
+        f" (image with harness {flash.harness:,}: {flash.total:,})",
+    )
+    grid.add_row(
+        "RAM",
+        f"{ram.arena + ram.stack + ram.static:,} bytes: arena {ram.arena:,}, "
+        f"stack {ram.stack:,}, static {ram.static:,}",
+    )
+    latency = report.latency
+    parts_: list[str] = []
+    if latency.instructions is not None:
+        parts_.append(f"{latency.instructions:,} instructions")
+    if latency.cycles is not None:
+        parts_.append(f"{latency.cycles:,.0f} cycles ({latency.kind})")
+    if latency.ms is not None:
+        parts_.append(show(latency.ms, "ms"))
+    grid.add_row("latency", ", ".join(parts_) or "not determined")
+    if report.energy.uj is not None:
+        source = f"; {report.energy.source}" if report.energy.source else ""
+        grid.add_row("energy", f"{show(report.energy.uj, 'uj')} ({report.energy.kind}{source})")
+    for note in report.notes:
+        grid.add_row("note", note)
+    return grid
+
+
+def render(report: Report) -> RenderableType:
+    """The whole report for a rich console."""
+    where = report.board if report.emulator is None else f"{report.board} ({report.emulator})"
+    return Group(
+        Text(f"{report.model} on {where}", "bold"),
+        layer_table(report.layers),
+        _headlines(report),
+    )
+
+
+def report_text(report: Report, width: int = 110) -> str:
+    """Plain text, no control codes."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=width, color_system=None).print(render(report))
+    return buffer.getvalue()
