@@ -13,8 +13,12 @@ from typing import ClassVar
 
 import numpy as np
 
-#: Causes a stored bit can have; `inspect` adds them up by these names.
-KINDS = frozenset({"value", "index", "gap", "sign", "count", "codebook", "table", "offset", "pad"})
+#: Causes a stored bit can have; `inspect` adds them up by these names. "value" is a weight's value
+#: or its codebook index, "index" an absolute position, "gap" a position relative to the last one,
+#: "joint" a symbol that tells gap and value at once.
+KINDS = frozenset(
+    {"value", "index", "gap", "sign", "count", "codebook", "table", "offset", "pad", "joint"}
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,13 @@ class Stream:
     kind: str  #: one of KINDS
     data: bytes
     bits: int
-    ctype: str = "uint8_t"  #: element type of the C array ("uint16_t", "int8_t", ...), little endian
+    ctype: str = (
+        "uint8_t"  #: element type of the C array ("uint16_t", "int8_t", ...), little endian
+    )
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or not 0 <= self.bits <= 8 * len(self.data):
+            raise ValueError(f"stream {self.name!r}: kind {self.kind!r}, {self.bits} bits")
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,9 @@ class Encoded:
     rows: int
     cols: int
     streams: tuple[Stream, ...]
-    meta: dict[str, int] = field(default_factory=dict)  #: integers the decoder is specialised to
+    #: Integers the decoder is specialised to. Every encoding has "nnz" (non-zeros of the layer) and
+    #: "row_nnz" (most non-zeros of a row); the rest is the encoding's own.
+    meta: dict[str, int] = field(default_factory=dict)
 
     @property
     def stored_bytes(self) -> int:
@@ -73,6 +85,8 @@ class Encoding(ABC):
     #: None if kernels execute the streams as they lie in flash, else the C header in coding/c
     #: whose functions turn them into `form`, row by row.
     decoder: ClassVar[str | None] = None
+    #: Stem of the C names: sc_<c_name>_stream, sc_<c_name>, sc_<c_name>_open, sc_<c_name>_row.
+    c_name: ClassVar[str] = ""
 
     @abstractmethod
     def applies(self, weight: np.ndarray) -> bool:
@@ -85,6 +99,47 @@ class Encoding(ABC):
     @abstractmethod
     def decode(self, encoded: Encoded) -> np.ndarray:
         """The matrix again, int8 [rows, cols]. Raises StreamError on a damaged stream."""
+
+    def _encoded(self, weight: np.ndarray, streams: tuple[Stream, ...], **meta: int) -> Encoded:
+        """Put an `Encoded` of `weight` together, with the meta entries every encoding has."""
+        rows, cols = weight.shape
+        return Encoded(self.name, rows, cols, streams, common_meta(weight) | meta)
+
+    def cost(self, encoded: Encoded) -> float:
+        """Instructions a Cortex-M4 spends to turn the layer into its row form once; 0 if direct."""
+        return 0.0
+
+    def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
+        """Initializer of the const sc_<c_name>_stream; `arrays` maps stream names to C arrays."""
+        raise NotImplementedError(f"{self.name} is executed in place")
+
+    def c_macros(self, encoded: Encoded) -> dict[str, int]:
+        """Macros to define before the decoder's header, each to its maximum over the layers."""
+        return {}
+
+    def ram(self, encoded: Encoded) -> int:
+        """sizeof the decoder's state on a 32-bit core, bytes, given exactly `c_macros`."""
+        return 0
+
+
+def as_matrix(weight: np.ndarray) -> np.ndarray:
+    """`weight` as contiguous int8 [rows, cols]; ValueError if it is anything else."""
+    if weight.ndim != 2 or weight.dtype != np.int8 or weight.size == 0:
+        raise ValueError(f"need a non-empty int8 matrix, got {weight.dtype} {weight.shape}")
+    if max(weight.shape) > 65535:
+        raise ValueError(f"a layer has at most 65535 rows and columns, got {weight.shape}")
+    return np.ascontiguousarray(weight)
+
+
+def common_meta(weight: np.ndarray) -> dict[str, int]:
+    """The meta entries every encoding has: "nnz" and "row_nnz"."""
+    per_row = np.count_nonzero(weight, axis=1)
+    return {"nnz": int(per_row.sum()), "row_nnz": int(per_row.max())}
+
+
+def is_ternary(weight: np.ndarray) -> bool:
+    """Whether every weight is -1, 0 or 1."""
+    return bool(weight.min() >= -1 and weight.max() <= 1)
 
 
 _REGISTRY: dict[str, Encoding] = {}

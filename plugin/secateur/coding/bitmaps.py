@@ -1,0 +1,136 @@
+"""Fixed-rate forms of few levels: 2-bit ternary, base 3, bitmaps."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import StreamError
+from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
+from .bits import pack, pack_rows, unpack, unpack_rows
+from .codebook import book_of, book_stream, look_up
+
+_POWERS = 3 ** np.arange(5)
+
+
+def _ternary(weight: np.ndarray) -> np.ndarray:
+    w = as_matrix(weight)
+    if not is_ternary(w):
+        raise ValueError("not a ternary matrix")
+    return w
+
+
+@register
+class TernaryPacked2(Encoding):
+    """Two bits a weight, two's complement (0, 1, 3), rows start at a byte: stream "w"."""
+
+    name: ClassVar[str] = "ternary_packed2"
+    form: ClassVar[str] = "dense"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """Weights in -1, 0, 1."""
+        return is_ternary(weight)
+
+    def encode(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
+        w = _ternary(weight)
+        data, bits = pack_rows(w & 3, 2)
+        return self._encoded(w, (Stream("w", "value", data, bits),))
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """See the base class."""
+        codes = unpack_rows(encoded.stream("w").data, 2, encoded.rows, encoded.cols, "stream w")
+        if np.any(codes == 2):
+            raise StreamError("code 2 in a ternary layer")
+        return np.where(codes == 3, -1, codes).astype(np.int8)
+
+
+@register
+class Base3(Encoding):
+    """Five weights a byte, digit w + 1, first weight in the lowest digit: stream "w".
+
+    Rows start at a byte; missing digits of the last byte are weight 0.
+    """
+
+    name: ClassVar[str] = "base3"
+    form: ClassVar[str] = "dense"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """Weights in -1, 0, 1."""
+        return is_ternary(weight)
+
+    def encode(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
+        w = _ternary(weight)
+        rows, cols = w.shape
+        digits = np.ones((rows, -(-cols // 5) * 5), np.int64)
+        digits[:, :cols] += w
+        data = (digits.reshape(rows, -1, 5) @ _POWERS).astype(np.uint8).tobytes()
+        # A weight's share is 8/5 bit; what the last byte of a row has left over is padding.
+        bits = rows * -(-8 * cols // 5)
+        return self._encoded(w, (Stream("w", "value", data, bits),))
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """See the base class."""
+        raw = np.frombuffer(encoded.stream("w").data, np.uint8).astype(np.int64)
+        per_row = -(-encoded.cols // 5)
+        if raw.size != encoded.rows * per_row or (raw.size and raw.max() > 242):
+            raise StreamError(f"base-3 layer of {raw.size} bytes, or a byte above 242")
+        digits = raw.reshape(encoded.rows, per_row, 1) // _POWERS % 3 - 1
+        return digits.reshape(encoded.rows, -1)[:, : encoded.cols].astype(np.int8)
+
+
+@register
+class BitmapTernary(Encoding):
+    """Streams "m" (1 = non-zero, rows start at a byte), "s" (1 = negative, one run, no gaps)."""
+
+    name: ClassVar[str] = "bitmap_ternary"
+    form: ClassVar[str] = "dense"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """Weights in -1, 0, 1."""
+        return is_ternary(weight)
+
+    def encode(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
+        w = _ternary(weight)
+        bitmap, bits = pack_rows(w != 0, 1)
+        signs, sign_bits = pack(w[w != 0] < 0, 1)
+        streams = (Stream("m", "index", bitmap, bits), Stream("s", "sign", signs, sign_bits))
+        return self._encoded(w, streams)
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """See the base class."""
+        present = unpack_rows(encoded.stream("m").data, 1, encoded.rows, encoded.cols, "stream m")
+        out = present.astype(np.int8)
+        signs = unpack(encoded.stream("s").data, 1, int(present.sum()), "stream s")
+        out[out != 0] = 1 - 2 * signs
+        return out
+
+
+@register
+class Bitmap(Encoding):
+    """Two levels: streams "m" (1 = the rarer level, rows start at a byte), "b" (both levels)."""
+
+    name: ClassVar[str] = "bitmap"
+    form: ClassVar[str] = "dense"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """At most two distinct values."""
+        return np.unique(weight).size <= 2
+
+    def encode(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
+        w = as_matrix(weight)
+        book, index = book_of(w)
+        if book.size > 2:
+            raise ValueError(f"{book.size} levels, a bitmap holds 2")
+        bitmap, bits = pack_rows(index, 1)
+        streams = (Stream("m", "index", bitmap, bits), book_stream(book))
+        return self._encoded(w, streams)
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """See the base class."""
+        index = unpack_rows(encoded.stream("m").data, 1, encoded.rows, encoded.cols, "stream m")
+        return look_up(encoded.stream("b"), index)
