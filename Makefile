@@ -1,0 +1,48 @@
+# make demo    compress, build, emulate, report: build/demo/report.json
+# make test    every check and test
+# make help    the rest
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The newest interpreter the package is tested with; override with PYTHON=...
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
+    command -v $$p >/dev/null && $$p -c 'import venv, ensurepip' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+EXTRAS := train,boards,tfmot,search,dev
+JOBS ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help setup test lint check demo bench reproduce bench-methods docs clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+setup: ## .venv with the package and what it needs; system packages through apt
+	@.ci/system-packages
+	@$(MAKE) --no-print-directory .venv/.done
+
+.venv/.done: pyproject.toml
+	@python=$$(for p in $(PYTHON) python3; do command -v $$p && break; done | head -n 1); \
+	echo "setting up .venv with $$($$python --version)"; \
+	test -x $(BIN)/python || $$python -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: setup ## the keyword spotter: fine-tune, convert, build, emulate, report
+	$(BIN)/secateur demo
+
+test: setup ## ruff, mypy and every test
+	@mkdir -p build
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: setup ## ruff and mypy alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove what was built; .venv stays
+	rm -rf build .pio .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,33 @@
+"""The command line. Each command is a module; heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from secateur.errors import SecateurError
+
+from . import boards, convert, demo, deploy, doctor, inspect
+from .output import print_error
+
+
+class _Group(click.Group):
+    """A user's mistake ends in one sentence on standard error and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SecateurError as e:
+            print_error(e, bool(ctx.meta.get("json")))
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="secateur")
+def main() -> None:
+    """Deep compression for microcontrollers: from Keras to a measured board."""
+
+
+for _module in (demo, convert, deploy, boards, inspect, doctor):
+    main.add_command(_module.command)

@@ -1,0 +1,59 @@
+"""`secateur convert`: a trained model to a C library on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .output import json_option, print_result, stderr, work
+
+
+def conversion_options(f: Any) -> Any:
+    """What `convert` and `deploy` have in common."""
+    f = click.option(
+        "--name", help="Prefix of the generated C, an identifier; default: the model's."
+    )(f)
+    return click.option(
+        "--optimize",
+        default="balanced",
+        show_default=True,
+        help="What the plan minimises: balanced, size or speed.",
+    )(f)
+
+
+@click.command("convert")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--calibration",
+    required=True,
+    type=click.Path(path_type=Path),
+    help=".npz with the key x: some hundred typical inputs.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@conversion_options
+@json_option
+def command(
+    model: Path, calibration: Path, out: Path, name: str | None, optimize: str, as_json: bool
+) -> None:
+    """Convert MODEL (.keras) to a C library that PlatformIO and any C11 compiler build."""
+    from secateur.report.terminal import layer_table
+
+    from .inputs import load_inputs
+
+    x, _ = load_inputs(calibration)
+    with work(as_json), stderr().status(f"converting {model}"):
+        import secateur
+
+        compiled = secateur.convert(model, calibration=x, name=name, optimize=optimize)
+        folder = compiled.save(out)
+    layers = compiled.layers
+    data = {
+        "model": compiled.name,
+        "out": str(folder),
+        "layers": [layer.to_dict() for layer in layers],
+        "stored_bytes": sum(layer.stored_bytes for layer in layers),
+        "float32_bytes": compiled.qgraph.float_bytes,
+    }
+    print_result(as_json, data, lambda: layer_table(layers, title=f"{compiled.name} in {folder}"))

@@ -1,0 +1,70 @@
+"""`secateur deploy`: convert, build, run, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from secateur.errors import DataError
+
+from .convert import conversion_options
+from .output import json_option, print_result, stderr, work
+
+CALIBRATION_SAMPLES = 256
+
+
+@click.command("deploy")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--board", required=True, help="A board of `secateur boards`.")
+@click.option("--emulator", help="host, sim, qemu or renode; default: the best one installed.")
+@click.option(
+    "--inputs", type=click.Path(path_type=Path), help=".npz with x to run, and labels y if known."
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help=f".npz with x; default: the first {CALIBRATION_SAMPLES} of --inputs.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for report.json; default: build/NAME.",
+)
+@conversion_options
+@json_option
+def command(
+    model: Path,
+    board: str,
+    emulator: str | None,
+    inputs: Path | None,
+    calibration: Path | None,
+    out: Path | None,
+    name: str | None,
+    optimize: str,
+    as_json: bool,
+) -> None:
+    """Run MODEL (.keras) on a board or in its emulator, and report."""
+    from secateur.report.terminal import render
+
+    from .inputs import load_inputs
+
+    if inputs is None and calibration is None:
+        raise DataError(
+            "deploy needs data to calibrate with: give --inputs or --calibration, an .npz with x."
+        )
+    x, y = load_inputs(inputs) if inputs is not None else (None, None)
+    if calibration is not None:
+        samples, _ = load_inputs(calibration)
+    else:
+        assert x is not None
+        samples = x[:CALIBRATION_SAMPLES]
+    with work(as_json), stderr().status(f"converting {model}") as status:
+        import secateur
+
+        secateur.targets.boards.load(board)  # an unknown board before minutes of work
+        compiled = secateur.convert(model, calibration=samples, name=name, optimize=optimize)
+        status.update(f"building and running on {board}")
+        report = secateur.deploy(compiled, board=board, inputs=x, labels=y, emulator=emulator)
+        report.save((out or Path("build") / compiled.name) / "report.json")
+    print_result(as_json, report.to_dict(), lambda: render(report))

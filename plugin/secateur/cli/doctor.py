@@ -1,0 +1,50 @@
+"""`secateur doctor`: which tools are there, which are missing, how to get them."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+from .output import json_option, print_result
+
+
+@click.command("doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """Show the tools that are there, and the line that installs each missing one."""
+    from rich.console import RenderableType
+    from rich.markup import escape
+    from rich.table import Table
+
+    from .tools import TOOLS
+
+    found = [(tool, tool.find()) for tool in TOOLS]
+    data = {
+        "python": platform.python_version(),
+        "ready": all(where for tool, where in found if tool.needed),
+        "tools": [
+            {
+                "name": tool.name,
+                "purpose": tool.purpose,
+                "found": where,
+                "needed": tool.needed,
+                "install": None if where else tool.install,
+            }
+            for tool, where in found
+        ],
+    }
+
+    def table() -> RenderableType:
+        out = Table(header_style="bold", caption_justify="left")
+        for column in ("tool", "for", "found, or how to get it"):
+            out.add_column(column, overflow="fold")
+        for tool, where in found:
+            missing = "[red]missing[/]: " if tool.needed else "[yellow]missing[/]: "
+            state = escape(where) if where else missing + escape(tool.install)
+            out.add_row(tool.name, tool.purpose, state)
+        ready = "Everything `secateur demo` needs is there."
+        out.caption = ready if data["ready"] else "Install the red ones before `secateur demo`."
+        return out
+
+    print_result(as_json, data, table)

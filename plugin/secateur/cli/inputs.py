@@ -1,0 +1,57 @@
+"""Model inputs from .npz files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from secateur.errors import DataError
+
+
+def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Features float32 [n, ...] and labels int64 [n] or None from `path`.
+
+    Keys: `x`, features as the Keras model takes them (a lone array of another name will do);
+    optionally `y`, class numbers, and `scale` and `zero_point` if `x` holds codes:
+    feature = (x - zero_point) * scale. Pickled objects are never loaded. Raises DataError.
+    """
+    where = Path(path)
+    try:
+        with np.load(where, allow_pickle=False) as z:
+            if not isinstance(z, np.lib.npyio.NpzFile):
+                raise DataError(f"{where} is a single array: save it with np.savez(path, x=...).")
+            keys = z.files
+            arrays = {k: z[k] for k in ("x", "y", "scale", "zero_point") if k in keys}
+            if len(keys) == 1 and not arrays:  # np.savez(path, features)
+                arrays["x"] = z[keys[0]]
+    except FileNotFoundError:
+        raise DataError(f"{where} does not exist: give an .npz file with the key x.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise DataError(f"{where} is not a readable .npz of plain arrays ({e}).") from e
+    if "x" not in arrays:
+        found = ", ".join(keys) or "none"
+        raise DataError(f"{where} has no array x (it has: {found}): save it with np.savez(x=...).")
+    x = arrays["x"]
+    if x.dtype.kind not in "fiu" or x.ndim < 2 or not len(x):
+        raise DataError(
+            f"{where}: x must be numbers of shape [n, ...] with n > 0, not {x.dtype} {x.shape}."
+        )
+    x = x.astype(np.float32)
+    if ("scale" in arrays) != ("zero_point" in arrays):
+        raise DataError(f"{where} has only one of scale and zero_point: give both or neither.")
+    if "scale" in arrays:
+        if arrays["scale"].size != 1 or arrays["zero_point"].size != 1:
+            raise DataError(f"{where}: scale and zero_point must be single numbers.")
+        x = (x - np.float32(arrays["zero_point"].item())) * np.float32(arrays["scale"].item())
+    if not np.isfinite(x).all():
+        raise DataError(f"{where}: x holds NaN or infinite values: remove those samples.")
+    y = arrays.get("y")
+    if y is None:
+        return x, None
+    if y.shape != (len(x),) or y.dtype.kind not in "iu":
+        raise DataError(
+            f"{where}: y must be {len(x)} class numbers, not {y.dtype} of shape {y.shape}."
+        )
+    return x, y.astype(np.int64)

@@ -1,0 +1,100 @@
+"""`secateur inspect`: a model or a generated library, layer by layer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from secateur.errors import ModelError
+
+from .output import json_option, print_result, work
+
+
+@click.command("inspect")
+@click.argument("path", metavar="MODEL|DIR", type=click.Path(path_type=Path))
+@json_option
+def command(path: Path, as_json: bool) -> None:
+    """Show a model (.keras) or a converted library (its folder) by layer."""
+    if path.is_dir():
+        _library(path, as_json)
+    else:
+        _model(path, as_json)
+
+
+def _library(path: Path, as_json: bool) -> None:
+    from secateur.report import LayerFigures
+    from secateur.report.terminal import layer_table
+
+    manifest = path / "secateur.json"
+    try:
+        data = json.loads(manifest.read_text(encoding="utf-8"))
+        layers = [LayerFigures.from_dict(layer) for layer in data["layers"]]
+        name = data["model"]
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path} holds no secateur.json: give a folder that `secateur convert` wrote."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ModelError(f"{manifest} cannot be read ({e}): convert the model again.") from e
+    print_result(as_json, data, lambda: layer_table(layers, title=f"{name} in {path}"))
+
+
+def _model(path: Path, as_json: bool) -> None:
+    with work(as_json):
+        from secateur.frontend import load
+
+        graph = load(path)
+    rows = [_row(node) for node in graph]
+    data = {
+        "model": graph.name,
+        "layers": rows,
+        "parameters": sum(row["parameters"] for row in rows),
+        "macs": sum(row["macs"] for row in rows),
+    }
+
+    def table() -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        out = Table(title=f"{graph.name} in {path}", title_justify="left", header_style="bold")
+        out.add_column("layer", overflow="fold")
+        out.add_column("op")
+        out.add_column("shape")
+        for column in ("parameters", "non-zero", "levels", "MACs"):
+            out.add_column(column, justify="right")
+        for row in rows:
+            weighted = row["levels"] is not None
+            out.add_row(
+                Text(row["name"]),
+                row["op"],
+                "x".join(str(n) for n in row["shape"]),
+                f"{row['parameters']:,}" if row["parameters"] else "",
+                f"{row['nonzeros']:,}" if weighted else "",
+                f"{row['levels']:,}" if weighted else "",
+                f"{row['macs']:,}" if row["macs"] else "",
+            )
+        out.add_section()
+        out.add_row("total", "", "", f"{data['parameters']:,}", "", "", f"{data['macs']:,}")
+        return out
+
+    print_result(as_json, data, table)
+
+
+def _row(node: Any) -> dict[str, Any]:
+    """`levels` counts the distinct weights: a pruned and clustered layer has few."""
+    import numpy as np
+
+    kernel = node.params.get("kernel")
+    pixels = int(np.prod(node.shape[:-1])) if kernel is not None else 0
+    return {
+        "name": node.name,
+        "op": node.op,
+        "shape": list(node.shape),
+        "parameters": sum(int(p.size) for p in node.params.values()),
+        "nonzeros": None if kernel is None else int(np.count_nonzero(kernel)),
+        "levels": None if kernel is None else int(np.unique(kernel).size),
+        "macs": 0 if kernel is None else int(kernel.size) * pixels,
+    }

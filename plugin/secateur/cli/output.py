@@ -1,0 +1,95 @@
+"""Where things go: results to standard output, progress to standard error, JSON pure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from secateur.errors import SecateurError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _remember(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    ctx.meta["json"] = value
+    return value
+
+
+def json_option(f: _F) -> _F:
+    """`--json`: the command's result as one JSON document."""
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        callback=_remember,
+        is_eager=True,
+        help="One JSON document on standard output; progress goes to standard error.",
+    )(f)
+
+
+def stdout() -> Console:
+    """The console for results."""
+    from rich.console import Console
+
+    # Not a terminal: never fold a table to 80 columns, somebody greps it.
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
+def stderr() -> Console:
+    """The console for progress."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def print_result(as_json: bool, data: Any, text: Callable[[], RenderableType]) -> None:
+    """Print `data` as JSON or `text()` for people."""
+    if as_json:
+        click.echo(json.dumps(data, indent=2, allow_nan=False))
+    else:
+        stdout().print(text())
+
+
+def print_error(error: SecateurError, as_json: bool) -> None:
+    """One sentence on standard error, and with --json the same as a document."""
+    click.echo(f"secateur: {error}", err=True)
+    if as_json:
+        document = {"error": {"kind": type(error).__name__, "message": str(error)}}
+        click.echo(json.dumps(document, indent=2))
+
+
+@contextlib.contextmanager
+def work(as_json: bool) -> Iterator[None]:
+    """While inside, everything printed goes to standard error if the result will be JSON.
+
+    Keras, TensorFlow's C++ and child processes print as they like, so the file descriptor is
+    moved as well as Python's stream.
+    """
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    try:
+        saved: int | None = os.dup(1)
+    except OSError:  # standard output is closed
+        saved = None
+    try:
+        if saved is not None:
+            os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stderr.flush()
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
