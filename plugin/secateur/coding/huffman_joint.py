@@ -1,0 +1,134 @@
+"""One Huffman symbol for a gap and the value behind it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
+from .gaps import gaps_of, split, walk
+from .huffman import Table, code_lengths, coded_bits
+from .huffman_sparse import table_ram
+from .levels import value_symbols, value_table
+
+#: Where fillers may start. The last symbol of the alphabet is the filler.
+ESCAPES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+#: Alphabets beyond this are not tried: their tables outweigh what they save.
+LARGEST = 1024
+
+
+class _Joint(Encoding):
+    """Symbol = gap << width | level; gap == escape (level 0) is the filler."""
+
+    decoder: ClassVar[str | None] = "sc_huffman_joint.h"
+
+    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
+        raise NotImplementedError
+
+    def _table(self, encoded: Encoded) -> list[int]:
+        raise NotImplementedError
+
+    def encode(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
+        w = as_matrix(weight)
+        if not self.applies(w):
+            raise ValueError(f"{self.name} does not hold this matrix")
+        gaps, values = gaps_of(w)
+        levels, size, book = self._levels(values)
+        width = (size - 1).bit_length() if size else 0
+        best: tuple[int, int, np.ndarray] | None = None
+        for escape in ESCAPES:
+            alphabet = (escape << width) + 1
+            if alphabet > LARGEST and best is not None:
+                break
+            codes, last = split(gaps, escape)
+            codes <<= width
+            codes[last] |= levels
+            counts = np.bincount(codes, minlength=alphabet)
+            bits = coded_bits(counts, code_lengths(counts)) + 4 * alphabet
+            if best is None or bits < best[0]:
+                best = bits, escape, codes
+        assert best is not None
+        _, escape, codes = best
+        table = Table.of(codes, (escape << width) + 1)
+        data, bits = table.encode(codes)
+        streams = (Stream("j", "joint", data, bits), table.stream("t"), *book)
+        return self._encoded(w, streams, escape=escape, width=width, levels=size)
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """See the base class."""
+        escape, width = encoded.meta["escape"], encoded.meta["width"]
+        values = self._table(encoded)
+        values += [0] * ((1 << width) - len(values))
+        table = Table.read(encoded.stream("t"), (escape << width) + 1)
+        symbol = table.reader(encoded.stream("j").data, "stream j").symbol
+
+        def step() -> tuple[int, int]:
+            code = symbol()
+            return code >> width, values[code & ((1 << width) - 1)]
+
+        return walk(encoded.rows, encoded.cols, encoded.meta["nnz"], step, escape)
+
+    def cost(self, encoded: Encoded) -> float:
+        """See the base class."""
+        return 1500 + 30.0 * encoded.meta["nnz"] + 20.0 * encoded.rows
+
+    def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
+        """See the base class."""
+        m = encoded.meta
+        return (
+            f"{{.data = {arrays['j']}, .size = {len(encoded.stream('j').data)}, "
+            f".table = {arrays['t']}, .book = {arrays.get('b', '0')}, .nnz = {m['nnz']}, "
+            f".rows = {encoded.rows}, .cols = {encoded.cols}, .escape = {m['escape']}, "
+            f".width = {m['width']}, .levels = {m['levels']}}}"
+        )
+
+    def c_macros(self, encoded: Encoded) -> dict[str, int]:
+        """See the base class."""
+        return {"SC_HUFFMAN_SYMBOLS": (encoded.meta["escape"] << encoded.meta["width"]) + 1}
+
+    def ram(self, encoded: Encoded) -> int:
+        """See the base class."""
+        return table_ram(self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]) + 44
+
+
+@register
+class HuffmanJoint(_Joint):
+    """Streams "j" (symbols), "t" (table), "b" (codebook). At most 64 non-zero levels.
+
+    Meta: "escape", "width" (bits of the level in a symbol), "levels".
+    """
+
+    name: ClassVar[str] = "huffman_joint"
+    form: ClassVar[str] = "sparse"
+    c_name: ClassVar[str] = "huffman_joint"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """At most 64 distinct non-zero values."""
+        return np.unique(weight[weight != 0]).size <= 64
+
+    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
+        return value_symbols(values)
+
+    def _table(self, encoded: Encoded) -> list[int]:
+        return value_table(encoded, encoded.meta["levels"])
+
+
+@register
+class HuffmanTernary(_Joint):
+    """Streams "j" (symbol = gap << 1 | negative), "t" (table). Meta: "escape", "width" = 1."""
+
+    name: ClassVar[str] = "huffman_ternary"
+    form: ClassVar[str] = "ternary"
+    c_name: ClassVar[str] = "huffman_ternary"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """Weights in -1, 0, 1."""
+        return is_ternary(weight)
+
+    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
+        return (values < 0).astype(np.int64), 2, ()
+
+    def _table(self, encoded: Encoded) -> list[int]:
+        return [1, -1]

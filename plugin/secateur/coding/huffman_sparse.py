@@ -1,0 +1,99 @@
+"""Huffman-coded gaps and values in streams of their own.
+
+Han, Mao, Dally, "Deep Compression" (2016), section 4.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from .base import Encoded, Encoding, Stream, as_matrix, register
+from .gaps import ESCAPES, gaps_of, split, walk
+from .huffman import Table, code_lengths, coded_bits
+from .levels import value_symbols, value_table
+
+
+@register
+class HuffmanSparse(Encoding):
+    """Streams "g" (gaps), "v" (values), "tg", "tv" (tables), "b" (codebook, if any).
+
+    Meta: "escape", "levels" (256: no codebook, symbol = value + 128).
+    """
+
+    name: ClassVar[str] = "huffman_sparse"
+    form: ClassVar[str] = "sparse"
+    decoder: ClassVar[str | None] = "sc_huffman_sparse.h"
+    c_name: ClassVar[str] = "huffman_sparse"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """Always."""
+        return True
+
+    def encode(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
+        w = as_matrix(weight)
+        gaps, values = gaps_of(w)
+        symbols, levels, book = value_symbols(values)
+        sizes = {}
+        for escape in ESCAPES:
+            counts = np.bincount(split(gaps, escape)[0], minlength=escape + 1)
+            sizes[escape] = coded_bits(counts, code_lengths(counts)) + 4 * (escape + 1)
+        escape = min(ESCAPES, key=lambda e: sizes[e])
+        codes, _ = split(gaps, escape)
+        gap_table, value_code = Table.of(codes, escape + 1), Table.of(symbols, levels)
+        gap_data, gap_bits = gap_table.encode(codes)
+        value_data, value_bits = value_code.encode(symbols)
+        streams = (
+            Stream("g", "gap", gap_data, gap_bits),
+            Stream("v", "value", value_data, value_bits),
+            gap_table.stream("tg"),
+            value_code.stream("tv"),
+            *book,
+        )
+        return self._encoded(w, streams, escape=escape, levels=levels)
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """See the base class."""
+        escape, levels = encoded.meta["escape"], encoded.meta["levels"]
+        values = value_table(encoded, levels)
+        gap = Table.read(encoded.stream("tg"), escape + 1)
+        value = Table.read(encoded.stream("tv"), levels)
+        gap_symbol = gap.reader(encoded.stream("g").data, "stream g").symbol
+        value_symbol = value.reader(encoded.stream("v").data, "stream v").symbol
+
+        def step() -> tuple[int, int]:
+            zeros = gap_symbol()
+            return zeros, 0 if zeros == escape else values[value_symbol()]
+
+        return walk(encoded.rows, encoded.cols, encoded.meta["nnz"], step, escape)
+
+    def cost(self, encoded: Encoded) -> float:
+        """See the base class."""
+        return 2500 + 52.0 * encoded.meta["nnz"] + 20.0 * encoded.rows
+
+    def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
+        """See the base class."""
+        m = encoded.meta
+        sizes = {n: len(encoded.stream(n).data) for n in ("g", "v")}
+        return (
+            f"{{.gaps = {arrays['g']}, .gaps_size = {sizes['g']}, "
+            f".values = {arrays['v']}, .values_size = {sizes['v']}, "
+            f".gap_table = {arrays['tg']}, .value_table = {arrays['tv']}, "
+            f".book = {arrays.get('b', '0')}, .nnz = {m['nnz']}, .rows = {encoded.rows}, "
+            f".cols = {encoded.cols}, .escape = {m['escape']}, .levels = {m['levels']}}}"
+        )
+
+    def c_macros(self, encoded: Encoded) -> dict[str, int]:
+        """See the base class."""
+        return {"SC_HUFFMAN_SYMBOLS": max(encoded.meta["escape"] + 1, encoded.meta["levels"])}
+
+    def ram(self, encoded: Encoded) -> int:
+        """See the base class."""
+        return 2 * table_ram(self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]) + 60
+
+
+def table_ram(symbols: int) -> int:
+    """sizeof(sc_huffman) for an alphabet of `symbols`."""
+    return 2 * 256 + 2 * symbols + 2 * 13 + 2
