@@ -1,0 +1,57 @@
+"""One door for every kind of model: `load` finds the front end that takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from secateur.errors import ModelError
+from secateur.frontend.ir import Graph
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """`accepts` looks at a path or an object without importing any framework."""
+
+    name: str
+    accepts: Callable[[Any], bool]
+    load: Callable[[Any, "str | None"], Graph]
+
+
+def load(model_or_path: Any, name: str | None = None) -> Graph:
+    """The float graph of a model in memory or on disk; ModelError if no front end takes it."""
+    if isinstance(model_or_path, Graph):
+        return model_or_path
+    path = Path(model_or_path) if isinstance(model_or_path, str | Path) else None
+    if path is not None and not path.exists():
+        raise ModelError(f"{path} does not exist; give the path of a saved model")
+    for frontend in FRONTENDS:
+        if frontend.accepts(path or model_or_path):
+            return frontend.load(path or model_or_path, name)
+    what = str(path) if path else f"an object of type {type(model_or_path).__name__}"
+    raise ModelError(
+        f"{what} is no model this package reads; give one of: "
+        + ", ".join(f.name for f in FRONTENDS)
+    )
+
+
+def _from_package(obj: Any, package: str) -> bool:
+    return any(c.__module__.split(".")[0] == package for c in type(obj).__mro__)
+
+
+def _is_keras3(obj: Any) -> bool:
+    return obj.suffix == ".keras" if isinstance(obj, Path) else _from_package(obj, "keras")
+
+
+def _load_keras3(obj: Any, name: str | None) -> Graph:
+    from secateur.frontend.keras3 import from_keras
+
+    return from_keras(obj, name)
+
+
+#: Asked in this order.
+FRONTENDS: list[Frontend] = [
+    Frontend("a Keras 3 model or .keras file", _is_keras3, _load_keras3),
+]
