@@ -9,4 +9,203 @@ the projected weight Q(latent), the optimizer moves the variable by some delta, 
 adds exactly that delta to the latent copy before projecting again:
 
     latent += w - previous;   w = previous = Q(latent)
+
+Several callbacks may share a weight: a `Chain` runs its masks (pruning) first and then its one
+quantizer, which is told which weights the masks keep.
 """
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from secateur.errors import ModelError
+
+Tensor = Any  #: a tf.Tensor; TensorFlow ships no types
+
+
+class Projection(ABC):
+    """Keeps one weight in one set. Subclasses are the methods.
+
+    Args:
+        variable: the weight, a float32 `keras.Variable` of any shape; its last axis is the output
+            channel (the last two for a depthwise kernel).
+        begin_step: number of optimizer steps of the fit that leave the weight alone.
+        depthwise: the kernel is [kh, kw, channels, multiplier].
+    """
+
+    method: ClassVar[str] = ""  #: name of the method, unique
+    #: A mask may be combined with anything; a weight has at most one quantizer.
+    quantizes: ClassVar[bool] = True
+    #: Trained on a latent copy: `project` gets the latent weight instead of the weight.
+    straight_through: ClassVar[bool] = True
+    #: The set differs from output channel to output channel (by a scale, usually).
+    per_channel: ClassVar[bool] = True
+
+    def __init__(self, variable: keras.Variable, begin_step: int = 0, depthwise: bool = False):
+        self.variable = variable
+        self.begin_step = begin_step
+        self.depthwise = depthwise
+        rank = len(variable.shape)
+        #: axes summed over to get one figure for each output channel
+        self.axes = tuple(range(rank - (2 if depthwise else 1)))
+        self._state: dict[str, keras.Variable] = {}
+        self.step = self.add_state("step", np.int32(0))
+        self.latent: keras.Variable | None = None
+        if self.straight_through:
+            self.latent = self.add_state("latent", variable.numpy())
+        self.left: np.ndarray | None = None  #: the weight when last detached
+
+    def add_state(self, name: str, value: Any) -> keras.Variable:
+        """A non-trainable variable that is saved in checkpoints; `value` gives shape and dtype."""
+        array = np.asarray(value)
+        var = keras.Variable(array, dtype=str(array.dtype), trainable=False, name=name)
+        self._state[name] = var
+        return var
+
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """Every variable `add_state` made, by name."""
+        return dict(self._state)
+
+    @abstractmethod
+    def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """The member of the set nearest (in the method's sense) to `value`; traced once.
+
+        A mask returns 1 and 0 instead: what it keeps.
+
+        Args:
+            value: float32, the weight's shape: the latent weight if `straight_through`.
+            mask: 1 where a mask before this one keeps the weight, 0 where the result must be 0;
+                None if nothing masks this weight.
+        """
+
+    def levels(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A trained weight as the device stores it: integer levels and a scale.
+
+        Args:
+            weight: float32, the trained weight, in the set.
+
+        Returns:
+            (levels, scale): int32 levels of the weight's shape and a float32 scale that broadcasts
+            against it, levels * scale == weight up to float32 rounding. This default names the
+            distinct values: levels are indices into `scale`, so weight == scale[levels].
+        """
+        values, index = np.unique(weight, return_inverse=True)
+        return index.reshape(weight.shape).astype(np.int32), values.astype(np.float32)
+
+    def bits(self, weight: np.ndarray) -> float:
+        """Bits of one weight: log2 of the number of distinct values, 32 before `begin_step`."""
+        if int(self.step.numpy()) <= self.begin_step:
+            return 32.0
+        rows = np.reshape(weight, (-1, int(np.prod(weight.shape[len(self.axes) :])))).T
+        sets = rows if self.per_channel else [weight]
+        return float(np.log2(max(2, *(np.unique(s).size for s in sets))))
+
+
+def ternary_levels(weight: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Levels -1, 0, 1 and the scale of each output channel of a weight in {-a, 0, a}."""
+    scale = np.abs(weight).max(axis=axes, keepdims=True).astype(np.float32)
+    return np.sign(weight).astype(np.int32), np.where(scale == 0, np.float32(1), scale)
+
+
+class Chain:
+    """The Keras constraint: all projections of one weight, in order, as one function.
+
+    `base` is the constraint the user gave the variable; it is applied to the weight (the latent
+    one, if there is one) before the projections, so the methods' set wins.
+    """
+
+    def __init__(self, variable: keras.Variable, base: Callable[[Tensor], Tensor] | None):
+        self.variable = variable
+        self.base = base
+        self.masks: list[Projection] = []
+        self.quantizer: Projection | None = None
+        #: what the last step left in the variable
+        self.previous = keras.Variable(variable.numpy(), trainable=False, name="previous")
+        self.restored = False
+
+    @property
+    def members(self) -> list[Projection]:
+        """Masks, then the quantizer."""
+        return self.masks + ([self.quantizer] if self.quantizer is not None else [])
+
+    def add(self, projection: Projection) -> None:
+        """Join `projection`; ModelError if the weight already has another quantizer."""
+        if not projection.quantizes:
+            self.masks.append(projection)
+        elif self.quantizer is None:
+            self.quantizer = projection
+        else:
+            raise ModelError(
+                f"{projection.method} and {self.quantizer.method} both want to quantize "
+                f"{projection.variable.path}; exclude that layer from one of them"
+            )
+        now = self.variable.numpy()
+        if projection.latent is not None and not _same(projection.left, now):
+            projection.latent.assign(now)
+
+    def remove(self, projection: Projection) -> None:
+        """Take `projection` out again."""
+        projection.left = np.array(self.variable.numpy())
+        if projection is self.quantizer:
+            self.quantizer = None
+        else:
+            self.masks.remove(projection)
+
+    def sync(self) -> None:
+        """Take up a weight that something else changed before the first step."""
+        now = self.variable.numpy()
+        latent = self.quantizer.latent if self.quantizer is not None else None
+        if latent is not None and not self.restored and not _same(self.previous.numpy(), now):
+            latent.assign(now)
+        self.restored = False
+        self.previous.assign(now)
+
+    def settle(self) -> None:
+        """Project a weight that left the set after the last step (averaged weights, say)."""
+        if _same(self.variable.numpy(), self.previous.numpy()):
+            return
+        for projection in self.members:  # the last step again
+            projection.step.assign_add(-1)
+        self.variable.assign(self._step(tf.convert_to_tensor(self.variable.value)))
+
+    def __call__(self, variable: Any) -> Tensor:
+        weight = tf.convert_to_tensor(variable)
+        quantizer = self.quantizer
+        if quantizer is not None and quantizer.latent is not None:
+            moved = quantizer.latent.value + (weight - self.previous.value)
+            weight = tf.where(quantizer.step.value > quantizer.begin_step, moved, weight)
+        return self._step(weight)
+
+    def _step(self, weight: Tensor) -> Tensor:
+        if self.base is not None:
+            weight = self.base(weight)
+        mask = None
+        for pruner in self.masks:
+            kept = pruner.project(weight, mask)
+            mask = kept if mask is None else mask * kept
+            weight = weight * kept
+        quantizer = self.quantizer
+        if quantizer is not None:
+            latent = weight
+            if quantizer.latent is not None:
+                quantizer.latent.assign(latent)
+            weight = tf.cond(
+                quantizer.step.value >= quantizer.begin_step,
+                lambda: quantizer.project(latent, mask),
+                lambda: latent,
+            )
+        for projection in self.members:
+            projection.step.assign_add(1)
+        self.previous.assign(weight)
+        return weight
+
+
+def _same(a: np.ndarray | None, b: np.ndarray) -> bool:
+    return a is not None and np.array_equal(a, b)
