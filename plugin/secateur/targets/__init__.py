@@ -1,1 +1,90 @@
-"""Part of secateur; see the architecture page."""
+"""Building firmware and running it: one interface for host, simulator, QEMU, Renode, boards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import TargetError, ToolError
+from . import boards
+from .base import Image, RunResult, Sizes, Target
+from .boards import Board
+
+__all__ = [
+    "Board", "Image", "RunResult", "Sizes", "Target", "boards", "build", "get", "names", "pick",
+]  # fmt: skip
+
+#: Best first: what `pick` takes when the user does not say.
+_ORDER = ("renode", "qemu", "sim", "host")
+
+
+def build(
+    library_dir: Path,
+    board: str | Board,
+    build_dir: Path,
+    *,
+    builder: str = "gcc",
+    sanitize: bool = False,
+    flags: Sequence[str] = (),
+) -> Image:
+    """Build the firmware of a generated library for a board, in `build_dir`.
+
+    `builder` is "gcc" (calls the compiler) or "platformio"; both give the same image. `sanitize`
+    (board `host` only) adds address and undefined-behaviour checks, `flags` go to the compiler
+    last. Raises ToolError if a tool is missing, the code does not compile or does not fit.
+    """
+    board = boards.load(board) if isinstance(board, str) else board
+    build_dir = Path(build_dir).resolve()
+    if sanitize and board.core != "host":
+        raise ToolError(f"sanitize is for the board 'host', not for {board.id}: leave it out")
+    if builder == "platformio" and board.core != "host":
+        from . import platformio
+
+        return platformio.build(library_dir, board, build_dir, flags=flags)
+    if builder not in ("gcc", "platformio"):
+        raise ToolError(f"builder '{builder}' is unknown: gcc or platformio")
+    from . import gcc
+
+    return gcc.build(library_dir, board, build_dir, sanitize=sanitize, flags=flags)
+
+
+def names() -> list[str]:
+    """Targets that run without hardware, best first."""
+    return list(_ORDER)
+
+
+def get(name: str) -> Target:
+    """The target of this name. Raises TargetError if there is none."""
+    if name == "host":
+        from .host import Host
+
+        return Host()
+    if name == "qemu":
+        from .qemu import Qemu
+
+        return Qemu()
+    if name == "sim":
+        from .sim import Sim
+
+        return Sim()
+    if name == "renode":
+        from .renode import Renode
+
+        return Renode()
+    raise TargetError(f"emulator '{name}' is unknown: {', '.join(_ORDER)}")
+
+
+def pick(board: str | Board, emulator: str | None = None) -> Target:
+    """The emulator asked for, or the best installed one that knows the board."""
+    board = boards.load(board) if isinstance(board, str) else board
+    wanted = [emulator] if emulator else list(_ORDER)
+    reasons = []
+    for name in wanted:
+        target = get(name)
+        if not target.supports(board):
+            reasons.append(f"{name} does not know it")
+        elif reason := target.available():
+            reasons.append(reason)
+        else:
+            return target
+    raise TargetError(f"nothing here runs board {board.id}: {'; '.join(reasons)}")

@@ -1,0 +1,86 @@
+"""Compiler flags of a board, from its manifest: the one place both builders ask.
+
+PlatformIO's builder script and secateur.targets.gcc load this file by its path, so it imports
+nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LD = Path(__file__).resolve().parent.parent / "ld"
+
+#: Machine flags by the manifest's `secateur.core`.
+CORES = {
+    "cortex-m0": ["-mcpu=cortex-m0", "-mthumb", "-mfloat-abi=soft"],
+    "cortex-m0plus": ["-mcpu=cortex-m0plus", "-mthumb", "-mfloat-abi=soft"],
+    "cortex-m3": ["-mcpu=cortex-m3", "-mthumb", "-mfloat-abi=soft"],
+    "cortex-m4": [
+        "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard",
+    ],
+    "cortex-m7": ["-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard"],
+    "cortex-m33": [
+        "-mcpu=cortex-m33", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard",
+    ],
+    "cortex-m55": ["-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"],
+    "rv32imac": ["-march=rv32imac", "-mabi=ilp32", "-mcmodel=medany"],
+}  # fmt: skip
+
+COMPILE = [
+    "-std=c11", "-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-common",
+    "-Wall", "-Wextra", "-Werror",
+]  # fmt: skip
+
+
+def prefix(core: str) -> str:
+    """The tool chain's prefix."""
+    return "riscv64-unknown-elf-" if core.startswith("rv32") else "arm-none-eabi-"
+
+
+def defines(manifest: dict) -> dict[str, str]:
+    """Macros the firmware's sources read."""
+    board = manifest["secateur"]
+    ram = board["memory"]["ram"]
+    out = {
+        "F_CPU": f"{int(board['clock_hz'])}u",
+        f"SECATEUR_PORT_{board['uart']['port'].upper()}": "1",
+        "SECATEUR_UART_BASE": f"{int(board['uart']['base'], 0):#x}u",
+        "SECATEUR_BAUD": f"{int(board['uart'].get('baud', 115200))}u",
+        f"SECATEUR_TIMER_{board['timer']['kind'].upper()}": "1",
+        "SECATEUR_TIMER_HZ": f"{int(board['timer']['hz'])}u",
+        "SECATEUR_RAM_ORIGIN": f"{int(ram['origin'], 0):#x}u",
+    }
+    out.update({str(k): str(v) for k, v in board.get("defines", {}).items()})
+    return out
+
+
+def machine_flags(manifest: dict) -> list[str]:
+    """For the compiler and the linker."""
+    return list(CORES[manifest["secateur"]["core"]])
+
+
+def compile_flags(manifest: dict) -> list[str]:
+    """Everything but -D and -I."""
+    return machine_flags(manifest) + COMPILE
+
+
+def link_flags(manifest: dict) -> list[str]:
+    """Everything but objects and output."""
+    board = manifest["secateur"]
+    memory = board["memory"]
+    riscv = board["core"].startswith("rv32")
+    regions = [
+        f"-Wl,--defsym={region.upper()}_{field.upper()}={int(str(memory[region][field]), 0):#x}"
+        for region in ("flash", "ram")
+        for field in ("origin", "length")
+    ]
+    return [
+        *machine_flags(manifest),
+        "-nostartfiles",
+        "--specs=picolibc.specs" if riscv else "--specs=nano.specs",
+        "-Wl,--gc-sections",
+        "-Wl,--no-warn-rwx-segments",
+        f"-Wl,--defsym=MIN_STACK={int(board.get('min_stack', 1024)):#x}",
+        *regions,
+        f"-T{LD / ('rv32.ld' if riscv else 'cortexm.ld')}",
+    ]

@@ -1,0 +1,23 @@
+/* Gives the one generated model of this image fixed names. Build flags:
+ *   -DSECATEUR_MODEL=kws         functions kws_run, kws_arena; header kws.h
+ *   -DSECATEUR_MACRO=KWS         macros KWS_INPUT_SIZE, ... */
+#ifndef SECATEUR_MODEL_GLUE_H
+#define SECATEUR_MODEL_GLUE_H
+#define GLUE_STRING_(x) #x
+#define GLUE_STRING(x) GLUE_STRING_(x)
+#define GLUE_JOIN_(a, b) a##b
+#define GLUE_JOIN(a, b) GLUE_JOIN_(a, b)
+#define GLUE_HEADER_(x) GLUE_STRING_(x.h)
+#define GLUE_HEADER(x) GLUE_HEADER_(x)
+
+#include GLUE_HEADER(SECATEUR_MODEL)
+
+#define MODEL_NAME GLUE_STRING(SECATEUR_MODEL)
+#define MODEL_RUN GLUE_JOIN(SECATEUR_MODEL, _run)
+#define MODEL_ARENA GLUE_JOIN(SECATEUR_MODEL, _arena)
+#define MODEL_INPUT_SIZE GLUE_JOIN(SECATEUR_MACRO, _INPUT_SIZE)
+#define MODEL_OUTPUT_SIZE GLUE_JOIN(SECATEUR_MACRO, _OUTPUT_SIZE)
+#define MODEL_ARENA_BYTES GLUE_JOIN(SECATEUR_MACRO, _ARENA_BYTES)
+#define MODEL_OUTPUT_SCALE GLUE_JOIN(SECATEUR_MACRO, _OUTPUT_SCALE)
+#define MODEL_OUTPUT_ZERO_POINT GLUE_JOIN(SECATEUR_MACRO, _OUTPUT_ZERO_POINT)
+#endif

@@ -1,0 +1,255 @@
+"""Boards: one PlatformIO manifest each, with a `secateur` block for what PlatformIO lacks.
+
+A manifest is looked for in the folders of the environment variable SECATEUR_BOARDS, then in
+`boards/` of this project. docs/boards.md explains every field.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from ..errors import TargetError
+from . import assets
+
+Core = Literal[
+    "host", "cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33",
+    "cortex-m55", "rv32imac",
+]  # fmt: skip
+
+
+def _address(value: object) -> object:
+    return int(value, 0) if isinstance(value, str) else value
+
+
+Address = Annotated[int, BeforeValidator(_address), Field(ge=0, lt=2**32)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Region(_Block):
+    """A range of the address space, in bytes."""
+
+    origin: Address
+    length: Annotated[int, BeforeValidator(_address), Field(gt=0, le=2**32)]
+
+    def overlaps(self, other: Region) -> bool:
+        return (
+            self.origin < other.origin + other.length and other.origin < self.origin + self.length
+        )
+
+
+class Memory(_Block):
+    flash: Region
+    ram: Region
+
+
+class Timer(_Block):
+    """The counter behind an inference's time; `hz` ticks a second."""
+
+    kind: Literal["systick", "dwt", "mcycle", "nrf", "mtime", "rp2040", "none"]
+    hz: int = Field(gt=0)
+
+
+class Uart(_Block):
+    """The harness' serial line: which driver (firmware/src/harness_port_*.c) at which address."""
+
+    port: str = Field(pattern=r"^[a-z0-9_]+$")
+    base: Address
+    baud: int = Field(default=115200, gt=0)
+
+
+class Qemu(_Block):
+    machine: str
+    system: Literal["arm", "riscv32"] = "arm"
+    icount_shift: int = Field(default=6, ge=0, le=10)
+    args: list[str] = []
+
+
+class Sim(_Block):
+    cpu: str  #: unicorn's model of the core
+
+
+class Renode(_Block):
+    """Renode's platform file: one of its own (`@platforms/...`) or ours (a file in `renode/`)."""
+
+    platform: str
+    uart: str  #: the peripheral's name behind `sysbus.`
+    cpu: str = "cpu"
+
+
+class Emulators(_Block):
+    qemu: Qemu | None = None
+    sim: Sim | None = None
+    renode: Renode | None = None
+
+
+class Power(_Block):
+    """Current of the running core, for estimates. None where nobody publishes it."""
+
+    active_ma: float | None = Field(default=None, gt=0)
+    idle_ma: float | None = Field(default=None, ge=0)
+    voltage: float | None = Field(default=None, gt=0)
+    source: str = Field(min_length=8)
+
+    @model_validator(mode="after")
+    def _both(self) -> Power:
+        if (self.active_ma is None) != (self.voltage is None):
+            raise ValueError("active_ma and voltage must both be given, or both be null")
+        return self
+
+
+class Flasher(_Block):
+    """What the flashing tools call this part. Only what the board can use is set."""
+
+    protocols: list[str] = []
+    openocd: list[str] = []  #: configuration files, as `-f` takes them
+    pyocd: str | None = None
+    jlink: str | None = None
+    dfu: str | None = None  #: USB id vendor:product of the boot loader
+    uf2: str | None = None  #: Board-ID or volume label of the boot loader's drive
+    uf2_family: Address | None = None
+    esptool: str | None = None
+    usb: list[str] = []  #: USB ids vendor:product of the board's serial port
+
+
+class Board(_Block):
+    """A microcontroller board, real or emulated."""
+
+    id: str = Field(pattern=r"^[a-z0-9_]+$")
+    title: str
+    mcu: str = "unknown"
+    core: Core
+    clock_hz: int = Field(gt=0)
+    memory: Memory
+    timer: Timer
+    uart: Uart
+    emulator: Emulators = Emulators()
+    power: Power
+    flasher: Flasher = Field(
+        default=Flasher(), validation_alias=AliasChoices("flash", "flasher")
+    )
+    wait_states: int = Field(default=0, ge=0, le=16)
+    min_stack: int = Field(default=1024, ge=256)
+    defines: dict[str, str] = {}
+    manifest: dict[str, Any] = Field(repr=False)  #: the whole file, for the builders
+    path: Path
+
+    @model_validator(mode="after")
+    def _sound(self) -> Board:
+        if self.core != "host" and self.memory.flash.overlaps(self.memory.ram):
+            raise ValueError("memory.flash and memory.ram overlap")
+        if self.timer.kind == "dwt" and self.core in ("cortex-m0", "cortex-m0plus"):
+            raise ValueError(f"timer.kind is dwt, which {self.core} has not: use systick")
+        if (self.timer.kind == "mcycle") != self.core.startswith("rv32") and self.core != "host":
+            raise ValueError(f"timer.kind {self.timer.kind} does not exist on {self.core}")
+        return self
+
+    @property
+    def emulators(self) -> list[str]:
+        """Names of the emulators that know this board."""
+        return [name for name in ("renode", "qemu", "sim") if getattr(self.emulator, name)]
+
+
+def folders() -> list[Path]:
+    """Where manifests are looked for, first match wins."""
+    extra = os.environ.get("SECATEUR_BOARDS", "")
+    return [Path(p) for p in extra.split(os.pathsep) if p] + [assets.root() / "boards"]
+
+
+def _files() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.json")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def check(path: Path) -> Board:
+    """Read and validate one manifest.
+
+    Raises TargetError naming the file, the field and what is expected there.
+    """
+    try:
+        manifest = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"board manifest {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise TargetError(f"board manifest {path} is not JSON: {error}") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("secateur"), dict):
+        raise TargetError(
+            f'board manifest {path} has no "secateur" block: see docs/boards.md for its fields'
+        )
+    block = manifest["secateur"]
+    try:
+        board = Board.model_validate(
+            {
+                **block,
+                "id": Path(path).stem,
+                "title": manifest.get("name", ""),
+                "mcu": manifest.get("build", {}).get("mcu", "unknown"),
+                "manifest": manifest,
+                "path": Path(path).resolve(),
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "secateur"
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise TargetError(
+            f"board manifest {path}, field {where}: {first['msg']}{more}; "
+            "docs/boards.md lists the fields"
+        ) from None
+    _check_platformio(path, manifest, board)
+    return board
+
+
+def _check_platformio(path: Path, manifest: dict[str, Any], board: Board) -> None:
+    """PlatformIO's own fields must say the same as ours."""
+    upload = manifest.get("upload", {})
+    wanted = {
+        "build.f_cpu": (str(manifest.get("build", {}).get("f_cpu")), f"{board.clock_hz}L"),
+        "upload.maximum_size": (upload.get("maximum_size"), board.memory.flash.length),
+        "upload.maximum_ram_size": (upload.get("maximum_ram_size"), board.memory.ram.length),
+    }
+    for field, (value, ours) in wanted.items():
+        if value != ours:
+            raise TargetError(
+                f"board manifest {path}, field {field}: {value} contradicts the secateur block, "
+                f"which says {ours}"
+            )
+    for field in ("name", "vendor", "url"):
+        if not manifest.get(field):
+            raise TargetError(f"board manifest {path} has no {field}, which PlatformIO demands")
+
+
+def load(name: str) -> Board:
+    """The board of this name. Raises TargetError listing the nearest names."""
+    files = _files()
+    if name in files:
+        return check(files[name])
+    near = difflib.get_close_matches(name.lower(), files, n=4, cutoff=0.4) or sorted(files)
+    raise TargetError(
+        f"board '{name}' is unknown: did you mean {', '.join(near)}? "
+        "('secateur boards' lists all, SECATEUR_BOARDS adds folders)"
+    )
+
+
+def all() -> list[Board]:
+    """Every board, by name."""
+    return [check(path) for path in _files().values()]

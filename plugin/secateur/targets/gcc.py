@@ -1,0 +1,83 @@
+"""Firmware built by calling the compiler: what tests and benchmarks use (no start-up cost)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import assets, elf, library, tools
+from .base import Image
+from .boards import Board
+
+_HOST = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]
+_SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+
+
+def build(
+    library_dir: Path,
+    board: Board,
+    build_dir: Path,
+    *,
+    sanitize: bool = False,
+    flags: Sequence[str] = (),
+) -> Image:
+    """Compile the library with the harness and link it for `board`.
+
+    `sanitize` adds address and undefined-behaviour checks (host only); `flags` come last on every
+    compiler line. Raises ToolError if a tool is missing, a source does not compile, or the image
+    does not fit the board's memory.
+    """
+    lib = library.read(library_dir)
+    build_dir.mkdir(parents=True, exist_ok=True)
+    src = assets.firmware() / "src"
+    if board.core == "host":
+        compiler = tools.need("cc")
+        extra = _SANITIZE if sanitize else []
+        compile_flags = [*_HOST, *extra, "-DSECATEUR_PORT_HOST=1", "-DSECATEUR_TIMER_HZ=1u"]
+        link_flags = extra
+        names = ["frame", "main", "memory", "port_host"]
+    else:
+        shared = tools.flags()
+        compiler = tools.need(shared.prefix(board.core) + "gcc")
+        macros = shared.defines(board.manifest)
+        compile_flags = [
+            *shared.compile_flags(board.manifest),
+            *(f"-D{k}={v}" for k, v in macros.items()),
+        ]
+        link_flags = [
+            *shared.link_flags(board.manifest),
+            f"-Wl,-Map={build_dir / 'firmware.map'}",
+        ]
+        names = []
+    ours = (
+        [src / f"harness_{name}.c" for name in names]
+        if names
+        else [p for p in sorted(src.glob("*.c")) if p.name != "harness_port_host.c"]
+    )
+    compile_flags += [
+        f"-DSECATEUR_MODEL={lib.name}",
+        f"-DSECATEUR_MACRO={lib.macro}",
+        f"-I{src}",
+        f"-I{lib.folder / 'src'}",
+        *flags,
+    ]
+    jobs = [(source, build_dir / f"{source.stem}.o") for source in [*ours, *lib.sources]]
+
+    def compile_one(job: tuple[Path, Path]) -> None:
+        tools.run(
+            [compiler, *compile_flags, "-c", str(job[0]), "-o", str(job[1])],
+            f"compiling {job[0].name} for {board.id}",
+        )
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        list(pool.map(compile_one, jobs))
+    output = build_dir / "firmware.elf"
+    part = build_dir / "firmware.elf.part"
+    tools.run(
+        [compiler, *(str(obj) for _, obj in jobs), *link_flags, "-o", str(part)],
+        f"linking {lib.name} for {board.id}",
+    )
+    part.replace(output)
+    return Image(elf=output, board=board, sizes=elf.sizes(output, lib.arena))

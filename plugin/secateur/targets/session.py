@@ -1,0 +1,50 @@
+"""One conversation with a harness: every input through, counters and marks collected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import TargetError
+from . import fault
+from .base import Image
+from .client import Client, Fault, Info, Run
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What came back: outputs int8 [n, output size], counters of every run, marks in bytes."""
+
+    info: Info
+    outputs: np.ndarray
+    runs: list[Run]
+    stack: int
+    arena: int
+
+
+def converse(
+    image: Image,
+    client: Client,
+    inputs: np.ndarray,
+    progress: Callable[[int, int], None] | None = None,
+) -> Conversation:
+    """Run every input (int8 [n, ...]). Raises TargetError with the fault decoded."""
+    if inputs.dtype != np.int8:
+        raise TargetError(f"inputs of {image.board.id} must be int8, not {inputs.dtype}")
+    try:
+        info = client.info()
+        outputs = np.zeros((len(inputs), info.output_size), dtype=np.int8)
+        runs: list[Run] = []
+        stack = arena = 0
+        for i, one in enumerate(inputs):
+            outputs[i], run = client.infer(one, info)
+            runs.append(run)
+            if i == 0:
+                stack, arena = client.memory()
+            if progress:
+                progress(i + 1, len(inputs))
+    except Fault as report:
+        raise fault.error(image, report) from None
+    return Conversation(info, outputs, runs, stack, arena)

@@ -1,0 +1,86 @@
+"""Programs of the machine: finding them, running them, and saying how to get them."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import ToolError
+from . import assets
+
+#: What installs a program on Debian and Ubuntu, or with pip.
+INSTALL = {
+    "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "riscv64-unknown-elf-gcc": (
+        "apt-get install gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf"
+    ),
+    "cc": "apt-get install gcc libc6-dev",
+    "qemu-system-arm": "apt-get install qemu-system-arm",
+    "qemu-system-riscv32": "apt-get install qemu-system-misc",
+    "renode": "see https://github.com/renode/renode/releases",
+    "pio": "pip install 'secateur[boards]'",
+    "openocd": "apt-get install openocd",
+    "pyocd": "pip install pyocd",
+    "JLinkExe": "see https://www.segger.com/downloads/jlink",
+    "st-flash": "apt-get install stlink-tools",
+    "dfu-util": "apt-get install dfu-util",
+    "esptool": "pip install esptool",
+}
+
+
+def missing(program: str) -> str | None:
+    """None if the program is there, else one sentence with the line that installs it."""
+    if find(program):
+        return None
+    return f"{program} is not installed: {INSTALL.get(program, 'put it on PATH')}"
+
+
+def find(program: str) -> str | None:
+    """The program on PATH, or beside the running Python."""
+    return shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
+
+
+def need(program: str) -> str:
+    """The program's path. Raises ToolError with the line that installs it."""
+    path = find(program)
+    if path is None:
+        raise ToolError(str(missing(program)))
+    return path
+
+
+def run(command: list[str], what: str, timeout: float = 300, **options: object) -> str:
+    """Standard output of a command. Raises ToolError with its first line of complaint."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            **options,  # type: ignore[call-overload]
+        )
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{what}: {command[0]} did not finish in {timeout:g} s") from None
+    except OSError as error:
+        raise ToolError(f"{what}: {command[0]} does not start: {error.strerror}") from None
+    if done.returncode != 0:
+        lines = (done.stderr + "\n" + done.stdout).splitlines()
+        telling = [x for x in lines if "error" in x.lower() or "overflow" in x.lower()] or lines
+        first = next((x.strip() for x in telling if x.strip()), f"exit code {done.returncode}")
+        raise ToolError(f"{what} failed: {first}")
+    return str(done.stdout)
+
+
+def flags() -> ModuleType:
+    """firmware/platform/flags.py, which PlatformIO's builder script loads too."""
+    path = assets.firmware() / "platform" / "flags.py"
+    spec = importlib.util.spec_from_file_location("secateur_firmware_flags", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
