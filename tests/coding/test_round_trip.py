@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from matrices import matrices
 
 from secateur.coding import all_encodings, best, get
 from secateur.coding.base import KINDS
+from secateur.errors import StreamError
 
 NAMES = [e.name for e in all_encodings()]
 
@@ -53,6 +57,31 @@ def test_wrong_input_is_refused() -> None:
             get("dense").encode(bad)
     with pytest.raises(KeyError, match="known: "):
         get("nonsense")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(weight=matrices(40), seed=st.integers(0, 2**32 - 1))
+def test_damage_is_a_stream_error_or_a_matrix(name: str, weight: np.ndarray, seed: int) -> None:
+    encoding = get(name)
+    if not encoding.applies(weight):
+        return
+    encoded = encoding.encode(weight)
+    rng = np.random.default_rng(seed)
+    streams = []
+    for s in encoded.streams:
+        data = bytearray(s.data)
+        if data and rng.random() < 0.3:
+            del data[int(rng.integers(len(data))) :]
+        elif data and rng.random() < 0.5:
+            data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        streams.append(replace(s, data=bytes(data), bits=min(s.bits, 8 * len(data))))
+    try:
+        out = encoding.decode(replace(encoded, streams=tuple(streams)))
+    except StreamError:
+        return
+    assert out.shape == weight.shape
+    assert out.dtype == np.int8
 
 
 def test_best_is_smallest() -> None:

@@ -76,7 +76,8 @@ class HuffmanDense(Encoding):
         return (
             f"{{.data = {arrays['v']}, .size = {len(encoded.stream('v').data)}, "
             f".table = {arrays['t']}, .book = {arrays.get('b', '0')}, .rows = {encoded.rows}, "
-            f".cols = {encoded.cols}, .block = {m['block']}, .levels = {m['levels']}}}"
+            f".cols = {encoded.cols}, .block = {m['block']}, .levels = {m['levels']}, "
+            f".symbols = {m['levels'] ** m['block']}, .inverse = {-(-65536 // m['levels'])}}}"
         )
 
     def c_macros(self, encoded: Encoded) -> dict[str, int]:

@@ -1,0 +1,149 @@
+"""Adaptive binary range coder.
+
+A 32-bit range coder as LZMA's (Pavlov; Martin 1979), with probabilities that start by counting and
+end in exponential forgetting, so that small layers learn fast and large ones settle close to the
+entropy. Nothing is stored but the code bytes; zero bytes at the end are left out.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import StreamError
+
+RAW = -1  #: context of a bin that is coded with probability one half
+HALF = 1 << 15
+
+
+def rates(rate: int) -> list[int]:
+    """Shift of the adaptation by number of bins seen in a context; the last holds from then on.
+
+    2**-shift follows 1 / (n + 1.6), the step of an estimator that counts, down to 2**-rate.
+    """
+    shifts = [round(math.log2(n + 1.6)) or 1 for n in range(256)]
+    return shifts[: shifts.index(rate) + 1]
+
+
+def encode_bins(contexts: np.ndarray, bins: np.ndarray, size: int, rate: int) -> bytes:
+    """Code `bins` (0/1), each in its context (0..size-1, or `RAW`), final adaptation 2**-rate."""
+    shifts = rates(rate)
+    settled = len(shifts) - 1
+    prob = [HALF] * size  # of a 0, in 1/65536
+    seen = [0] * size
+    out = bytearray()
+    low, span = 0, 0xFFFFFFFF
+    for context, one in zip(contexts.tolist(), bins.tolist(), strict=True):
+        if context < 0:
+            span >>= 1
+            if one:
+                low += span
+        else:
+            p = prob[context]
+            bound = (span >> 12) * (p >> 4)
+            n = seen[context]
+            if n < settled:
+                seen[context] = n + 1
+            if one:
+                low += bound
+                span -= bound
+                prob[context] = p - (p >> shifts[n])
+            else:
+                span = bound
+                prob[context] = p + ((65536 - p) >> shifts[n])
+        while span < 0x1000000:
+            if low > 0xFFFFFFFF:
+                _carry(out)
+                low &= 0xFFFFFFFF
+            out.append(low >> 24)
+            low = (low & 0xFFFFFF) << 8
+            span <<= 8
+    if low > 0xFFFFFFFF:
+        _carry(out)
+        low &= 0xFFFFFFFF
+    for count in range(5):  # the fewest bytes that name a number within the span
+        rest = (1 << (32 - 8 * count)) - 1
+        value = (low + rest) & ~rest
+        if value < low + span:
+            break
+    if value > 0xFFFFFFFF:
+        _carry(out)
+        value &= 0xFFFFFFFF
+    return bytes(out) + value.to_bytes(4, "big")[:count]
+
+
+def _carry(out: bytearray) -> None:
+    at = len(out) - 1
+    while out[at] == 0xFF:
+        out[at] = 0
+        at -= 1
+    out[at] += 1
+
+
+def ideal_bits(contexts: np.ndarray, bins: np.ndarray, size: int) -> float:
+    """Zeroth-order entropy of `bins` by context plus what learning costs; to compare layouts by."""
+    raw = contexts < 0
+    ones = np.bincount(contexts[~raw], weights=bins[~raw], minlength=size)
+    all_ = np.bincount(contexts[~raw], minlength=size).astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = ones / all_
+        h = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    learning = 0.5 * np.log2(all_ + 1)
+    return float(np.nansum(h * all_) + learning.sum() + np.count_nonzero(raw))
+
+
+class RangeDecoder:
+    """Inverse of `encode_bins`, bin by bin. StreamError once more than 4 bytes are missing."""
+
+    def __init__(self, data: bytes, size: int, rate: int) -> None:
+        self._data = data
+        self._at = 4
+        self._span = 0xFFFFFFFF
+        self._code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+        self._prob = [HALF] * size
+        self._seen = [0] * size
+        self._shifts = rates(rate)
+        self._settled = len(self._shifts) - 1
+
+    def bin(self, context: int) -> int:
+        """The next bin, coded in `context`."""
+        p = self._prob[context]
+        bound = (self._span >> 12) * (p >> 4)
+        n = self._seen[context]
+        if n < self._settled:
+            self._seen[context] = n + 1
+        if self._code < bound:
+            self._span = bound
+            self._prob[context] = p + ((65536 - p) >> self._shifts[n])
+            one = 0
+        else:
+            self._code -= bound
+            self._span -= bound
+            self._prob[context] = p - (p >> self._shifts[n])
+            one = 1
+        if self._span < 0x1000000:
+            self._refill()
+        return one
+
+    def raw(self, count: int) -> int:
+        """`count` raw bins, the first one on top."""
+        value = 0
+        for _ in range(count):
+            self._span >>= 1
+            one = int(self._code >= self._span)
+            if one:
+                self._code -= self._span
+            value = value << 1 | one
+            if self._span < 0x1000000:
+                self._refill()
+        return value
+
+    def _refill(self) -> None:
+        while self._span < 0x1000000:
+            self._span <<= 8
+            byte = self._data[self._at] if self._at < len(self._data) else 0
+            self._code = (self._code << 8 | byte) & 0xFFFFFFFF
+            self._at += 1
+        if self._at > len(self._data) + 8:
+            raise StreamError("range-coded stream ends too early")
