@@ -32,30 +32,32 @@ def run_all(graph: Graph, x: Array) -> dict[str, Array]:
     return _execute(graph, x, keep=True)
 
 
-def batches(graph: Graph, x: Array, batch: int = 64, keep: bool = True) -> Iterator[dict[str, Array]]:
+def batches(
+    graph: Graph, x: Array, batch: int = 64, keep: bool = True
+) -> Iterator[dict[str, Array]]:
     """`run_all` over slices of `x`; with keep=False only live tensors are held."""
     x = as_input(graph, x)
     for i in range(0, len(x), batch):
         yield _execute(graph, x[i : i + batch], keep)
 
 
-def as_input(graph: Graph, x: Array) -> Array:
+def as_input(graph: Graph, x: Array, what: str = "inputs") -> Array:
     """`x` as float32 [N, *input shape]; DataError if its shape, size or values do not fit."""
     shape = graph.node(graph.input).shape
     x = np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise DataError(
-            f"inputs for model '{graph.name}' have type {x.dtype}; give an array of numbers"
+            f"{what} for model '{graph.name}' have type {x.dtype}; give an array of numbers"
         )
     if x.ndim == 0 or len(x) == 0:
         raise DataError(
-            f"inputs for model '{graph.name}' are empty; give at least one sample of shape {shape}"
+            f"{what} for model '{graph.name}' are empty; give at least one sample of shape {shape}"
         )
     # (L, C) is carried as (1, L, C), and a single channel may be left out.
     squeeze = tuple(d for d in shape if d != 1)
     if x.shape[1:] != shape and tuple(d for d in x.shape[1:] if d != 1) != squeeze:
         raise DataError(
-            f"inputs for model '{graph.name}' have shape {x.shape[1:]} a sample, but the model "
+            f"{what} for model '{graph.name}' have shape {x.shape[1:]} a sample, but the model "
             f"takes {shape}; give an array [N, {', '.join(map(str, shape))}]"
         )
     x = np.ascontiguousarray(x.reshape(len(x), *shape), dtype=np.float32)
@@ -63,7 +65,7 @@ def as_input(graph: Graph, x: Array) -> Array:
     if bad.any():
         sample = int(np.argwhere(bad)[0, 0])
         raise DataError(
-            f"inputs for model '{graph.name}' hold NaN or infinity (first in sample {sample}); "
+            f"{what} for model '{graph.name}' hold NaN or infinity (first in sample {sample}); "
             "remove or repair those samples"
         )
     return x

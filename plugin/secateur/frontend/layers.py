@@ -131,7 +131,9 @@ def add_layer(
 
 def refuse(layer: Layer, what: str, way_out: str) -> ModelError:
     """The error for a layer that is supported, but not like this."""
-    return ModelError(f"layer '{layer.name}' ({layer.kind}) {what}, which is not supported; {way_out}")
+    return ModelError(
+        f"layer '{layer.name}' ({layer.kind}) {what}, which is not supported; {way_out}"
+    )
 
 
 def canonical(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -230,7 +232,9 @@ def _check_conv(layer: Layer) -> None:
     if c.get("groups", 1) != 1:
         raise refuse(layer, f"has groups={c['groups']}", "use DepthwiseConv2D or groups=1")
     if c.get("depth_multiplier", 1) not in (1, None):
-        raise refuse(layer, f"has depth_multiplier={c['depth_multiplier']}", "use depth_multiplier=1")
+        raise refuse(
+            layer, f"has depth_multiplier={c['depth_multiplier']}", "use depth_multiplier=1"
+        )
 
 
 def _params(layer: Layer, kernel: np.ndarray, bias: bool = True) -> dict[str, np.ndarray]:
@@ -451,7 +455,9 @@ def _reshape(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] |
         known = int(np.prod([d for d in target if d != -1]))
         target[target.index(-1)] = size // known
     if len(target) not in (1, 2, 3):
-        raise refuse(layer, f"makes a tensor of shape {tuple(target)}", "use one to three dimensions")
+        raise refuse(
+            layer, f"makes a tensor of shape {tuple(target)}", "use one to three dimensions"
+        )
     shape = canonical(tuple(target))
     if shape == b.shape(inputs[0]):
         return inputs[0]

@@ -1,0 +1,81 @@
+"""Ranges of every tensor from calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from secateur.errors import DataError
+from secateur.frontend.execute import as_input, batches
+from secateur.frontend.ir import Graph
+
+Method = Literal["minmax", "percentile", "mse"]
+Range = tuple[float, float]
+
+_SAMPLES = 1 << 16  #: values a tensor that the percentile and mse observers look at
+
+
+def calibrate(graph: Graph, x: np.ndarray, method: Method = "minmax") -> dict[str, Range]:
+    """(low, high) of every tensor of `graph` over `x` float [N, ...]; low <= 0 <= high.
+
+    Raises DataError for empty, wrongly shaped or non-finite data.
+    """
+    if method not in METHODS:
+        raise DataError(f"calibration method '{method}' is unknown; use {', '.join(METHODS)}")
+    x = as_input(graph, x, "calibration data")
+    rng = np.random.default_rng(0)
+    ends: dict[str, Range] = {}
+    samples: dict[str, list[np.ndarray]] = {}
+    for values in batches(graph, x, 32):
+        share = max(1, _SAMPLES * len(values[graph.input]) // len(x))
+        for name, v in values.items():
+            low, high = ends.get(name, (0.0, 0.0))
+            ends[name] = (min(low, float(v.min())), max(high, float(v.max())))
+            if method != "minmax":
+                flat = v.ravel()
+                pick = flat if flat.size <= share else flat[rng.integers(0, flat.size, share)]
+                samples.setdefault(name, []).append(pick)
+    for name, (low, high) in ends.items():
+        if not np.isfinite(low) or not np.isfinite(high):
+            raise DataError(
+                f"tensor '{name}' of model '{graph.name}' overflows on the calibration data; "
+                "scale the data as in training"
+            )
+    if method == "minmax":
+        return ends
+    observer = METHODS[method]
+    return {n: observer(np.concatenate(samples[n]), *ends[n]) for n in ends}
+
+
+def _minmax(values: np.ndarray, low: float, high: float) -> Range:
+    return low, high
+
+
+def _percentile(values: np.ndarray, low: float, high: float) -> Range:
+    """The central 99.98 % of the values."""
+    a, b = np.percentile(values, [0.01, 99.99])
+    return min(float(a), 0.0), max(float(b), 0.0)
+
+
+def _mse(values: np.ndarray, low: float, high: float) -> Range:
+    """The range whose 8-bit grid has the least squared error, ends searched one after the other."""
+
+    def error(lo: float, hi: float) -> float:
+        scale = (hi - lo) / 255 or 1.0
+        z = np.rint(-lo / scale)
+        codes = np.clip(np.rint(values / scale) + z, 0, 255)
+        return float(np.square((codes - z) * scale - values).mean())
+
+    shrink = np.linspace(1.0, 0.3, 36)
+    high = min((high * float(s) for s in shrink), key=lambda h: error(low, h))
+    low = min((low * float(s) for s in shrink), key=lambda lo: error(lo, high))
+    return low, high
+
+
+METHODS: dict[str, Callable[[np.ndarray, float, float], Range]] = {
+    "minmax": _minmax,
+    "percentile": _percentile,
+    "mse": _mse,
+}

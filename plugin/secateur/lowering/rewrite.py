@@ -1,0 +1,54 @@
+"""Small surgery on float graphs, shared by the passes. Passes never change their argument."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from secateur.frontend.ir import Graph, Node
+
+#: Operators with a kernel, a per-channel factor and a bias.
+WEIGHTED = ("conv2d", "depthwise_conv2d", "dense")
+
+
+def copy(graph: Graph) -> Graph:
+    """A graph whose nodes and attribute dictionaries may be changed freely; arrays are shared."""
+    nodes = [replace(n, attrs=dict(n.attrs), params=dict(n.params)) for n in graph.nodes]
+    return replace(graph, nodes=nodes)
+
+
+def redirect(graph: Graph, old: str, new: str) -> None:
+    """Make every reader of tensor `old` (the model's output included) read `new`."""
+    for n in graph.nodes:
+        n.inputs = tuple(new if t == old else t for t in n.inputs)
+    if graph.output == old:
+        graph.output = new
+
+
+def only_reader(graph: Graph, tensor: str) -> Node | None:
+    """The one node that reads `tensor`, once, if it is not the model's output as well."""
+    readers = [n for n in graph.nodes for t in n.inputs if t == tensor]
+    return readers[0] if len(readers) == 1 and graph.output != tensor else None
+
+
+def merge_into(graph: Graph, producer: Node, node: Node) -> None:
+    """Remove `node`; `producer` now makes its output under its name."""
+    graph.nodes.remove(node)
+    producer.output = node.output
+    extra = node.attrs.get("parameters")
+    if extra:
+        merged = dict(producer.attrs.get("merged", {}))
+        merged.update(node.attrs.get("merged", {}))
+        merged[node.name] = extra
+        producer.attrs["merged"] = merged
+
+
+def sweep(graph: Graph) -> Graph:
+    """Remove nodes whose output nobody reads."""
+    live = {graph.output, graph.input}
+    kept: list[Node] = []
+    for n in reversed(graph.nodes):
+        if n.output in live:
+            kept.append(n)
+            live.update(n.inputs)
+    graph.nodes = kept[::-1]
+    return graph

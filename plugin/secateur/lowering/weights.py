@@ -1,0 +1,98 @@
+"""Float weights to int8, keeping the set training promised: ternary, codebook, grid, or free.
+
+Detection is by value. A set is taken as promised only if every weight lies in it, so a free layer
+is never forced into one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_TOLERANCE = 1e-4  #: of an integer step; float32 noise is far below, chance hits far above
+_CODEBOOK = 256
+
+
+@dataclass(frozen=True)
+class QWeights:
+    """`values` int8 [rows, cols] * `scale` float64 [rows] approximates the float matrix.
+
+    `bits` is log2 of the number of levels the layer holds (8.0 for free int8); `kind` is
+    "ternary", "codebook" or "int8".
+    """
+
+    values: np.ndarray
+    scale: np.ndarray
+    bits: float
+    kind: str
+
+
+def quantize_weights(w: np.ndarray) -> QWeights:
+    """Quantize float [rows, cols], one row an output channel.
+
+    In this order: ternary rows {-a, 0, a}; one integer grid for the layer (levels in exact ratios
+    up to 127, powers of two among them); an integer grid for each row; a codebook (values that
+    repeat, at most 256 levels), which takes one scale for the layer; else int8 per row.
+    """
+    w = np.asarray(w, np.float64)
+    peak = np.abs(w).max(axis=1, initial=0.0)
+    safe = np.where(peak > 0, peak, 1.0)
+    unit = w / safe[:, None]
+    ternary = np.rint(unit)
+    if np.all(np.abs(unit - ternary) < _TOLERANCE):
+        return _pack(ternary, safe, "ternary")
+
+    top = float(peak.max())
+    levels, counts = np.unique(w, return_counts=True)
+    levels, counts = levels[levels != 0], counts[levels != 0]
+    if 2 * len(levels) <= counts.sum():  # values repeat: somebody made a set of them
+        n = _grid(np.unique(np.abs(levels)) / top)
+        if n:
+            return _pack(np.rint(w / top * n), np.full(len(w), top / n), "codebook")
+        grids = _row_grids(unit)
+        if grids is not None:
+            return _pack(np.rint(unit * grids[:, None]), safe / grids, "codebook")
+        if len(levels) < _CODEBOOK:
+            n = _least_squares(levels / top, counts)
+            return _pack(np.rint(w / top * n), np.full(len(w), top / n), "codebook")
+    return _pack(np.rint(unit * 127), safe / 127, "int8")
+
+
+def _pack(values: np.ndarray, scale: np.ndarray, kind: str) -> QWeights:
+    q = values.astype(np.int8)
+    bits = 8.0 if kind == "int8" else float(np.log2(max(2, len(np.unique(q)))))
+    if kind == "ternary" and (q == 0).any():
+        bits = float(np.log2(3))
+    return QWeights(q, scale.astype(np.float64), bits, kind)
+
+
+def _grid(levels: np.ndarray) -> int:
+    """The smallest n <= 127 with every level (in 0..1, the largest 1) a multiple of 1/n, or 0."""
+    if len(levels) > 127:
+        return 0
+    for n in range(1, 128):
+        scaled = levels * n
+        if np.all(np.abs(scaled - np.rint(scaled)) < _TOLERANCE):
+            return n
+    return 0
+
+
+def _row_grids(unit: np.ndarray) -> np.ndarray | None:
+    """`_grid` of every row, or None as soon as one has none."""
+    grids = np.ones(len(unit))
+    for i, row in enumerate(unit):
+        n = _grid(np.unique(np.abs(row)))
+        if not n:
+            return None
+        grids[i] = n
+    return grids
+
+
+def _least_squares(levels: np.ndarray, counts: np.ndarray) -> int:
+    """The code of the largest level that rounds the codebook with the least squared error."""
+
+    def error(n: int) -> float:
+        return float((counts * np.square(np.rint(levels * n) / n - levels)).sum())
+
+    return min(range(127, 63, -1), key=error)
