@@ -15,8 +15,8 @@ import numpy as np
 #: Operators a float graph may hold, with their parameters (p) and attributes (a).
 #:
 #: input            a: shape
-#: conv2d           p: kernel [kh, kw, ci, co], bias [co]?     a: strides (sy, sx), pads (t, l, b, r)
-#: depthwise_conv2d p: kernel [kh, kw, c, 1], bias [c]?        a: strides, pads
+#: conv2d           p: kernel [kh, kw, ci, co], bias [co]?   a: strides (sy, sx), pads (t, l, b, r)
+#: depthwise_conv2d p: kernel [kh, kw, c, 1], bias [c]?      a: strides, pads
 #: dense            p: kernel [in, out], bias [out]?
 #: batch_norm       p: scale [c], shift [c]  (y = x * scale + shift, moments already folded in)
 #: relu             a: max_value (float | None)
@@ -27,9 +27,26 @@ import numpy as np
 #: zero_pad         a: pads (t, l, b, r)
 #: flatten          (row-major over H, W, C)
 #: reshape          a: shape
+#:
+#: Any node made from a layer may carry attrs["parameters"], the layer's parameter count. Lowering's
+#: passes leave weighted operators as clamp(op(x) * factor + bias + residual): see
+#: secateur.lowering.simplify.
 OPS = frozenset(
-    "input conv2d depthwise_conv2d dense batch_norm relu softmax max_pool avg_pool add zero_pad "
-    "flatten reshape".split()
+    {
+        "input",
+        "conv2d",
+        "depthwise_conv2d",
+        "dense",
+        "batch_norm",
+        "relu",
+        "softmax",
+        "max_pool",
+        "avg_pool",
+        "add",
+        "zero_pad",
+        "flatten",
+        "reshape",
+    }
 )
 
 

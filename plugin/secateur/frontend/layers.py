@@ -171,7 +171,9 @@ def activation(b: Builder, layer: Layer, tensor: str, spec: Any) -> str:
     if isinstance(spec, dict):
         config = spec.get("config")
         if spec.get("class_name") in ("ReLU", "Softmax", "Activation"):
-            inner = Layer(spec["class_name"], f"{layer.name}_{spec['class_name'].lower()}", config)
+            inner = Layer(
+                spec["class_name"], f"{layer.name}_{spec['class_name'].lower()}", config or {}
+            )
             return add_layer(b, inner, [tensor])
         spec = config if isinstance(config, str) else spec.get("class_name")
     if spec in (None, "linear"):
@@ -258,7 +260,7 @@ def _weight(layer: Layer, *names: str) -> np.ndarray:
 def _conv(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     _check_conv(layer)
     one_d = layer.kind == "Conv1D"
-    h, w, ci = _image(b, layer, inputs[0])
+    h, w, _ = _image(b, layer, inputs[0])
     kernel = _weight(layer, "kernel")
     if one_d:
         kernel = kernel[None]

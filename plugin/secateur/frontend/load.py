@@ -17,7 +17,7 @@ class Frontend:
 
     name: str
     accepts: Callable[[Any], bool]
-    load: Callable[[Any, "str | None"], Graph]
+    load: Callable[[Any, str | None], Graph]
 
 
 def load(model_or_path: Any, name: str | None = None) -> Graph:

@@ -191,7 +191,7 @@ class _Lowering:
                 x.zero_point * w.sum(axis=1),
                 low,
                 high,
-                residual and (residual.scale / y.scale, residual.zero_point),
+                (residual.scale / y.scale, residual.zero_point) if residual else None,
             )
 
         y = self._new(node)
