@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ class _Group(click.Group):
 @click.version_option(package_name="secateur")
 def main() -> None:
     """Deep compression for microcontrollers: from Keras to a measured board."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages
 
 
 for _module in (demo, convert, deploy, boards, inspect, doctor):

@@ -37,7 +37,10 @@ def conversion_options(f: Any) -> Any:
 def command(
     model: Path, calibration: Path, out: Path, name: str | None, optimize: str, as_json: bool
 ) -> None:
-    """Convert MODEL (.keras) to a C library that PlatformIO and any C11 compiler build."""
+    """Convert MODEL (.keras) to a C library.
+
+    PlatformIO and any C11 compiler build it.
+    """
     from secateur.report.terminal import layer_table
 
     from .inputs import load_inputs

@@ -46,6 +46,7 @@ def command(
 ) -> None:
     """Run MODEL (.keras) on a board or in its emulator, and report."""
     from secateur.report.terminal import render
+    from secateur.targets import boards
 
     from .inputs import load_inputs
 
@@ -62,7 +63,7 @@ def command(
     with work(as_json), stderr().status(f"converting {model}") as status:
         import secateur
 
-        secateur.targets.boards.load(board)  # an unknown board before minutes of work
+        boards.load(board)  # an unknown board before minutes of work
         compiled = secateur.convert(model, calibration=samples, name=name, optimize=optimize)
         status.update(f"building and running on {board}")
         report = secateur.deploy(compiled, board=board, inputs=x, labels=y, emulator=emulator)

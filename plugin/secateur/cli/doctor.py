@@ -12,7 +12,7 @@ from .output import json_option, print_result
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> None:
-    """Show the tools that are there, and the line that installs each missing one."""
+    """Show which tools are there and how to get the rest."""
     from rich.console import RenderableType
     from rich.markup import escape
     from rich.table import Table

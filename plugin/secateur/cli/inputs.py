@@ -13,19 +13,22 @@ from secateur.errors import DataError
 def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Features float32 [n, ...] and labels int64 [n] or None from `path`.
 
-    Keys: `x`, features as the Keras model takes them (a lone array of another name will do);
+    Keys: `x`, features as the Keras model takes them (a lone array, also an .npy, will do);
     optionally `y`, class numbers, and `scale` and `zero_point` if `x` holds codes:
     feature = (x - zero_point) * scale. Pickled objects are never loaded. Raises DataError.
     """
     where = Path(path)
     try:
-        with np.load(where, allow_pickle=False) as z:
-            if not isinstance(z, np.lib.npyio.NpzFile):
-                raise DataError(f"{where} is a single array: save it with np.savez(path, x=...).")
-            keys = z.files
-            arrays = {k: z[k] for k in ("x", "y", "scale", "zero_point") if k in keys}
-            if len(keys) == 1 and not arrays:  # np.savez(path, features)
-                arrays["x"] = z[keys[0]]
+        loaded = np.load(where, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):  # an .npy
+            keys, arrays = ["x"], {"x": loaded}
+        else:
+            with loaded as z:
+                keys = z.files
+                wanted = ("x", "y", "scale", "zero_point") if len(keys) > 1 else keys
+                arrays = {k: z[k] for k in wanted if k in keys}
+            if len(keys) == 1:  # np.savez(path, features)
+                arrays = {"x": arrays[keys[0]]}
     except FileNotFoundError:
         raise DataError(f"{where} does not exist: give an .npz file with the key x.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:

@@ -17,7 +17,7 @@ from .output import json_option, print_result, work
 @click.argument("path", metavar="MODEL|DIR", type=click.Path(path_type=Path))
 @json_option
 def command(path: Path, as_json: bool) -> None:
-    """Show a model (.keras) or a converted library (its folder) by layer."""
+    """Show a model or a converted library by layer."""
     if path.is_dir():
         _library(path, as_json)
     else:
@@ -44,7 +44,7 @@ def _library(path: Path, as_json: bool) -> None:
 
 def _model(path: Path, as_json: bool) -> None:
     with work(as_json):
-        from secateur.frontend import load
+        from secateur.frontend.load import load
 
         graph = load(path)
     rows = [_row(node) for node in graph]

@@ -40,9 +40,9 @@ def stdout() -> Console:
     """The console for results."""
     from rich.console import Console
 
-    # Not a terminal: never fold a table to 80 columns, somebody greps it.
+    # Not a terminal: do not fold to 80 columns what somebody may grep.
     console = Console()
-    return console if console.is_terminal else Console(width=120)
+    return console if console.is_terminal else Console(width=160)
 
 
 def stderr() -> Console:

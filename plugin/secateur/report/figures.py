@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -38,6 +38,18 @@ class LayerFigures:
     macs: int
     effectual_macs: int
     kernel: str = ""  #: not part of schema 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Schema 1."""
+        out = asdict(self)
+        del out["kernel"]
+        return out
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LayerFigures:
+        """From schema 1 or a superset; TypeError if a key is missing."""
+        names = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in names})
 
     @property
     def bits_per_weight(self) -> float:
@@ -176,9 +188,7 @@ class Report:
         """Schema 1."""
         out: dict[str, Any] = {"schema": SCHEMA, **asdict(self)}
         del out["notes"], out["energy"]["source"]
-        out["layers"] = [dict(layer) for layer in out["layers"]]
-        for layer in out["layers"]:
-            del layer["kernel"]
+        out["layers"] = [layer.to_dict() for layer in self.layers]
         return out
 
     def to_json(self) -> str:
@@ -209,7 +219,7 @@ class Report:
                 ram=Ram(**data["ram"]),
                 latency=Latency(**data["latency"]),
                 energy=Energy(**data["energy"]),
-                layers=tuple(LayerFigures(**layer) for layer in data["layers"]),
+                layers=tuple(LayerFigures.from_dict(layer) for layer in data["layers"]),
             )
         except (KeyError, TypeError) as e:
             raise SecateurError(f"report is not a complete schema {SCHEMA} document: {e}.") from e

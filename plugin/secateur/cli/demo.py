@@ -1,0 +1,102 @@
+"""`secateur demo`: the whole path on MLPerf Tiny's keyword spotter."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from secateur.errors import DataError, ToolError
+
+from .output import json_option, print_result, stderr, work
+
+CALIBRATION_CLIPS = 512
+
+
+@click.command("demo")
+@click.option("--board", default="mps2_an386", show_default=True, help="See `secateur boards`.")
+@click.option("--emulator", help="host, sim, qemu or renode; default: the best one installed.")
+@click.option("--clips", default=256, show_default=True, help="Test clips to run on the target.")
+@click.option("--epochs", default=None, type=click.IntRange(min=1), help="Rounds of fine-tuning.")
+@click.option(
+    "--out",
+    default=Path("build/demo"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for model.keras, the library and report.json.",
+)
+@json_option
+def command(
+    board: str,
+    emulator: str | None,
+    clips: int,
+    epochs: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Compress and run a keyword spotter.
+
+    Fine-tunes it for a minute or two, converts it, builds firmware, runs it in an emulator and
+    reports.
+    """
+    from secateur import data
+    from secateur.report.terminal import render
+    from secateur.targets import boards
+
+    x_test, y_test = data.load("kws_test")
+    if not 1 <= clips <= len(x_test):
+        raise DataError(f"--clips {clips} is not within 1..{len(x_test)}, the clips there are.")
+    boards.load(board)  # an unknown board now, not after the training
+    console = stderr()
+    started = time.monotonic()
+
+    def say(step: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:4.0f} s[/]  {step}", highlight=False)
+
+    with work(as_json):
+        try:
+            say("loading Keras")
+            import keras  # noqa: F401
+        except ImportError:
+            raise ToolError(
+                "secateur demo trains with Keras, which is not installed: "
+                "pip install 'secateur[train,boards]'."
+            ) from None
+        import secateur as sc
+        from secateur import demo
+
+        say("fine-tuning the keyword spotter: ternary pointwise layers, pruned first layer")
+        rounds = demo.EPOCHS if epochs is None else epochs
+        model = demo.fine_tune(rounds, verbose=1 if sys.stdout.isatty() else 2)
+        out.mkdir(parents=True, exist_ok=True)
+        model.save(out / "model.keras")
+
+        say("converting")
+        calibration, _ = data.load("kws_train")
+        compiled = sc.convert(
+            model, calibration=calibration[:: len(calibration) // CALIBRATION_CLIPS], name="kws"
+        )
+        compiled.save(out / "kws")
+
+        say(f"building for {board} and running {clips} test clips")
+        # Evenly over the file, so that every word takes part.
+        pick = [i * len(x_test) // clips for i in range(clips)]
+        report = sc.deploy(
+            compiled, board=board, inputs=x_test[pick], labels=y_test[pick], emulator=emulator
+        )
+        whole = demo.accuracy(model, x_test, y_test)
+        before = demo.accuracy(demo.load_model(), x_test, y_test)
+        report = replace(
+            report,
+            notes=(
+                *report.notes,
+                f"accuracy on all {len(x_test)} test clips in float: {100 * whole:.2f} % "
+                f"compressed, {100 * before:.2f} % before",
+                f"{time.monotonic() - started:.0f} s in all; figures also in {out / 'report.json'}",
+            ),
+        )
+        report.save(out / "report.json")
+    print_result(as_json, report.to_dict(), lambda: render(report))
