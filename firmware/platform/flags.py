@@ -37,6 +37,16 @@ def prefix(core: str) -> str:
     return "riscv64-unknown-elf-" if core.startswith("rv32") else "arm-none-eabi-"
 
 
+def pin(name: str) -> int:
+    """`PA2` (STM32: 16 * port + number), `P0.24` (Nordic: 32 * port + number), `GPIO4`."""
+    if name.startswith("GPIO"):
+        return int(name[4:])
+    if "." in name:
+        port, number = name[1:].split(".")
+        return 32 * int(port) + int(number)
+    return 16 * (ord(name[1]) - ord("A")) + int(name[2:])
+
+
 def defines(manifest: dict) -> dict[str, str]:
     """Macros the firmware's sources read."""
     board = manifest["secateur"]
@@ -50,6 +60,11 @@ def defines(manifest: dict) -> dict[str, str]:
         "SECATEUR_TIMER_HZ": f"{int(board['timer']['hz'])}u",
         "SECATEUR_RAM_ORIGIN": f"{int(ram['origin'], 0):#x}u",
     }
+    for key, macro in (("tx", "SECATEUR_TX"), ("rx", "SECATEUR_RX")):
+        if board["uart"].get(key):
+            out[macro] = f"{pin(board['uart'][key])}u"
+    if "function" in board["uart"]:
+        out["SECATEUR_PIN_FUNCTION"] = f"{int(board['uart']['function'])}u"
     out.update({str(k): str(v) for k, v in board.get("defines", {}).items()})
     return out
 

@@ -38,6 +38,10 @@ def _address(value: object) -> object:
 Address = Annotated[int, BeforeValidator(_address), Field(ge=0, lt=2**32)]
 
 
+#: `PA2` (STM32, SAM), `P0.24` (Nordic), `GPIO4` (RP2040, ESP32, FE310).
+_PIN = r"^(P[A-K]\d{1,2}|P[01]\.\d{1,2}|GPIO\d{1,2})$"
+
+
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,6 +76,9 @@ class Uart(_Block):
     port: str = Field(pattern=r"^[a-z0-9_]+$")
     base: Address
     baud: int = Field(default=115200, gt=0)
+    tx: str | None = Field(default=None, pattern=_PIN)
+    rx: str | None = Field(default=None, pattern=_PIN)
+    function: int | None = Field(default=None, ge=0, le=31)  #: the pins' alternate function
 
 
 class Qemu(_Block):

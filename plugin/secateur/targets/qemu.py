@@ -46,7 +46,7 @@ class Qemu(Target):
             [
                 program, "-M", machine.machine, *machine.args, "-display", "none",
                 "-monitor", "none", "-serial", "stdio",
-                "-icount", f"shift={machine.icount_shift}", "-kernel", str(image.elf),
+                "-icount", f"shift={machine.icount_shift},sleep=off", "-kernel", str(image.elf),
             ]  # fmt: skip
         )
         try:

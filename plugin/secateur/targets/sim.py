@@ -1,0 +1,230 @@
+"""The simulator: unicorn runs the very image that is flashed, from pip packages alone.
+
+The functions of firmware/src/port.h are replaced by name, so no peripheral is modelled and any
+board's image runs. Instructions are counted by basic block; counting is slow (some 20 million a
+second), so by default only the first inputs are counted and the rest run bare.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import TargetError
+from . import elf
+from .base import Image, RunResult, Target
+from .blocks import Decoder, Instruction
+from .boards import Board
+from .client import Client, Fault
+from .session import converse
+
+_REPLACED = ("port_init", "port_getc", "port_putc", "port_flush", "timer_init", "timer_now",
+             "timer_wraps", "fault_serve")  # fmt: skip
+_PAGE = 0x1000
+
+
+class Machine:
+    """One simulated microcontroller, and the serial line to it (a `Transport`)."""
+
+    def __init__(self, image: Image, run_time: float = 60.0) -> None:
+        import unicorn
+        from unicorn import arm_const, riscv_const
+
+        self._image = image
+        self._run_time = run_time
+        self._riscv = image.board.core.startswith("rv32")
+        self._uc: Any
+        if self._riscv:
+            self._uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+            self._pc, self._link = riscv_const.UC_RISCV_REG_PC, riscv_const.UC_RISCV_REG_RA
+            self._results = (riscv_const.UC_RISCV_REG_A0, riscv_const.UC_RISCV_REG_A1)
+            self._sp = riscv_const.UC_RISCV_REG_SP
+        else:
+            self._uc = unicorn.Uc(
+                unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+            )
+            sim = image.board.emulator.sim
+            model = (sim.cpu if sim else image.board.core).replace("-", "_").upper()
+            model = {"CORTEX_M0PLUS": "CORTEX_M0"}.get(model, model)
+            self._uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{model}"))
+            self._pc, self._link = arm_const.UC_ARM_REG_PC, arm_const.UC_ARM_REG_LR
+            self._results = (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1)
+            self._sp = arm_const.UC_ARM_REG_SP
+        self._error: type[Exception] = unicorn.UcError
+        self._block_hook_kind = unicorn.UC_HOOK_BLOCK
+        self._map()
+        symbols = elf.symbols(image.elf)
+        self._names = {symbols[n][0]: n for n in _REPLACED if n in symbols}
+        for address in self._names:
+            self._uc.hook_add(
+                unicorn.UC_HOOK_CODE, self._replaced, begin=address, end=address
+            )
+        self._start()
+        self._received = bytearray()
+        self._sent = bytearray()
+        self._hook: int | None = None
+        self._interval: Counter[tuple[int, int]] = Counter()
+        self._stamps: list[Counter[tuple[int, int]]] = []
+        self._lengths: dict[tuple[int, int], list[Instruction]] = {}
+        self._decoder = Decoder(image.board.core)
+        self._last: tuple[int, int] | None = None
+        self._clock = 0
+
+    def _map(self) -> None:
+        memory = self._image.board.memory
+        for region in (memory.flash, memory.ram):
+            start = region.origin & -_PAGE
+            end = (region.origin + region.length + _PAGE - 1) & -_PAGE
+            self._uc.mem_map(start, end - start)
+        if not self._riscv:
+            self._uc.mem_map(0xE0000000, 0x100000)
+        for address, data in elf.segments(self._image.elf):
+            self._uc.mem_write(address, data)
+
+    def _start(self) -> None:
+        if self._riscv:
+            self._resume = elf.entry(self._image.elf)
+            return
+        table = self._uc.mem_read(elf.symbols(self._image.elf)["vectors"][0], 8)
+        self._uc.reg_write(self._sp, int.from_bytes(table[:4], "little"))
+        self._resume = int.from_bytes(table[4:], "little")
+
+    # --- the firmware's port, in Python -------------------------------------------------------
+
+    def _replaced(self, uc: Any, address: int, size: int, data: object) -> None:
+        name = self._names[address]
+        if name == "port_getc":
+            if not self._received:
+                self._resume = address | (0 if self._riscv else 1)
+                uc.emu_stop()
+                return
+            uc.reg_write(self._results[0], self._received[0])
+            del self._received[0]
+        elif name == "port_putc":
+            self._sent.append(uc.reg_read(self._results[0]) & 0xFF)
+        elif name == "timer_now":
+            self._clock += self._close_interval()
+            uc.reg_write(self._results[0], self._clock & 0xFFFFFFFF)
+            uc.reg_write(self._results[1], self._clock >> 32)
+        elif name == "timer_wraps":
+            uc.reg_write(self._results[0], 0)
+        elif name == "fault_serve":
+            raise AssertionError("unreachable: unicorn does not take the fault vectors")
+        uc.reg_write(self._pc, uc.reg_read(self._link))
+
+    # --- counting ----------------------------------------------------------------------------
+
+    def count(self, on: bool) -> None:
+        """Count instructions from here on, or stop counting."""
+        if on and self._hook is None:
+            self._hook = self._uc.hook_add(self._block_hook_kind, self._block)
+        elif not on and self._hook is not None:
+            self._uc.hook_del(self._hook)
+            self._hook = None
+        self._interval.clear()
+        self._stamps.clear()
+
+    def _block(self, uc: Any, address: int, size: int, data: object) -> None:
+        self._interval[address, size] += 1
+
+    def _close_interval(self) -> int:
+        """Instructions since the clock was read last."""
+        self._stamps.append(Counter(self._interval))
+        total = sum(len(self.decode(b)) * n for b, n in self._interval.items())
+        self._interval.clear()
+        return total
+
+    def decode(self, block: tuple[int, int]) -> list[Instruction]:
+        """The instructions of a block (address, size in bytes)."""
+        if block not in self._lengths:
+            code = bytes(self._uc.mem_read(*block))
+            self._lengths[block] = self._decoder.decode(code, block[0])
+        return self._lengths[block]
+
+    def blocks(self) -> list[Counter[tuple[int, int]]]:
+        """Executed blocks of each interval between two readings of the clock."""
+        return self._stamps
+
+    # --- Transport ---------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        self._received += data
+
+    def read(self, timeout: float) -> bytes:
+        """Runs until the firmware waits for input; empty if it then has sent nothing."""
+        if not self._sent and self._received:
+            self._go()
+        out = bytes(self._sent)
+        self._sent.clear()
+        return out
+
+    def _go(self) -> None:
+        started = time.monotonic()
+        resume = self._resume
+        self._resume = -1
+        try:
+            self._uc.emu_start(resume, 0xFFFFFFFF, timeout=int(self._run_time * 1e6))
+        except self._error as error:
+            raise self._crash(str(error)) from None
+        if self._resume < 0:
+            pc = self._uc.reg_read(self._pc)
+            raise TargetError(
+                f"{self._image.board.id}: the firmware gave no answer in "
+                f"{time.monotonic() - started:.0f} s (simulator), it is at "
+                f"{elf.locate(self._image.elf, pc)}, PC {pc:#010x}"
+            )
+
+    def _crash(self, why: str) -> TargetError:
+        pc = self._uc.reg_read(self._pc)
+        link = self._uc.reg_read(self._link)
+        return TargetError(
+            f"{self._image.board.id}: fault in the simulator, {why}, at "
+            f"{elf.locate(self._image.elf, pc)}, PC {pc:#010x}, LR {link:#010x}"
+        )
+
+
+class Sim(Target):
+    """Runs images of any Cortex-M or RV32 board whose core unicorn knows.
+
+    `counted` is how many inputs are counted (the first ones), -1 for all.
+    """
+
+    name: ClassVar[str] = "sim"
+
+    def __init__(self, counted: int = 1, run_time: float = 60.0) -> None:
+        self.counted = counted
+        self.run_time = run_time
+
+    def available(self) -> str | None:
+        try:
+            import unicorn  # noqa: F401
+        except ImportError:
+            return "unicorn is not installed: pip install unicorn"
+        return None
+
+    def supports(self, board: Board) -> bool:
+        return board.emulator.sim is not None
+
+    def run(self, image: Image, inputs: np.ndarray) -> RunResult:
+        if not self.supports(image.board):
+            raise TargetError(
+                f"the simulator has no model of {image.board.core} (board {image.board.id}): "
+                "use --emulator qemu"
+            )
+        machine = Machine(image, self.run_time)
+        counted = len(inputs) if self.counted < 0 else min(self.counted, len(inputs))
+        machine.count(counted > 0)
+        client = Client(machine, retries=1)
+        first = converse(image, client, inputs[:counted])
+        machine.count(False)
+        rest = converse(image, client, inputs[counted:])
+        outputs = np.concatenate([first.outputs, rest.outputs])
+        per_run = [run.ticks for run in first.runs]
+        mean = round(sum(per_run) / len(per_run)) if per_run else None
+        stack = first.stack or rest.stack
+        arena = first.arena or rest.arena
+        return RunResult(outputs, mean, None, "estimated", stack, arena, per_run)
