@@ -1,0 +1,137 @@
+"""Tiles and bands: how a convolution walks over its input.
+
+A *tile* is `tw` x `th` neighbouring output pixels of one channel that a kernel keeps in registers
+while it streams one row of weights. A *band* is the scratch copy of the padded input rows that
+`rows` output rows need, columns split by phase (x mod stride), so that in every layer one weight
+is one constant offset and a tile's pixels are neighbours in memory. Where the input needs neither
+padding nor phases, the band is the input itself (`direct`). A pointwise layer is flattened to one
+long row and its band is one tile wide, which lets it write over its own input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from ..lowering.qgraph import QConv, QGraph
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """All constants of one convolution; sizes in elements (bytes unless `unit` says otherwise)."""
+
+    ci: int
+    h: int
+    w: int
+    co: int
+    oh: int
+    ow: int
+    kh: int
+    kw: int
+    sy: int
+    sx: int
+    pads: tuple[int, int, int, int]
+    zero: int  #: code read on padding
+    tw: int
+    th: int
+    pointwise: bool
+    direct: bool
+    rows: int  #: output rows per band
+    in_rows: int  #: input rows per band
+    step: int  #: band rows between two output rows
+    phases: int
+    phase_pitch: int
+    row_pitch: int
+    channel_pitch: int
+
+    @property
+    def band_bytes(self) -> int:
+        """Scratch for the band."""
+        return 0 if self.direct else self.ci * self.channel_pitch
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the whole output plane."""
+        return ceil(self.ow / self.tw) * ceil(self.oh / self.th)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some tile holds pixels that do not exist."""
+        if self.pointwise:
+            return self.ow % self.tw != 0
+        return self.ow < self.tw or self.oh < self.th
+
+    @property
+    def can_overwrite(self) -> bool:
+        """Whether the output may lie over the input (same plane size; the band remembers rows)."""
+        if self.pointwise:
+            return True
+        return (
+            not self.direct
+            and (self.h, self.w, self.ci) == (self.oh, self.ow, self.co)
+            and (self.sy, self.sx) == (1, 1)
+            and not self.partial
+            and self.oh % self.rows == 0
+        )
+
+    def offsets(self) -> np.ndarray:
+        """Band offset of every weight column (ci, kh, kw), int64 [ci * kh * kw]."""
+        c, y, x = np.meshgrid(
+            np.arange(self.ci), np.arange(self.kh), np.arange(self.kw), indexing="ij"
+        )
+        o = c * self.channel_pitch + y * self.row_pitch
+        return (o + (x % self.sx) * self.phase_pitch + x // self.sx).reshape(-1)
+
+    def word_offsets(self) -> list[int]:
+        """Offsets of a tile's groups of four pixels from its first."""
+        line = self.step * self.row_pitch
+        return [r * line + 4 * j for r in range(self.th) for j in range(self.tw // 4)]
+
+    def out_offsets(self) -> list[int]:
+        """The same in the output plane."""
+        return [r * self.ow + 4 * j for r in range(self.th) for j in range(self.tw // 4)]
+
+
+def conv_geometry(op: QConv, graph: QGraph, pixels: int, band_limit: int = 1024) -> Geometry:
+    """Geometry of `op` for tiles of `pixels` (8 or 16); bands up to `band_limit` bytes are whole."""
+    t_in, t_out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    ci, h, w = t_in.shape
+    co, oh, ow = t_out.shape
+    kh, kw = op.weight.shape[2:]
+    sy, sx = op.stride
+    pads = op.pads
+    pointwise = (kh, kw, sy, sx) == (1, 1, 1, 1) and not any(pads)
+    if pointwise:
+        h, w, oh, ow = 1, h * w, 1, oh * ow
+        tw, th = pixels, 1
+        return Geometry(
+            ci, h, w, co, oh, ow, 1, 1, 1, 1, pads, t_in.zero_point, tw, th, True, False,
+            1, 1, 1, 1, tw, tw, tw,
+        )  # fmt: skip
+    options = [(pixels // th, th) for th in (1, 2, 4) if pixels // th >= 4]
+    tw, th = min(options, key=lambda o: (ceil(ow / o[0]) * ceil(oh / o[1]), o[1]))
+    fits = ow >= tw and oh >= th
+    direct = not any(pads) and sx == 1 and fits
+    step = min(sy, kh)
+    phases = min(sx, kw)
+    xend = max(ow, tw)
+    pitch = (xend + (kw - 1) // sx + 3) & ~3
+
+    def rows_in(r: int) -> int:
+        return (r - 1) * step + kh
+
+    if direct:
+        return Geometry(
+            ci, h, w, co, oh, ow, kh, kw, sy, sx, pads, t_in.zero_point, tw, th, False, True,
+            oh, h, sy, 1, w, w, h * w,
+        )  # fmt: skip
+    whole = ceil(oh / th) * th if not fits else oh
+    rows = th
+    if ci * rows_in(whole) * pitch * phases <= band_limit or not fits:
+        rows = whole
+    return Geometry(
+        ci, h, w, co, oh, ow, kh, kw, sy, sx, pads, t_in.zero_point, tw, th, False, False,
+        rows, rows_in(rows), step, phases, pitch, pitch * phases, rows_in(rows) * pitch * phases,
+    )  # fmt: skip

@@ -1,0 +1,78 @@
+"""What a kernel family is, and the registry."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import ClassVar
+
+from ...coding.base import Encoded
+from ...lowering.qgraph import QGraph, QOp
+from ..emit import Emission
+
+
+@dataclass
+class Layer:
+    """One operator as a kernel sees it: the graph around it and where its operands lie."""
+
+    op: QOp
+    graph: QGraph
+    encoded: Encoded | None = None
+    #: C expressions, set by the library writer once memory is planned
+    inputs: list[str] = field(default_factory=list)
+    output: str = ""
+    scratch: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the layer's arrays."""
+        return f"{self.graph.name}_{self.op.name}"
+
+
+class Kernel(ABC):
+    """One way to execute an operator. Stateless; registered under `name`."""
+
+    name: ClassVar[str]
+    #: encoding forms it executes (coding.base.Encoding.form); empty for layers without weights
+    forms: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def applies(self, layer: Layer) -> bool:
+        """Whether this kernel executes `layer` exactly."""
+
+    def scratch(self, layer: Layer) -> int:
+        """Bytes of scratch it needs during the layer."""
+        return 0
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        """Indices of the inputs over which the output may lie."""
+        return ()
+
+    @abstractmethod
+    def emit(self, layer: Layer) -> Emission:
+        """The C of the layer."""
+
+
+_REGISTRY: dict[str, Kernel] = {}
+
+
+def register(cls: type[Kernel]) -> type[Kernel]:
+    """Class decorator: make the kernel known under its name."""
+    _REGISTRY[cls.name] = cls()
+    return cls
+
+
+def all_kernels() -> list[Kernel]:
+    """Every kernel of this package, by name."""
+    package = __name__.rpartition(".")[0]
+    for module in iter_modules(import_module(package).__path__):
+        import_module(f"{package}.{module.name}")
+    return [_REGISTRY[k] for k in sorted(_REGISTRY)]
+
+
+def get(name: str) -> Kernel:
+    """The kernel called `name`."""
+    all_kernels()
+    return _REGISTRY[name]

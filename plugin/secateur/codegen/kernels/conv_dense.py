@@ -1,0 +1,193 @@
+"""Dense int8 convolution: two inputs and two weights to a multiplication, four pixels by two
+output channels in registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...lowering.qgraph import QConv
+from ..emit import CFunction, Emission, render
+from ..geometry import Geometry, conv_geometry
+from ..requant import table
+from .base import Kernel, Layer, register
+from .convtile import accumulator_store, may_overwrite, shape_key
+from .source import dense_source
+
+
+@dataclass(frozen=True)
+class Source:
+    """One copy of input columns into the low or high halves of a band row."""
+
+    first: int
+    last: int
+    shift: int
+    base: int
+    high: int
+
+
+@dataclass(frozen=True)
+class DensePlan:
+    """Band of words (two inputs each) and the loops over it. Pitches in words."""
+
+    block: int  #: output channels at a time
+    x_step: int  #: pixels of a pointwise tile; 0 for windows
+    rows: int  #: output rows per band
+    in_rows: int
+    step: int
+    planes: int  #: groups of two inputs
+    row_pitch: int
+    plane_pitch: int
+    by_channel: bool  #: pairs of channels; else pairs of neighbours in a row (one channel)
+    sources: tuple[Source, ...]
+    taps: tuple[int, ...]  #: word offsets, unrolled
+    inner: tuple[int, int]  #: (count, pitch) around the taps
+    outer: tuple[int, int]  #: (count, pitch) around that
+
+    @property
+    def band_words(self) -> int:
+        """Words of the band."""
+        return self.planes * self.plane_pitch
+
+    @property
+    def pair_words(self) -> int:
+        """Words of the widened weight rows."""
+        return self.block * self.outer[0] * self.inner[0] * len(self.taps)
+
+
+def plan(g: Geometry) -> DensePlan:
+    """The dense kernel's band for a convolution."""
+    block = 2 if g.co % 2 == 0 else 1
+    if g.pointwise:
+        planes = (g.ci + 1) // 2
+        unroll = next(u for u in (4, 3, 2, 1) if planes % u == 0)
+        taps = tuple(16 * u for u in range(unroll))
+        return DensePlan(
+            block, 16, 1, 1, 1, planes, 16, 16, True, (), taps, (1, 0),
+            (planes // unroll, 16 * unroll),
+        )  # fmt: skip
+    by_channel = g.ci > 1
+    planes = (g.ci + 1) // 2
+    kxs = list(range(g.kw)) if by_channel else list(range(0, g.kw, 2))
+    phases = sorted({kx % g.sx for kx in kxs})
+    step = min(g.sy, g.kh)
+    pitch = max(g.ow, 4) + (g.kw - 1) // g.sx + 1
+
+    def rows_in(r: int) -> int:
+        return (r - 1) * step + g.kh
+
+    rows = 2 if g.ow < 16 and g.oh > 1 else 1
+    if planes * rows_in(g.oh) * pitch * len(phases) <= 512:
+        rows = g.oh
+    sources = []
+    for i, ph in enumerate(phases):
+        for high in (0,) if by_channel else (0, 1):
+            shift = ph + high - g.pads[1]
+            first = -(shift // g.sx) if shift < 0 else 0
+            last = min(pitch, (g.w - 1 - shift) // g.sx + 1)
+            sources.append(Source(first, last, shift, i * pitch, high))
+    row_pitch = pitch * len(phases)
+    taps = tuple(phases.index(kx % g.sx) * pitch + kx // g.sx for kx in kxs)
+    in_rows = rows_in(rows)
+    return DensePlan(
+        block, 0, rows, in_rows, step, planes, row_pitch, in_rows * row_pitch, by_channel,
+        tuple(sources), taps, (g.kh, row_pitch), (planes, in_rows * row_pitch),
+    )  # fmt: skip
+
+
+def expand(g: Geometry, d: DensePlan) -> str:
+    """C that widens d.block weight rows from `row` into `pairs`."""
+    k = g.kh * g.kw
+    out = []
+    for b in range(d.block):
+        out.append("{\n    NEXT_ROW")
+        if g.pointwise and g.ci % 4 == 0:
+            out.append(
+                f"    for (int i = 0; i < {g.ci // 4}; i++) {{\n"
+                "        const uint32_t u = sc_load((const uint8_t *)row + 4 * i);\n"
+                f"        sc_store4(pairs + {8 * d.block} * i + {4 * b}, sc_even_s(u));\n"
+                f"        sc_store4(pairs + {8 * d.block} * i + {4 * (d.block + b)}, sc_odd_s(u));\n"
+                "    }"
+            )
+        elif d.by_channel:
+            odd = f"2 * i + 1 < {g.ci} ? row[(2 * i + 1) * {k} + t] : 0" if g.ci % 2 else (
+                f"row[(2 * i + 1) * {k} + t]"
+            )
+            out.append(
+                f"    for (int i = 0; i < {d.planes}; i++) {{\n"
+                f"        for (int t = 0; t < {k}; t++) {{\n"
+                f"            sc_store4(pairs + {4 * d.block} * (i * {k} + t) + {4 * b},\n"
+                f"                      sc_pair(row[2 * i * {k} + t], {odd}));\n"
+                "        }\n    }"
+            )
+        else:
+            n = len(d.taps)
+            odd = f"2 * i + 1 < {g.kw} ? row[t * {g.kw} + 2 * i + 1] : 0" if g.kw % 2 else (
+                f"row[t * {g.kw} + 2 * i + 1]"
+            )
+            out.append(
+                f"    for (int t = 0; t < {g.kh}; t++) {{\n"
+                f"        for (int i = 0; i < {n}; i++) {{\n"
+                f"            sc_store4(pairs + {4 * d.block} * (t * {n} + i) + {4 * b},\n"
+                f"                      sc_pair(row[t * {g.kw} + 2 * i], {odd}));\n"
+                "        }\n    }"
+            )
+        out.append("}")
+    return "\n".join(out)
+
+
+@register
+class ConvDense(Kernel):
+    """Dense convolution (groups == 1); also executes packed codebook indices row by row."""
+
+    name = "conv_dense"
+    forms = frozenset({"dense"})
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QConv) and layer.op.groups == 1
+
+    def geometry(self, layer: Layer) -> Geometry:
+        """Only the shapes: the band is this kernel's own."""
+        assert isinstance(layer.op, QConv)
+        return conv_geometry(layer.op, layer.graph, 4)
+
+    def scratch(self, layer: Layer) -> int:
+        d = plan(self.geometry(layer))
+        return 4 * (d.band_words + d.pair_words) + dense_source(layer).row_buffer
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        g = self.geometry(layer)
+        return tuple(i for i in may_overwrite(layer.op, g) if g.pointwise or i == 1)
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QConv)
+        g = self.geometry(layer)
+        d = plan(g)
+        q = table(layer.prefix, op.requant)
+        source = dense_source(layer, f"scratch + {4 * (d.band_words + d.pair_words)}")
+        band_name = f"pairs_{shape_key(g)}"
+        band = render("pair_band.c.j2", name=band_name, g=g, d=d)
+        name = f"dense_{shape_key(g)}{source.suffix}"
+        stores = [
+            accumulator_store(op, g, q, [f"a{k}{j}" for j in range(4)]) for k in range(d.block)
+        ]
+        text = render(
+            "conv_dense.c.j2",
+            name=name,
+            title=f"Dense int8 convolution {shape_key(g)}: 4 pixels x {d.block} output channels.",
+            g=g,
+            d=d,
+            q=q,
+            source=source,
+            band_name=band_name,
+            residual=op.residual is not None,
+            expand=expand(g, d).replace("NEXT_ROW", source.next_row.replace("\n", "\n    ")),
+            stores=stores,
+        )
+        args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
+        args += [*layer.inputs[1:], layer.scratch]
+        return Emission(
+            f"{name}({', '.join(args)});",
+            [CFunction(band_name, band), CFunction(name, text)],
+            [*source.arrays, q.array],
+        )

@@ -1,0 +1,107 @@
+"""Sparse int8 convolution: each stored weight is applied to eight pixels at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...lowering.qgraph import QConv
+from ..emit import CArray, CFunction, Emission, render
+from ..geometry import Geometry, conv_geometry
+from ..requant import table
+from .base import Kernel, Layer, register
+from .convtile import (
+    accumulator_store,
+    band_function,
+    call_arguments,
+    copy_valid,
+    in_memory_order,
+    keep_rows,
+    may_overwrite,
+    shape_key,
+)
+
+
+def sparse_rows(weight: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, int, bool]:
+    """Executable form as bytes: per row a count, then (step, value) records.
+
+    weight: int8 [rows, cols]; offsets in the units a step is counted in. Returns the bytes, the
+    record size (2: one-byte step, 3: two-byte step) and whether counts take two bytes.
+    """
+    pairs = [in_memory_order(np.flatnonzero(row), offsets) for row in weight]
+    lists, gaps = [p[0] for p in pairs], [p[1] for p in pairs]
+    record = 2 if all(g.size == 0 or g.max() < 256 for g in gaps) else 3
+    wide = any(c.size > 255 for c in lists)
+    out = bytearray()
+    for row, cols, gap in zip(weight, lists, gaps, strict=True):
+        out += int(cols.size).to_bytes(2 if wide else 1, "little")
+        rec = np.zeros((cols.size, record), np.uint8)
+        rec[:, 0] = gap & 255
+        if record == 3:
+            rec[:, 1] = gap >> 8
+        rec[:, -1] = row[cols].astype(np.int8).view(np.uint8)
+        out += rec.tobytes()
+    return np.frombuffer(bytes(out), np.uint8), record, wide
+
+
+@register
+class ConvSparse(Kernel):
+    """Direct sparse convolution of int8 weights (groups == 1)."""
+
+    name = "conv_sparse"
+    forms = frozenset({"sparse"})
+    pixels = 8
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QConv) and layer.op.groups == 1
+
+    def geometry(self, layer: Layer) -> Geometry:
+        """Tiles and band of the layer."""
+        assert isinstance(layer.op, QConv)
+        return conv_geometry(layer.op, layer.graph, self.pixels)
+
+    def scratch(self, layer: Layer) -> int:
+        g = self.geometry(layer)
+        return 16 * g.ci if g.pointwise else g.band_bytes
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return may_overwrite(layer.op, self.geometry(layer))
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QConv)
+        g = self.geometry(layer)
+        keep = keep_rows(g, layer.inputs[0] == layer.output)
+        q = table(layer.prefix, op.requant)
+        weight = op.weight.reshape(op.weight.shape[0], -1)
+        offsets = np.arange(g.ci) if g.pointwise else g.offsets()
+        values, record, wide = sparse_rows(weight, offsets)
+        density = np.count_nonzero(weight) / weight.size
+        rows = CArray(
+            f"{layer.prefix}_rows", "uint8_t", values,
+            f"{op.name}: per output channel n, then (step, value) records; density {density:.1%}",
+        )  # fmt: skip
+        functions: list[CFunction] = []
+        band = band_function(g, keep)
+        if band:
+            functions.append(band)
+        name = f"sparse_{shape_key(g)}"
+        accs = [f"a{i}" for i in range(8)]
+        text = render(
+            "conv_sparse.c.j2",
+            name=name,
+            title=f"Sparse int8 convolution {shape_key(g)}: each weight on {g.tw}x{g.th} pixels.",
+            g=g,
+            q=q,
+            record=record,
+            wide_count=wide,
+            scale=16 if g.pointwise else 1,
+            offsets=g.word_offsets(),
+            band_name=band.name if band else "",
+            residual=op.residual is not None,
+            copy=copy_valid(g, "t", "from", into_tile=True).strip() if g.partial
+            else "memcpy(t, from, 8);",
+            store=accumulator_store(op, g, q, accs),
+        )  # fmt: skip
+        functions.append(CFunction(name, text))
+        args = call_arguments(layer, g, [rows.name, q.array.name])
+        return Emission(f"{name}({args});", functions, [rows, q.array])

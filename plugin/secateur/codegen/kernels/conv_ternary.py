@@ -1,0 +1,117 @@
+"""Ternary convolution: sixteen pixels at a time, two 16-bit lanes to an addition."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ...lowering.qgraph import QConv
+from ..emit import CArray, CFunction, Emission, render
+from ..geometry import Geometry, conv_geometry
+from ..requant import table
+from .base import Kernel, Layer, register
+from .convtile import (
+    band_function,
+    call_arguments,
+    copy_tile,
+    in_memory_order,
+    keep_rows,
+    may_overwrite,
+    shape_key,
+    tile_store,
+)
+
+
+def ternary_rows(weight: np.ndarray, offsets: np.ndarray, unit: int) -> np.ndarray:
+    """Executable form: per row n_minus, n_plus, steps of the -1 columns, steps of the +1 columns.
+
+    weight: int8 [rows, cols] of -1, 0, 1. Returns int64 values; a step is in units of 2**unit bytes.
+    """
+    out: list[np.ndarray] = []
+    for row in weight:
+        minus, plus = np.flatnonzero(row < 0), np.flatnonzero(row > 0)
+        out.append(np.array([minus.size, plus.size]))
+        out.append(in_memory_order(minus, offsets)[1] >> unit)
+        out.append(in_memory_order(plus, offsets)[1] >> unit)
+    return np.concatenate(out)
+
+
+@register
+class ConvTernary(Kernel):
+    """Direct sparse convolution of -1, 0, 1 weights (groups == 1)."""
+
+    name = "conv_ternary"
+    forms = frozenset({"ternary"})
+    pixels = 16
+
+    def applies(self, layer: Layer) -> bool:
+        op = layer.op
+        if not isinstance(op, QConv) or op.groups != 1 or np.any(np.abs(op.weight) > 1):
+            return False
+        w = op.weight.reshape(op.weight.shape[0], -1)
+        most = max(int((w > 0).sum(axis=1).max()), int((w < 0).sum(axis=1).max()))
+        return 255 * most <= 32767  # the sum of a row's +1s or -1s fits a lane
+
+    def geometry(self, layer: Layer) -> Geometry:
+        """Tiles and band of the layer."""
+        assert isinstance(layer.op, QConv)
+        return conv_geometry(layer.op, layer.graph, self.pixels)
+
+    def scratch(self, layer: Layer) -> int:
+        return self.geometry(layer).band_bytes
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return may_overwrite(layer.op, self.geometry(layer))
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QConv)
+        g = self.geometry(layer)
+        in_place = layer.inputs[0] == layer.output
+        keep = keep_rows(g, in_place)
+        q = table(layer.prefix, op.requant)
+        unit = 4 if g.pointwise else 0
+        weight = op.weight.reshape(op.weight.shape[0], -1)
+        values = ternary_rows(weight, g.offsets(), unit)
+        elem = "uint8_t" if values.size == 0 or values.max() < 256 else "uint16_t"
+        density = np.count_nonzero(weight) / weight.size
+        rows = CArray(
+            f"{layer.prefix}_rows", elem, values,
+            f"{op.name}: per output channel n(-1), n(+1), then steps between their inputs; "
+            f"density {density:.1%}",
+        )  # fmt: skip
+        run = _run_function(elem, unit, tuple(g.word_offsets()), g.pointwise)
+        functions = [run]
+        band = band_function(g, keep)
+        if band:
+            functions.append(band)
+        name = f"ternary_{shape_key(g)}"
+        lanes = [(f"a.e{i}", f"a.o{i}") for i in range(4)]
+        text = render(
+            "conv_ternary.c.j2",
+            name=name,
+            title=f"Ternary convolution {shape_key(g)}: one row of weights per {g.tw}x{g.th} tile.",
+            elem=elem,
+            g=g,
+            q=q,
+            run=run.name,
+            band_name=band.name if band else "",
+            residual=op.residual is not None,
+            tile_copy=copy_tile(g),
+            store=tile_store(op, g, q, lanes),
+        )
+        functions.append(CFunction(name, text))
+        args = call_arguments(layer, g, [rows.name, q.array.name])
+        return Emission(f"{name}({args});", functions, [rows, q.array])
+
+
+@lru_cache(maxsize=256)
+def _run_function(elem: str, unit: int, offsets: tuple[int, ...], aligned: bool) -> CFunction:
+    bits = 8 if elem == "uint8_t" else 16
+    name = f"add_columns{bits}_" + ("x16" if aligned else "_".join(str(o) for o in offsets[1:]))
+    text = render(
+        "ternary_run.c.j2", name=name, elem=elem, unit=unit, offsets=offsets, aligned=aligned,
+        pixels=4 * len(offsets),
+    )  # fmt: skip
+    return CFunction(name, text)

@@ -1,0 +1,168 @@
+"""What the tiled convolution kernels share: band loader, loops over tiles, stores, residual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...lowering.qgraph import QConv, QOp
+from ..emit import CFunction, render
+from ..geometry import Geometry
+from ..requant import RequantTable
+from .base import Layer
+
+
+def keep_rows(g: Geometry, in_place: bool) -> int:
+    """Input rows the band hands on to the next one when the output overwrites the input."""
+    return g.in_rows - g.rows * g.sy if in_place and not g.pointwise and g.rows < g.oh else 0
+
+
+def may_overwrite(op: QOp, g: Geometry) -> tuple[int, ...]:
+    """Inputs over which a tiled convolution may write its output."""
+    out = [0] if g.can_overwrite else []
+    # the residual is read where the output is written, unless edge tiles are computed twice
+    once = g.ow % g.tw == 0 and g.oh % g.th == 0 and g.oh % g.rows == 0
+    if len(op.inputs) > 1 and (g.pointwise or once):
+        out.append(1)
+    return tuple(out)
+
+
+def shape_key(g: Geometry) -> str:
+    """Part of a function's name that tells shapes apart for the reader."""
+    if g.pointwise:
+        return f"{g.ci}x{g.co}_p{g.ow}"
+    s = f"s{g.sy}{g.sx}" if (g.sy, g.sx) != (1, 1) else ""
+    return f"{g.kh}x{g.kw}{s}_{g.ci}x{g.co}_{g.oh}x{g.ow}"
+
+
+def band_function(g: Geometry, keep: int) -> CFunction | None:
+    """The loader of a convolution's band; None where the input is read directly."""
+    if g.direct or g.pointwise:
+        return None
+    phases = []
+    for p in range(g.phases):
+        shift = p - g.pads[1]  # column = j * sx + shift
+        first = -(shift // g.sx) if shift < 0 else 0
+        last = min(g.phase_pitch, (g.w - 1 - shift) // g.sx + 1)
+        phases.append({"first": first, "last": last, "shift": shift, "base": p * g.phase_pitch})
+    name = f"band_{shape_key(g)}" + ("_keep" if keep else "")
+    return CFunction(name, render("band.c.j2", name=name, g=g, keep=keep, phases=phases))
+
+
+def copy_tile(g: Geometry, unit: int = 1) -> str:
+    """C that copies one pointwise tile of every channel into the band."""
+    rest = g.ow % g.tw
+    move = f"memcpy(band + i * {g.tw}, in + i * {g.ow} + x, {g.tw});"
+    if not rest:
+        return f"for (int i = 0; i < {g.ci}; i++) {{\n    {move}\n}}"
+    last = f"memcpy(band + i * {g.tw}, in + i * {g.ow} + x, {rest});"
+    if g.ow < g.tw:
+        return f"for (int i = 0; i < {g.ci}; i++) {{\n    {last}\n}}"
+    return (
+        f"for (int i = 0; i < {g.ci}; i++) {{\n    if (x <= {g.ow - g.tw}) {{\n        {move}\n"
+        f"    }} else {{\n        {last}\n    }}\n}}"
+    )
+
+
+@dataclass(frozen=True)
+class Residual:
+    """C around the residual operand of a tile."""
+
+    setup: str
+    add: list[tuple[str, str, str, str]]
+
+
+def residual(op: QConv, g: Geometry, words: int) -> Residual | None:
+    """Loads of the residual's words and the wrappers that add each pixel's share."""
+    if op.residual is None:
+        return None
+    outs = g.out_offsets()[:words]
+    if g.partial:
+        size = g.tw * g.th
+        setup = f"uint8_t rt[{size}] = {{0}};\n" + copy_valid(g, "rt", "r", into_tile=True)
+        outs = [g.tw * (i // (g.tw // 4)) + 4 * (i % (g.tw // 4)) for i in range(words)]
+        src = "rt"
+    else:
+        setup, src = "", "r"
+    for i, o in enumerate(outs):
+        setup += f"const uint32_t r{i} = sc_load({src} + {o});\n"
+    adds = [
+        tuple(f"sc_macw({op.residual}, (int32_t)(r{i} >> {8 * b} & 255u), {{}})" for b in range(4))
+        for i in range(words)
+    ]
+    return Residual(setup, adds)  # type: ignore[arg-type]
+
+
+def copy_valid(g: Geometry, tile: str, plane: str, into_tile: bool) -> str:
+    """C that moves a partial tile's real pixels between a tile buffer and a plane."""
+
+    def move(a: str, b: str, n: str | int) -> str:
+        return f"memcpy({a}, {b}, {n});" if into_tile else f"memcpy({b}, {a}, {n});"
+
+    if g.pointwise:
+        rest = g.ow % g.tw
+        if g.ow < g.tw:
+            return move(tile, plane, rest) + "\n"
+        whole, part = move(tile, plane, g.tw), move(tile, plane, rest)
+        return f"if (x <= {g.ow - g.tw}) {{\n    {whole}\n}} else {{\n    {part}\n}}\n"
+    n = min(g.tw, g.ow)
+    line = move(f"{tile} + i * {g.tw}", f"{plane} + i * {g.ow}", n)
+    return f"for (int i = 0; i < {g.th} && y + i < {g.oh}; i++) {{\n    {line}\n}}\n"
+
+
+def store(g: Geometry, words: list[str]) -> str:
+    """C that stores the tile's words (C expressions) at `o`."""
+    if not g.partial:
+        pairs = zip(g.out_offsets(), words, strict=True)
+        return "\n".join(f"sc_store(o + {off}, {w});" for off, w in pairs)
+    out = "\n".join(f"const uint32_t w{i} = {w};" for i, w in enumerate(words)) + "\n"
+    n = 4 * len(words)
+
+    def to_tile() -> str:
+        return f"uint8_t t[{n}];\n" + "".join(
+            f"sc_store(t + {4 * i}, w{i});\n" for i in range(len(words))
+        )
+
+    if g.pointwise and g.ow > g.tw:
+        direct = "".join(f"    sc_store(o + {4 * i}, w{i});\n" for i in range(len(words)))
+        rest = to_tile() + f"memcpy(o, t, {g.ow % g.tw});\n"
+        rest = "".join("    " + line + "\n" for line in rest.splitlines())
+        return out + f"if (x <= {g.ow - g.tw}) {{\n{direct}}} else {{\n{rest}}}"
+    return out + to_tile() + copy_valid(g, "t", "o", into_tile=False)
+
+
+def tile_store(op: QConv, g: Geometry, q: RequantTable, lanes: list[tuple[str, str]]) -> str:
+    """C that requantizes even/odd lane pairs and stores them."""
+    r = residual(op, g, len(lanes))
+    words = [q.lanes4(e, o, r.add[i] if r else None) for i, (e, o) in enumerate(lanes)]
+    return (r.setup if r else "") + store(g, words)
+
+
+def accumulator_store(op: QConv, g: Geometry, q: RequantTable, accs: list[str]) -> str:
+    """C that requantizes int32 accumulators, four neighbours a word, and stores them."""
+    n = len(accs) // 4
+    r = residual(op, g, n)
+    words = []
+    for i in range(n):
+        codes = [q.code(accs[4 * i + b], r.add[i][b] if r else "{}") for b in range(4)]
+        words.append(" |\n    ".join(c + (f" << {8 * b}" if b else "") for b, c in enumerate(codes)))
+    return (r.setup if r else "") + store(g, words)
+
+
+def in_memory_order(columns: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns sorted by where they read, and the steps from read to read (first from the origin)."""
+    order = np.argsort(offsets[columns], kind="stable")
+    columns = columns[order]
+    return columns, np.diff(offsets[columns], prepend=0)
+
+
+def call_arguments(layer: Layer, g: Geometry, arrays: list[str]) -> str:
+    """The arguments of a tiled convolution's call."""
+    args: list[Any] = [*arrays, layer.inputs[0], layer.output]
+    if len(layer.inputs) > 1:
+        args.append(layer.inputs[1])
+    if not g.direct:
+        args.append(layer.scratch)
+    return ", ".join(args)

@@ -1,0 +1,112 @@
+"""Depthwise convolution, plane by plane, over its own input where shapes allow.
+
+The 3x3 stride-1 form computes two columns by a few rows at a time: each input row is loaded and
+widened once for the up to three output rows it contributes to.
+"""
+
+from __future__ import annotations
+
+from ...lowering.qgraph import QConv
+from ..emit import CFunction, Emission, render
+from ..requant import RequantTable, table
+from .base import Kernel, Layer, register
+from .source import dense_source
+
+
+def strip(
+    outputs: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]
+) -> list[str]:
+    """C lines for `outputs` rows of a two-column strip; input rows in `skip` are all zero."""
+    lines: list[str] = []
+    left = [("w0", "bb", "c01"), ("w1", "bt", "c01"), ("w2", "bb", "c2")]
+    right = [("w0", "tb", "c01"), ("w1", "tt", "c01"), ("w2", "tb", "c2")]
+    started: set[int] = set()
+    for r in range(outputs + 2):
+        if r not in skip:
+            block = [
+                f"    const uint32_t w = sc_load(p + {r * pitch});",
+                "    const uint32_t e = sc_even(w), d = sc_odd(w);",
+            ]
+            for y in range(max(0, r - 2), min(outputs, r + 1)):
+                if y not in started:
+                    lines.append(f"int32_t l{y} = 0, r{y} = 0;")
+                    started.add(y)
+                pair, half, inner = left[r - y]
+                block.append(f"    l{y} = sc_mac_{half}(d, {inner}, sc_dot2(e, {pair}, l{y}));")
+                pair, half, inner = right[r - y]
+                block.append(f"    r{y} = sc_mac_{half}(e, {inner}, sc_dot2(d, {pair}, r{y}));")
+            lines += ["{", *block, "}"]
+        if r >= 2:
+            y = r - 2
+            lines.append(
+                f"sc_store2(o + {y * ow}, {q.code(f'l{y}')} | {q.code(f'r{y}')} << 8);"
+            )
+    return lines
+
+
+@register
+class Depthwise(Kernel):
+    """Depthwise convolution with one filter per channel."""
+
+    name = "depthwise"
+    forms = frozenset({"dense"})
+
+    def applies(self, layer: Layer) -> bool:
+        op = layer.op
+        return (
+            isinstance(op, QConv)
+            and op.groups > 1
+            and op.weight.shape[0] == op.groups
+            and op.weight.shape[1] == 1
+            and op.residual is None
+        )
+
+    def _shape(self, layer: Layer) -> tuple[int, int]:
+        op = layer.op
+        assert isinstance(op, QConv)
+        _, h, w = layer.graph.tensors[op.inputs[0]].shape
+        rows = h + op.pads[0] + op.pads[2]
+        pitch = (w + op.pads[1] + op.pads[3] + 3) & ~3
+        return rows, pitch
+
+    def scratch(self, layer: Layer) -> int:
+        rows, pitch = self._shape(layer)
+        return rows * pitch + 4 + dense_source(layer).row_buffer
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        a, b = (layer.graph.tensors[t].shape for t in (layer.op.inputs[0], layer.op.output))
+        return (0,) if b[1] * b[2] <= a[1] * a[2] else ()
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QConv)
+        t_in = layer.graph.tensors[op.inputs[0]]
+        c, h, w = t_in.shape
+        _, oh, ow = layer.graph.tensors[op.output].shape
+        kh, kw = op.weight.shape[2:]
+        rows, pitch = self._shape(layer)
+        q = table(layer.prefix, op.requant)
+        source = dense_source(layer, f"scratch + {rows * pitch + 4}")
+        fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
+        chunk = min(range(1, min(oh, 6) + 1), key=lambda r: (-(-oh // r) * (r + 1.0), -r))
+        body: list[str] = []
+        if fast:
+            skip = frozenset[int]()
+            if chunk == oh and t_in.zero_point == 0:
+                skip = frozenset(range(op.pads[0])) | frozenset(range(op.pads[0] + h, rows))
+            body = strip(chunk, pitch, ow, q, skip)
+        sy, sx = op.stride
+        s = f"s{sy}{sx}" if op.stride != (1, 1) else ""
+        name = f"depthwise_{kh}x{kw}{s}_{c}_{oh}x{ow}{source.suffix}"
+        text = render(
+            "depthwise.c.j2",
+            name=name,
+            title=f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
+            source=source, q=q, zero=t_in.zero_point, rows=rows, pitch=pitch, c=c, h=h, w=w,
+            oh=oh, ow=ow, kh=kh, kw=kw, sy=sy, sx=sx, pads=op.pads, fast=fast, chunk=chunk,
+            body=body,
+        )  # fmt: skip
+        args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
+        return Emission(
+            f"{name}({', '.join(args)});", [CFunction(name, text)], [*source.arrays, q.array]
+        )

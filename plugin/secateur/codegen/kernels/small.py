@@ -1,0 +1,158 @@
+"""Layers without weights: pooling, add, rescale, padding, softmax; and the model's two ends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...lowering.qgraph import QAdd, QPad, QPool, QRescale, QSoftmax, QTensor
+from ..emit import CFunction, Emission, environment, render
+from ..requant import table
+from .base import Kernel, Layer, register
+
+
+def _macro(macro: str, *args: object) -> str:
+    module = environment().get_template("small.j2").module
+    return str(getattr(module, macro)(*args))
+
+
+def planes(t: QTensor) -> tuple[int, int]:
+    """(channels, pixels) of a tensor; a vector is one channel."""
+    return (1, t.shape[0]) if len(t.shape) == 1 else (t.shape[0], t.shape[1] * t.shape[2])
+
+
+def input_function(t: QTensor) -> CFunction:
+    """int8 (H, W, C) to planar codes."""
+    c, hw = planes(t)
+    return CFunction("read_input", _macro("input", "read_input", c, hw))
+
+
+def output_function(t: QTensor) -> CFunction:
+    """Planar codes to int8 (H, W, C)."""
+    c, hw = planes(t)
+    return CFunction("write_output", _macro("output", "write_output", c, hw))
+
+
+@register
+class Pool(Kernel):
+    """Max and mean pooling."""
+
+    name = "pool"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QPool)
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        op = layer.op
+        assert isinstance(op, QPool)
+        t_in, t_out = layer.graph.tensors[op.inputs[0]], layer.graph.tensors[op.output]
+        if t_out.size == t_in.shape[0]:  # one value a plane: written behind what is read
+            return (0,)
+        # windows that do not overlap are read before anything at or behind them is written
+        apart = op.stride[0] >= op.window[0] and op.stride[1] >= op.window[1]
+        return (0,) if apart and not any(op.pads) else ()
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QPool)
+        c, h, w = layer.graph.tensors[op.inputs[0]].shape
+        t_out = layer.graph.tensors[op.output]
+        oh, ow = t_out.shape[1:] if len(t_out.shape) == 3 else (1, 1)
+        q = table(layer.prefix, op.requant) if op.requant else None
+        whole = op.mode == "avg" and op.window == (h, w) and not any(op.pads)
+        name = f"{op.mode}_pool_{op.window[0]}x{op.window[1]}_{c}_{h}x{w}"
+        text = render(
+            "pool.c.j2",
+            title=f"{'Maximum' if op.mode == 'max' else 'Mean'} of {op.window[0]}x{op.window[1]} "
+            f"windows, {c} planes of {h}x{w}.",
+            name=name, c=c, h=h, w=w, oh=oh, ow=ow, kh=op.window[0], kw=op.window[1],
+            sy=op.stride[0], sx=op.stride[1], pads=op.pads, padded=any(op.pads), mode=op.mode,
+            q=q, whole=whole, counts=op.counts,
+            stride=q.array.values.shape[1] if q else 0,
+        )  # fmt: skip
+        args = ([q.array.name] if q else []) + [layer.inputs[0], layer.output]
+        return Emission(
+            f"{name}({', '.join(args)});", [CFunction(name, text)], [q.array] if q else []
+        )
+
+
+@register
+class Add(Kernel):
+    """Sum of two tensors where no convolution takes it in."""
+
+    name = "add"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QAdd)
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return (0, 1)
+
+    def emit(self, layer: Layer) -> Emission:
+        n = layer.graph.tensors[layer.op.output].size
+        name = f"add_{layer.op.name}"
+        call = f"{name}({layer.inputs[0]}, {layer.inputs[1]}, {layer.output});"
+        return Emission(call, [CFunction(name, _macro("add", name, n, layer.op))])
+
+
+@register
+class Rescale(Kernel):
+    """Change of scale of single codes."""
+
+    name = "rescale"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QRescale)
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return (0,)
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QRescale)
+        n = layer.graph.tensors[op.output].size
+        name = f"rescale_{op.name}"
+        q = table(layer.prefix, op.requant)
+        m, c = (int(np.ravel(v)[0]) for v in (op.requant.multiplier, op.requant.offset))
+        text = _macro("rescale", name, n, q, m, c)
+        return Emission(f"{name}({layer.inputs[0]}, {layer.output});", [CFunction(name, text)])
+
+
+@register
+class Pad(Kernel):
+    """Explicit padding."""
+
+    name = "pad"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QPad)
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QPad)
+        t = layer.graph.tensors[op.inputs[0]]
+        c, h, w = t.shape
+        _, oh, ow = layer.graph.tensors[op.output].shape
+        name = f"pad_{c}_{h}x{w}_{oh}x{ow}"
+        text = _macro("pad", name, c, h, w, oh, ow, op.pads, t.zero_point)
+        return Emission(f"{name}({layer.inputs[0]}, {layer.output});", [CFunction(name, text)])
+
+
+@register
+class Softmax(Kernel):
+    """Softmax over a vector."""
+
+    name = "softmax"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QSoftmax)
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return (0,)
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QSoftmax)
+        n = layer.graph.tensors[op.output].size
+        name = f"softmax_{n}"
+        text = _macro("softmax", name, n, op.beta)
+        return Emission(f"{name}({layer.inputs[0]}, {layer.output});", [CFunction(name, text)])

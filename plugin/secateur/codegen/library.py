@@ -1,0 +1,170 @@
+"""Writes a compiled model as a C library: header, layers, constants, PlatformIO manifest."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import __version__
+from ..errors import ModelError
+from ..lowering.qgraph import QGraph, QTensor
+from .emit import CArray, CFunction, Emission, port_header, render
+from .kernels import Layer, get
+from .kernels.small import input_function, output_function, planes
+from .memory import MemoryPlan
+
+
+@dataclass
+class Library:
+    """Generated text by path relative to the library's folder, and the arrays behind it."""
+
+    name: str
+    files: dict[str, str]
+    arrays: dict[str, list[CArray]]  #: op name -> its constant arrays
+
+    def bytes_of(self, op: str) -> int:
+        """Bytes of constants stored for one operator."""
+        return sum(a.size for a in self.arrays.get(op, []))
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all constants."""
+        return sum(self.bytes_of(k) for k in self.arrays)
+
+    def save(self, folder: Path) -> Path:
+        """Write the library to `folder`, replacing an earlier one whole; nothing half-written.
+
+        Raises ModelError if the folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".secateur-") as tmp:
+                stage = Path(tmp) / "library"
+                for path, text in self.files.items():
+                    target = stage / path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_text(text)
+                if folder.exists():
+                    folder.rename(Path(tmp) / "old")
+                stage.rename(folder)
+        except OSError as e:
+            raise ModelError(
+                f"cannot write the library to {folder} ({e.strerror}); choose a writable folder"
+            ) from e
+        return folder
+
+
+class _Functions:
+    """Static functions of the library: the same text once, the same name never twice."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, str] = {}
+
+    def add(self, e: Emission) -> str:
+        """Take in an emission's functions; returns its call with the names they got."""
+        renames: dict[str, str] = {}
+        call = e.call
+        for f in e.functions:
+            text = _rename(f.text, renames)
+            name, n = f.name, 2
+            while True:
+                candidate = _rename(text, {f.name: name}) if name != f.name else text
+                if self.by_name.get(name, candidate) == candidate:
+                    break
+                name, n = f"{f.name}_{n}", n + 1
+            self.by_name[name] = candidate
+            if name != f.name:
+                renames[f.name] = name
+        return _rename(call, renames)
+
+
+def _rename(text: str, names: dict[str, str]) -> str:
+    for old, new in names.items():
+        text = re.sub(rf"\b{re.escape(old)}\b", new, text)
+    return text
+
+
+def c_identifier(name: str) -> str:
+    """`name` as a C identifier."""
+    s = re.sub(r"\W+", "_", name).strip("_").lower()
+    return s if s and not s[0].isdigit() else f"m_{s}"
+
+
+def write(
+    graph: QGraph, layers: dict[str, Layer], kernels: dict[str, str], memory: MemoryPlan,
+    comments: dict[str, str],
+) -> Library:  # fmt: skip
+    """Generate the library of `graph`.
+
+    layers, kernels, comments: by operator name; `comments` become the line above each call.
+    """
+    name = graph.name
+    at = {t: f"arena + {o}" if o else "arena" for t, o in memory.tensors.items()}
+    functions = _Functions()
+    arrays: dict[str, list[CArray]] = {}
+    headers: list[str] = []
+    t_in, t_out = graph.tensors[graph.input], graph.tensors[graph.output]
+    read, done = input_function(t_in), output_function(t_out)
+    steps = [("input: int8 (H, W, C) to planes", _call(functions, read, f"input, {at[graph.input]}"))]
+    for op in graph:
+        layer = layers[op.name]
+        layer.inputs = [at[t] for t in op.inputs]
+        layer.output = at[op.output]
+        layer.scratch = f"arena + {memory.scratch.get(op.name, 0)}"
+        e = get(kernels[op.name]).emit(layer)
+        arrays[op.name] = e.arrays
+        headers += [h for h in e.headers if h not in headers]
+        steps.append((comments.get(op.name, op.name), functions.add(e)))
+    steps.append(("output", _call(functions, done, f"{at[graph.output]}, output")))
+    every = [a for group in arrays.values() for a in group]
+    context = {
+        "name": name,
+        "upper": name.upper(),
+        "version": __version__,
+        "functions": list(functions.by_name.values()),
+        "arrays": every,
+        "steps": steps,
+        "input": _end(t_in),
+        "output": _end(t_out),
+        "arena": max(memory.arena, 4),
+        "headers": headers,
+        "weight_bytes": sum(a.size for a in every),
+    }
+    files = {
+        f"src/{name}.h": render("model.h.j2", **context),
+        f"src/{name}.c": render("model.c.j2", **context),
+        f"src/{name}_weights.h": render("weights.h.j2", **context),
+        f"src/{name}_weights.c": render("weights.c.j2", **context),
+        "src/secateur_port.h": port_header(),
+        "library.json": render("library.json.j2", **context),
+    }
+    from importlib import resources
+
+    for h in headers:
+        files[f"src/{h}"] = (resources.files("secateur.coding") / "c" / h).read_text()
+    return Library(name, files, arrays)
+
+
+def _call(functions: _Functions, f: CFunction, args: str) -> str:
+    return functions.add(Emission(f"{f.name}({args});", [f]))
+
+
+def _end(t: QTensor) -> dict[str, object]:
+    c, hw = planes(t)
+    shape = t.shape if len(t.shape) == 1 else (*t.shape[1:], t.shape[0])
+    return {
+        "size": c * hw,
+        "shape": "x".join(str(s) for s in shape),
+        "scale": repr(float(t.scale)),
+        "zero_point": t.zero_point - 128,
+    }
+
+
+def remove(folder: Path) -> None:
+    """Delete a library folder if it is one (it has our manifest)."""
+    if (folder / "secateur.json").is_file():
+        shutil.rmtree(folder)

@@ -1,0 +1,78 @@
+"""How a layer's requantization constants lie in flash, and the C that reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..lowering.qgraph import Requant
+from .emit import CArray
+
+
+@dataclass(frozen=True)
+class RequantTable:
+    """Multipliers and offsets of one layer as one array, read channel by channel through `q`.
+
+    Where all channels share a multiplier it becomes a constant of the code. Offsets take two
+    bytes where they are all multiples of a power of two that brings them into int16.
+    """
+
+    array: CArray
+    load: str  #: C statements that set int32_t m, c and advance q
+    pre_shift: int
+    shift: int
+
+    @property
+    def ctype(self) -> str:
+        """Element type of the array."""
+        return self.array.ctype
+
+    def code(self, acc: str, add: str = "{}") -> str:
+        """C expression: the code of an int32 accumulator; `add` wraps the value before the shift."""
+        v = f"sc_macw({acc}, m, c)" if self.pre_shift else f"({acc} * m + c)"
+        return f"sc_code({add.format(v)}, {self.shift})"
+
+    def lane_code(self, word: str, half: str, add: str = "{}") -> str:
+        """C expression: the code of one lane of `word`; half is "lo" or "hi"."""
+        v = f"sc_mac_{half}({word}, m, c)"
+        if self.pre_shift:
+            v = f"sc_macw(sc_lane_{half}({word}), m, c)"
+        return f"sc_code({add.format(v)}, {self.shift})"
+
+    def lanes4(self, even: str, odd: str, add: tuple[str, str, str, str] | None = None) -> str:
+        """C expression: the four codes of an even and an odd lane word, packed in one word."""
+        if self.shift == 16 and not self.pre_shift and add is None:
+            return f"sc_codes4({even}, {odd}, m, c)"
+        w = add or ("{}",) * 4
+        return (
+            f"{self.lane_code(even, 'lo', w[0])} |\n    {self.lane_code(odd, 'lo', w[1])} << 8 |\n"
+            f"    {self.lane_code(even, 'hi', w[2])} << 16 |\n"
+            f"    {self.lane_code(odd, 'hi', w[3])} << 24"
+        )
+
+
+def trailing_zero_bits(values: np.ndarray) -> int:
+    """How many low bits are zero in every value (31 if all are zero)."""
+    both = int(np.bitwise_or.reduce(np.abs(values.astype(np.int64)))) if values.size else 0
+    return 31 if both == 0 else (both & -both).bit_length() - 1
+
+
+def table(name: str, r: Requant) -> RequantTable:
+    """Lay `r` out as the array `name`_q."""
+    m = np.asarray(r.multiplier, np.int64).reshape(-1)
+    c = np.asarray(r.offset, np.int64).reshape(-1)
+    k = min(trailing_zero_bits(c), r.shift)
+    narrow = bool(np.all((c >> k) >= -32768) and np.all((c >> k) <= 32767))
+    shared = m.size > 1 and bool(np.all(m == m[0]))
+    unit = f" * {1 << k}" if k else ""
+    note = "per output channel: " + ("offset" if shared else "multiplier, offset")
+    cols = [c >> k] if narrow else [c]
+    if not shared:
+        cols.insert(0, m)
+    ctype = "int16_t" if narrow else "int32_t"
+    get_c = f"(int32_t)*q++{unit}" if narrow else "*q++"
+    load = f"const int32_t m = {int(m[0]) if shared else '*q++'};\n"
+    load += f"const int32_t c = {get_c};"
+    values = np.stack(cols, axis=1)
+    return RequantTable(CArray(f"{name}_q", ctype, values, note), load, r.pre_shift, r.shift)

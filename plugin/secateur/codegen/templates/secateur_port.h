@@ -1,0 +1,387 @@
+/* secateur_port.h - the few operations that differ between cores.
+ *
+ * Everything here has a portable C11 form; cores with the DSP extension (Armv7E-M, Armv8-M with
+ * DSP) get single instructions for the same results. "Lanes" are two 16-bit sums in one word:
+ * pixels 0 and 2 of four neighbours in the even word, pixels 1 and 3 in the odd one.
+ *
+ * Written by Secateur; Apache-2.0.
+ */
+#ifndef SECATEUR_PORT_H
+#define SECATEUR_PORT_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__ARM_FEATURE_SIMD32) && !defined(SC_PORTABLE)
+#define SC_DSP 1
+#else
+#define SC_DSP 0
+#endif
+
+#if defined(__GNUC__)
+#define SC_INLINE static inline __attribute__((always_inline, unused))
+#define SC_ALIGNED4(p) __builtin_assume_aligned((p), 4)
+#else
+#define SC_INLINE static inline
+#define SC_ALIGNED4(p) (p)
+#endif
+
+/* Four bytes at p, lowest address in the lowest bits. */
+SC_INLINE uint32_t sc_load(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+/* The same where p is known to be a multiple of four. */
+SC_INLINE uint32_t sc_load4(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, SC_ALIGNED4(p), 4);
+    return v;
+}
+
+/* Two bytes, little endian. */
+SC_INLINE uint32_t sc_load2(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, 2);
+    return v;
+}
+
+SC_INLINE void sc_store(uint8_t *p, uint32_t v)
+{
+    memcpy(p, &v, 4);
+}
+
+SC_INLINE void sc_store4(uint8_t *p, uint32_t v)
+{
+    memcpy(SC_ALIGNED4(p), &v, 4);
+}
+
+SC_INLINE void sc_store2(uint8_t *p, uint32_t v)
+{
+    uint16_t h = (uint16_t)v;
+    memcpy(p, &h, 2);
+}
+
+/* Clamp to a code. */
+SC_INLINE uint32_t sc_clamp(int32_t v)
+{
+    return v < 0 ? 0u : v > 255 ? 255u : (uint32_t)v;
+}
+
+/* Sums of sixteen pixels: four groups of four, each as even and odd lanes. */
+typedef struct {
+    uint32_t e0, o0, e1, o1, e2, o2, e3, o3;
+} sc_lanes;
+
+#if SC_DSP
+
+/* Lanes are independent: start at -1, so that the complement is the negative. */
+#define SC_LANES_START 0xFFFFFFFFu
+#define SC_LANES_NEGATE(x) (~(x))
+
+/* acc + bytes 0 and 2 of w, lane by lane. */
+SC_INLINE uint32_t sc_add_even(uint32_t acc, uint32_t w)
+{
+    uint32_t r;
+    __asm__("uxtab16 %0, %1, %2" : "=r"(r) : "r"(acc), "r"(w));
+    return r;
+}
+
+/* acc + bytes 1 and 3 of w, lane by lane. */
+SC_INLINE uint32_t sc_add_odd(uint32_t acc, uint32_t w)
+{
+    uint32_t r;
+    __asm__("uxtab16 %0, %1, %2, ror #8" : "=r"(r) : "r"(acc), "r"(w));
+    return r;
+}
+
+/* Bytes 0 and 2, bytes 1 and 3, zero-extended to lanes. */
+SC_INLINE uint32_t sc_even(uint32_t w)
+{
+    uint32_t r;
+    __asm__("uxtb16 %0, %1" : "=r"(r) : "r"(w));
+    return r;
+}
+
+SC_INLINE uint32_t sc_odd(uint32_t w)
+{
+    uint32_t r;
+    __asm__("uxtb16 %0, %1, ror #8" : "=r"(r) : "r"(w));
+    return r;
+}
+
+/* The same with sign extension. */
+SC_INLINE uint32_t sc_even_s(uint32_t w)
+{
+    uint32_t r;
+    __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(w));
+    return r;
+}
+
+SC_INLINE uint32_t sc_odd_s(uint32_t w)
+{
+    uint32_t r;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(w));
+    return r;
+}
+
+/* The signed low / high lane of a sum built by lane additions and complements. */
+SC_INLINE int32_t sc_lane_lo(uint32_t a)
+{
+    return (int16_t)a;
+}
+
+SC_INLINE int32_t sc_lane_hi(uint32_t a)
+{
+    return (int32_t)a >> 16;
+}
+
+/* Lane times 16-bit multiplier plus c. */
+SC_INLINE int32_t sc_mac_lo(uint32_t a, int32_t m, int32_t c)
+{
+    int32_t r;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(m), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_mac_hi(uint32_t a, int32_t m, int32_t c)
+{
+    int32_t r;
+    __asm__("smlatb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(m), "r"(c));
+    return r;
+}
+
+/* c + x.lo * y.lo + x.hi * y.hi, lanes signed. */
+SC_INLINE int32_t sc_dot2(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+/* c + x.lo * y.lo, c + x.hi * y.lo, c + x.lo * y.hi, c + x.hi * y.hi. */
+SC_INLINE int32_t sc_mac_bb(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_mac_tb(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlatb %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_mac_bt(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlabt %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_mac_tt(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlatt %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+/* ((a * m) >> 16) + c with a 48-bit product; m in int16 range. */
+SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
+{
+    int32_t r;
+    __asm__("smlawb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(m), "r"(c));
+    return r;
+}
+
+/* Two codes, clamp(lo >> 16) and clamp(hi >> 16), in lanes. */
+SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
+{
+    uint32_t r;
+    __asm__("pkhtb %0, %1, %2, asr #16\n\tusat16 %0, #8, %0" : "=r"(r) : "r"(hi), "r"(lo));
+    return r;
+}
+
+/* clamp(v >> f), f a constant in 1..31. */
+#define sc_code(v, f)                                                                   \
+    __extension__({                                                                     \
+        uint32_t sc_code_;                                                              \
+        __asm__("usat %0, #8, %1, asr %2" : "=r"(sc_code_) : "r"((int32_t)(v)), "I"(f)); \
+        sc_code_;                                                                       \
+    })
+
+#else
+
+/* Lanes are one number lo + 65536 * hi, whose negative negates both. */
+#define SC_LANES_START 0u
+#define SC_LANES_NEGATE(x) (0u - (x))
+
+SC_INLINE uint32_t sc_even(uint32_t w)
+{
+    return w & 0x00FF00FFu;
+}
+
+SC_INLINE uint32_t sc_odd(uint32_t w)
+{
+    return (w >> 8) & 0x00FF00FFu;
+}
+
+SC_INLINE uint32_t sc_even_s(uint32_t w)
+{
+    return (uint32_t)(uint16_t)(int16_t)(int8_t)w |
+           (uint32_t)(uint16_t)(int16_t)(int8_t)(w >> 16) << 16;
+}
+
+SC_INLINE uint32_t sc_odd_s(uint32_t w)
+{
+    return sc_even_s(w >> 8);
+}
+
+SC_INLINE uint32_t sc_add_even(uint32_t acc, uint32_t w)
+{
+    return acc + sc_even(w);
+}
+
+SC_INLINE uint32_t sc_add_odd(uint32_t acc, uint32_t w)
+{
+    return acc + sc_odd(w);
+}
+
+SC_INLINE int32_t sc_lane_lo(uint32_t a)
+{
+    return (int16_t)(uint16_t)a;
+}
+
+/* A borrow of the low lane has gone into the high one here: give it back. */
+SC_INLINE int32_t sc_lane_hi(uint32_t a)
+{
+    return (int16_t)(uint16_t)((a + 0x8000u) >> 16);
+}
+
+SC_INLINE int32_t sc_mac_lo(uint32_t a, int32_t m, int32_t c)
+{
+    return sc_lane_lo(a) * m + c;
+}
+
+SC_INLINE int32_t sc_mac_hi(uint32_t a, int32_t m, int32_t c)
+{
+    return sc_lane_hi(a) * m + c;
+}
+
+/* Halves of data words: no borrow between them. */
+SC_INLINE int32_t sc_half_lo(uint32_t a)
+{
+    return (int16_t)(uint16_t)a;
+}
+
+SC_INLINE int32_t sc_half_hi(uint32_t a)
+{
+    return (int16_t)(uint16_t)(a >> 16);
+}
+
+SC_INLINE int32_t sc_dot2(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_lo(x) * sc_half_lo(y) + sc_half_hi(x) * sc_half_hi(y);
+}
+
+SC_INLINE int32_t sc_mac_bb(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_lo(x) * sc_half_lo(y);
+}
+
+SC_INLINE int32_t sc_mac_tb(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_hi(x) * sc_half_lo(y);
+}
+
+SC_INLINE int32_t sc_mac_bt(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_lo(x) * sc_half_hi(y);
+}
+
+SC_INLINE int32_t sc_mac_tt(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_hi(x) * sc_half_hi(y);
+}
+
+SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
+{
+#if defined(__ARM_ARCH_6M__)
+    /* no long multiply: two 16-bit halves give the same floor */
+    return (a >> 16) * m + (((int32_t)((uint32_t)a & 0xFFFFu) * m) >> 16) + c;
+#else
+    return (int32_t)(((int64_t)a * m) >> 16) + c;
+#endif
+}
+
+SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
+{
+    return sc_clamp(lo >> 16) | sc_clamp(hi >> 16) << 16;
+}
+
+#define sc_code(v, f) sc_clamp((int32_t)(v) >> (f))
+
+#endif
+
+/* Two lanes from the low / high halves of u and v: u below v. */
+SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
+{
+    return (u & 0xFFFFu) | v << 16;
+}
+
+SC_INLINE uint32_t sc_pair_hi(uint32_t u, uint32_t v)
+{
+    return u >> 16 | (v & 0xFFFF0000u);
+}
+
+/* Two signed weights in lanes. */
+SC_INLINE uint32_t sc_pair(int32_t lo, int32_t hi)
+{
+    return ((uint32_t)lo & 0xFFFFu) | (uint32_t)hi << 16;
+}
+
+/* Codebook values of n packed indices of `bits` bits, least significant first. */
+SC_INLINE void sc_unpack(int8_t *out, const uint8_t *in, int n, const int8_t *book, int bits)
+{
+    uint32_t buffer = 0;
+    int have = 0;
+    for (int i = 0; i < n; i++) {
+        if (have < bits) {
+            buffer |= (uint32_t)*in++ << have;
+            have += 8;
+        }
+        out[i] = book[buffer & ((1u << bits) - 1u)];
+        buffer >>= bits;
+        have -= bits;
+    }
+}
+
+SC_INLINE void sc_lanes_start(sc_lanes *a)
+{
+    a->e0 = a->o0 = a->e1 = a->o1 = a->e2 = a->o2 = a->e3 = a->o3 = SC_LANES_START;
+}
+
+SC_INLINE void sc_lanes_negate(sc_lanes *a)
+{
+    a->e0 = SC_LANES_NEGATE(a->e0);
+    a->o0 = SC_LANES_NEGATE(a->o0);
+    a->e1 = SC_LANES_NEGATE(a->e1);
+    a->o1 = SC_LANES_NEGATE(a->o1);
+    a->e2 = SC_LANES_NEGATE(a->e2);
+    a->o2 = SC_LANES_NEGATE(a->o2);
+    a->e3 = SC_LANES_NEGATE(a->e3);
+    a->o3 = SC_LANES_NEGATE(a->o3);
+}
+
+/* Four codes of neighbouring pixels from even and odd lane sums, shift 16. */
+#define sc_codes4(e, o, m, c)                                                        \
+    (sc_codes16(sc_mac_lo((e), (m), (c)), sc_mac_hi((e), (m), (c))) |                 \
+     sc_codes16(sc_mac_lo((o), (m), (c)), sc_mac_hi((o), (m), (c))) << 8)
+
+#endif

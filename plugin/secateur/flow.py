@@ -1,0 +1,230 @@
+"""From a model to a report: the pieces of the package in the order in which data flows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .codegen.library import c_identifier
+from .codegen.plan import Plan, make_plan, matrix
+from .coding.entropy import entropy_bytes
+from .errors import DataError, ModelError
+from .frontend import execute
+from .frontend.ir import Graph
+from .frontend.load import load as load_graph
+from .lowering import reference
+from .lowering.align import align
+from .lowering.qgraph import QGraph
+from .lowering.quantize import lower
+from .report.figures import (
+    Accuracy,
+    Flash,
+    LayerFigures,
+    Outputs,
+    Ram,
+    Report,
+    Size,
+    estimate_energy,
+    estimate_latency,
+    layer_macs,
+    write_text,
+)
+
+#: Version of secateur.json, the manifest beside a saved library.
+MANIFEST = 1
+
+
+@dataclass
+class CompiledModel:
+    """A converted model: float graph, integer graph, plan and generated C."""
+
+    name: str
+    graph: Graph
+    qgraph: QGraph
+    plan: Plan
+    optimize: str = "balanced"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def layers(self) -> list[LayerFigures]:
+        """Figures of every operator, in execution order; bytes are those in the C arrays."""
+        out = []
+        for op in self.qgraph:
+            p = self.plan.layers[op.name]
+            w = matrix(op)
+            shape = self.qgraph.tensors[op.output].shape
+            size = int(w.size) if w is not None else 0
+            nonzeros = int(np.count_nonzero(w)) if w is not None else 0
+            macs, effectual = layer_macs(shape, size, nonzeros)
+            out.append(
+                LayerFigures(
+                    name=op.name,
+                    op=op.kind,
+                    encoding=p.encoding,
+                    parameters=size,
+                    nonzeros=nonzeros,
+                    stored_bytes=self.plan.library.bytes_of(op.name),
+                    entropy_bytes=entropy_bytes(w) if w is not None else 0.0,
+                    macs=macs,
+                    effectual_macs=effectual,
+                    kernel=p.kernel,
+                )
+            )
+        return out
+
+    @property
+    def size(self) -> Size:
+        """Bytes of all parameters in float32, as plain int8, and as stored."""
+        parameters = self.qgraph.float_bytes // 4
+        return Size(self.qgraph.float_bytes, parameters, self.plan.library.constant_bytes)
+
+    def quantize(self, inputs: np.ndarray) -> np.ndarray:
+        """Real inputs as the model's int8; int8 inputs pass unchanged."""
+        if np.asarray(inputs).dtype == np.int8:
+            return np.asarray(inputs)
+        return reference.quantize_input(self.qgraph, inputs)
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """The NumPy reference's int8 outputs for real or int8 inputs."""
+        return reference.run(self.qgraph, self.quantize(inputs))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the library and its manifest `secateur.json`; replaces an earlier one whole."""
+        manifest = json.dumps(self.manifest(), indent=2) + "\n"
+        self.plan.library.files["secateur.json"] = manifest
+        return self.plan.library.save(Path(folder))
+
+    def manifest(self) -> dict[str, Any]:
+        """What `inspect` and the build need to know of a saved library."""
+        t_in, t_out = (self.qgraph.tensors[t] for t in (self.qgraph.input, self.qgraph.output))
+        return {
+            "secateur": MANIFEST,
+            "name": self.name,
+            "optimize": self.optimize,
+            "size": {
+                "float32": self.size.float32, "int8": self.size.int8, "stored": self.size.stored,
+            },
+            "arena": self.plan.arena,
+            "input": {"size": t_in.size, "scale": t_in.scale, "zero_point": t_in.zero_point - 128},
+            "output": {
+                "size": t_out.size, "scale": t_out.scale, "zero_point": t_out.zero_point - 128,
+            },
+            "layers": [asdict(layer) for layer in self.layers],
+        }  # fmt: skip
+
+
+def load(model_or_path: Any, name: str | None = None) -> Graph:
+    """Read a model (Keras 3 in memory or a file) into the float graph."""
+    return load_graph(model_or_path, name)
+
+
+def convert(
+    model: Any,
+    calibration: np.ndarray,
+    name: str | None = None,
+    optimize: str = "balanced",
+    encodings: Mapping[str, str] | str | None = None,
+    calibration_method: str = "minmax",
+) -> CompiledModel:
+    """Convert a trained model.
+
+    model: a Keras model or the path of a `.keras` file. calibration: real inputs, float
+    [N, *input shape]; a few hundred typical ones. name: prefix of the generated C. encodings:
+    force a weight encoding, for all layers or by layer name. Raises ModelError, DataError.
+    """
+    graph = load_graph(model, name)
+    graph.name = c_identifier(name or graph.name)
+    qgraph = align(lower(graph, np.asarray(calibration), method=calibration_method))  # type: ignore[arg-type]
+    qgraph.name = graph.name
+    return CompiledModel(graph.name, graph, qgraph, make_plan(qgraph, encodings), optimize)
+
+
+def deploy(
+    compiled: CompiledModel,
+    board: str = "mps2_an386",
+    inputs: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    emulator: str | None = None,
+    build_dir: str | Path | None = None,
+    builder: str = "platformio",
+) -> Report:
+    """Build `compiled` for a board, run `inputs` there (or in its emulator), and report.
+
+    inputs: real [N, *input shape] or int8; labels: class indices [N], for accuracy. The library is
+    written to `build_dir`/library and built beside it (default build/NAME/BOARD).
+    Raises ToolError, TargetError, DataError.
+    """
+    from . import targets
+
+    b = targets.boards.load(board)
+    target = targets.pick(b, emulator)
+    if inputs is None:
+        x = np.zeros((1, *_input_shape(compiled.qgraph)), np.int8)
+    else:
+        x = compiled.quantize(inputs)
+    if labels is not None and len(labels) != len(x):
+        raise DataError(f"{len(labels)} labels for {len(x)} inputs; give one label an input")
+    folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
+    library = compiled.save(folder / "library")
+    image = targets.build(library, b, folder / "firmware", builder=builder)
+    result = target.run(image, x)
+    expected = reference.run(compiled.qgraph, x).reshape(len(x), -1)
+    same = int(np.all(result.outputs.reshape(len(x), -1) == expected, axis=1).sum())
+    s = image.sizes
+    latency = estimate_latency(
+        result.instructions,
+        result.cycles,
+        result.cycles_kind,
+        b.clock_hz,
+    )
+    report = Report(
+        model=compiled.name,
+        board=board,
+        emulator=None if target.name == "board" else target.name,
+        accuracy=_accuracy(compiled, inputs, labels, expected, result.outputs),
+        outputs=Outputs(same, len(x)),
+        size=compiled.size,
+        flash=Flash(s.total, s.model, s.runtime, s.harness),
+        ram=Ram(s.arena, result.stack, s.static_ram),
+        latency=latency,
+        energy=estimate_energy(latency.ms, b.power.active_ma, b.power.voltage, b.power.source),
+        layers=tuple(compiled.layers),
+    )
+    write_text(folder / "report.json", report.to_json())
+    return report
+
+
+def _input_shape(q: QGraph) -> tuple[int, ...]:
+    shape = q.tensors[q.input].shape
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+
+def _top1(outputs: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean(outputs.reshape(len(labels), -1).argmax(axis=1) == labels))
+
+
+def _accuracy(
+    compiled: CompiledModel,
+    inputs: np.ndarray | None,
+    labels: np.ndarray | None,
+    expected: np.ndarray,
+    device: np.ndarray,
+) -> Accuracy:
+    if labels is None or inputs is None:
+        return Accuracy()
+    y = np.asarray(labels).reshape(-1)
+    if np.issubdtype(np.asarray(inputs).dtype, np.integer):
+        t = compiled.qgraph.tensors[compiled.qgraph.input]
+        x = (np.asarray(inputs, np.float32) + 128 - t.zero_point) * np.float32(t.scale)
+    else:
+        x = np.asarray(inputs, np.float32)
+    try:
+        real = execute.run(compiled.graph, x)
+    except ModelError:
+        return Accuracy(None, _top1(expected, y), _top1(device, y))
+    return Accuracy(_top1(real, y), _top1(expected, y), _top1(device, y))
