@@ -23,7 +23,7 @@ CORES = {
         "-mcpu=cortex-m33", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard",
     ],
     "cortex-m55": ["-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"],
-    "rv32imac": ["-march=rv32imac", "-mabi=ilp32", "-mcmodel=medany"],
+    "rv32imac": ["-march=rv32imac", "-mabi=ilp32", "-mcmodel=medany", "--specs=picolibc.specs"],
 }  # fmt: skip
 
 COMPILE = [
@@ -92,7 +92,7 @@ def link_flags(manifest: dict) -> list[str]:
     return [
         *machine_flags(manifest),
         "-nostartfiles",
-        "--specs=picolibc.specs" if riscv else "--specs=nano.specs",
+        *([] if riscv else ["--specs=nano.specs"]),
         "-Wl,--gc-sections",
         "-Wl,--no-warn-rwx-segments",
         f"-Wl,--defsym=MIN_STACK={int(board.get('min_stack', 1024)):#x}",

@@ -1,0 +1,85 @@
+"""PlatformIO's build script: the flags of ../flags.py, the actions of ../upload.py.
+
+Runs inside SCons, which provides the names imported from SCons.Script.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+
+from SCons.Script import COMMAND_LINE_TARGETS, AlwaysBuild, Builder, Default, DefaultEnvironment
+
+env = DefaultEnvironment()
+platform = env.PioPlatform()
+board = env.BoardConfig()
+home = os.path.dirname(platform.manifest_path)
+
+spec = importlib.util.spec_from_file_location("flags", os.path.join(home, "flags.py"))
+flags = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(flags)
+
+manifest = json.loads(json.dumps(board.manifest))
+if "secateur" not in manifest:
+    sys.stderr.write(f"Error: board {board.id} has no 'secateur' block (see docs/boards.md)\n")
+    env.Exit(1)
+
+prefix = flags.prefix(manifest["secateur"]["core"])
+for package in ("toolchain-gccarmnoneeabi", "toolchain-riscv"):
+    folder = platform.get_package_dir(package)
+    if folder:
+        env.PrependENVPath("PATH", os.path.join(folder, "bin"))
+if not env.WhereIs(prefix + "gcc"):
+    sys.stderr.write(
+        f"Error: {prefix}gcc is not installed: apt-get install gcc-{prefix.rstrip('-')}, or name "
+        "PlatformIO's own tool chain in platform_packages\n"
+    )
+    env.Exit(1)
+
+env.Replace(
+    AR=prefix + "gcc-ar",
+    AS=prefix + "gcc",
+    CC=prefix + "gcc",
+    CXX=prefix + "g++",
+    GDB="gdb-multiarch",
+    LINK=prefix + "gcc",
+    OBJCOPY=prefix + "objcopy",
+    RANLIB=prefix + "gcc-ranlib",
+    SIZETOOL=prefix + "size",
+    ARFLAGS=["rc"],
+    PROGNAME="firmware",
+    PROGSUFFIX=".elf",
+    SIZEPROGREGEXP=r"^(?:\.vectors|\.text|\.rodata|\.harness|\.data)\s+(\d+).*",
+    SIZEDATAREGEXP=r"^(?:\.data|\.bss)\s+(\d+).*",
+    SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
+    SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES",
+)
+env.Append(
+    CCFLAGS=[f for f in flags.compile_flags(manifest) if not f.startswith("-std=")],
+    CFLAGS=[f for f in flags.compile_flags(manifest) if f.startswith("-std=")],
+    CPPDEFINES=list(flags.defines(manifest).items()),
+    LINKFLAGS=[*flags.link_flags(manifest), "-Wl,-Map=" + os.path.join("$BUILD_DIR", "firmware.map")],
+    BUILDERS={
+        name: Builder(
+            action=env.VerboseAction(
+                f"$OBJCOPY -O {kind} $SOURCES $TARGET", "Building $TARGET"
+            ),
+            suffix=suffix,
+        )
+        for name, kind, suffix in (("ElfToBin", "binary", ".bin"), ("ElfToHex", "ihex", ".hex"))
+    },
+)
+
+program = os.path.join("$BUILD_DIR", "${PROGNAME}")
+if "nobuild" in COMMAND_LINE_TARGETS:
+    elf, image = program + ".elf", program + ".bin"
+else:
+    elf = env.BuildProgram()
+    image = env.ElfToBin(program, elf)
+    env.Depends(image, "checkprogsize")
+AlwaysBuild(env.Alias("nobuild", image))
+target = env.Alias("buildprog", image, image)
+env.AddPlatformTarget(
+    "size", elf, env.VerboseAction("$SIZEPRINTCMD", "Calculating size $SOURCE"), "Program Size"
+)
+Default([target])
