@@ -13,7 +13,7 @@ EXTRAS := train,boards,tfmot,search,dev
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup test lint check demo bench reproduce bench-methods docs clean
+.PHONY: help setup test lint check demo bench reproduce bench-methods axe clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -42,6 +42,9 @@ lint: setup ## ruff and mypy alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+axe: ## axe-core through npm, for the accessibility test of the HTML report
+	npm install --no-save --no-package-lock axe-core
 
 clean: ## remove what was built; .venv stays
 	rm -rf build .pio .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+sys.path.insert(0, str(Path(__file__).parent / "report"))
+import sample
+
 from secateur.cli import main
 from secateur.cli.inputs import load_inputs
 from secateur.errors import DataError
@@ -120,6 +123,19 @@ def test_deploy_wants_data_and_a_known_board(tmp_path: Path) -> None:
     code, _, err = run("deploy", "m.keras", "--board", "nucleus", "--inputs", f"{tmp_path}/x.npz")
     assert code == 2
     assert "nucleus" in err
+
+
+def test_report_shows_and_compares(tmp_path: Path) -> None:
+    path = sample.report().save(tmp_path / "a.json")
+    other = sample.report(board="nrf52840dk").save(tmp_path / "b.json")
+    assert json.loads(run("report", str(path), "--json")[1])["model"] == "toy"
+    assert "200 of 200" in run("report", str(path))[1]
+    code, out, _ = run("report", str(path), str(other), "--html", str(tmp_path / "r.html"))
+    assert code == 0
+    assert "nrf52840dk" in out
+    assert "Runs compared" in (tmp_path / "r.html").read_text()
+    path.write_text("{}")
+    assert run("report", str(path))[0] == 2
 
 
 def test_demo_refuses_more_clips_than_there_are() -> None:

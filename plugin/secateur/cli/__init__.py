@@ -9,7 +9,7 @@ import click
 
 from secateur.errors import SecateurError
 
-from . import boards, convert, demo, deploy, doctor, inspect
+from . import boards, convert, demo, deploy, doctor, inspect, report
 from .output import print_error
 
 
@@ -31,5 +31,5 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages
 
 
-for _module in (demo, convert, deploy, boards, inspect, doctor):
+for _module in (demo, convert, deploy, boards, inspect, report, doctor):
     main.add_command(_module.command)

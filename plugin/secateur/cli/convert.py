@@ -43,9 +43,9 @@ def command(
     """
     from secateur.report.terminal import layer_table
 
-    from .inputs import load_inputs
+    from .inputs import load_calibration
 
-    x, _ = load_inputs(calibration)
+    x = load_calibration(calibration)
     with work(as_json), stderr().status(f"converting {model}"):
         import secateur
 
@@ -53,7 +53,7 @@ def command(
         folder = compiled.save(out)
     layers = compiled.layers
     data = {
-        "model": compiled.name,
+        "name": compiled.name,
         "out": str(folder),
         "layers": [layer.to_dict() for layer in layers],
         "stored_bytes": sum(layer.stored_bytes for layer in layers),

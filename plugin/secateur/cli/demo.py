@@ -43,6 +43,8 @@ def command(
     reports.
     """
     from secateur import data
+    from secateur.report import html
+    from secateur.report.details import of
     from secateur.report.terminal import render
     from secateur.targets import boards
 
@@ -79,13 +81,17 @@ def command(
         compiled = sc.convert(
             model, calibration=calibration[:: len(calibration) // CALIBRATION_CLIPS], name="kws"
         )
-        compiled.save(out / "kws")
 
         say(f"building for {board} and running {clips} test clips")
         # Evenly over the file, so that every word takes part.
         pick = [i * len(x_test) // clips for i in range(clips)]
         report = sc.deploy(
-            compiled, board=board, inputs=x_test[pick], labels=y_test[pick], emulator=emulator
+            compiled,
+            board=board,
+            inputs=x_test[pick],
+            labels=y_test[pick],
+            emulator=emulator,
+            build_dir=out,
         )
         whole = demo.accuracy(model, x_test, y_test)
         before = demo.accuracy(demo.load_model(), x_test, y_test)
@@ -95,8 +101,9 @@ def command(
                 *report.notes,
                 f"accuracy on all {len(x_test)} test clips in float: {100 * whole:.2f} % "
                 f"compressed, {100 * before:.2f} % before",
-                f"{time.monotonic() - started:.0f} s in all; figures also in {out / 'report.json'}",
+                f"{time.monotonic() - started:.0f} s in all; see also {out / 'report.html'}",
             ),
         )
         report.save(out / "report.json")
+        html.save(out / "report.html", report, of(compiled))
     print_result(as_json, report.to_dict(), lambda: render(report))

@@ -29,8 +29,9 @@ CALIBRATION_SAMPLES = 256
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for report.json; default: build/NAME.",
+    help="Folder for library, firmware and report.json; default: build/NAME/BOARD.",
 )
+@click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page, too.")
 @conversion_options
 @json_option
 def command(
@@ -40,6 +41,7 @@ def command(
     inputs: Path | None,
     calibration: Path | None,
     out: Path | None,
+    html: Path | None,
     name: str | None,
     optimize: str,
     as_json: bool,
@@ -48,7 +50,7 @@ def command(
     from secateur.report.terminal import render
     from secateur.targets import boards
 
-    from .inputs import load_inputs
+    from .inputs import as_calibration, load_calibration, load_inputs
 
     if inputs is None and calibration is None:
         raise DataError(
@@ -56,16 +58,22 @@ def command(
         )
     x, y = load_inputs(inputs) if inputs is not None else (None, None)
     if calibration is not None:
-        samples, _ = load_inputs(calibration)
+        samples = load_calibration(calibration)
     else:
         assert x is not None
-        samples = x[:CALIBRATION_SAMPLES]
+        samples = as_calibration(x[:CALIBRATION_SAMPLES], str(inputs))
     with work(as_json), stderr().status(f"converting {model}") as status:
         import secateur
 
         boards.load(board)  # an unknown board before minutes of work
         compiled = secateur.convert(model, calibration=samples, name=name, optimize=optimize)
         status.update(f"building and running on {board}")
-        report = secateur.deploy(compiled, board=board, inputs=x, labels=y, emulator=emulator)
-        report.save((out or Path("build") / compiled.name) / "report.json")
+        report = secateur.deploy(
+            compiled, board=board, inputs=x, labels=y, emulator=emulator, build_dir=out
+        )
+        if html is not None:
+            from secateur.report import html as page
+            from secateur.report.details import of
+
+            page.save(html, report, of(compiled))
     print_result(as_json, report.to_dict(), lambda: render(report))

@@ -11,10 +11,12 @@ from secateur.errors import DataError
 
 
 def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Features float32 [n, ...] and labels int64 [n] or None from `path`.
+    """Inputs [n, ...] and labels int64 [n] or None from `path`.
+
+    Inputs are float32 features, or int8 codes of the converted model's interface as they are.
 
     Keys: `x`, features as the Keras model takes them (a lone array, also an .npy, will do);
-    optionally `y`, class numbers, and `scale` and `zero_point` if `x` holds codes:
+    optionally `y`, class numbers, and `scale` and `zero_point` if `x` holds features as integers:
     feature = (x - zero_point) * scale. Pickled objects are never loaded. Raises DataError.
     """
     where = Path(path)
@@ -41,9 +43,10 @@ def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise DataError(
             f"{where}: x must be numbers of shape [n, ...] with n > 0, not {x.dtype} {x.shape}."
         )
-    x = x.astype(np.float32)
     if ("scale" in arrays) != ("zero_point" in arrays):
         raise DataError(f"{where} has only one of scale and zero_point: give both or neither.")
+    if x.dtype != np.int8 or "scale" in arrays:
+        x = x.astype(np.float32)
     if "scale" in arrays:
         if arrays["scale"].size != 1 or arrays["zero_point"].size != 1:
             raise DataError(f"{where}: scale and zero_point must be single numbers.")
@@ -58,3 +61,18 @@ def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
             f"{where}: y must be {len(x)} class numbers, not {y.dtype} of shape {y.shape}."
         )
     return x, y.astype(np.int64)
+
+
+def load_calibration(path: str | Path) -> np.ndarray:
+    """Features float32 [n, ...] from `path`; DataError if they are int8 without their scale."""
+    return as_calibration(load_inputs(path)[0], path)
+
+
+def as_calibration(x: np.ndarray, path: str | Path) -> np.ndarray:
+    """`x` unless it is int8: calibration is what finds the meaning of those codes."""
+    if x.dtype == np.int8:
+        raise DataError(
+            f"{path}: int8 x cannot calibrate a model: give float features as --calibration, or "
+            "add scale and zero_point to the file."
+        )
+    return x

@@ -32,7 +32,7 @@ def _library(path: Path, as_json: bool) -> None:
     try:
         data = json.loads(manifest.read_text(encoding="utf-8"))
         layers = [LayerFigures.from_dict(layer) for layer in data["layers"]]
-        name = data["model"]
+        name = data["name"]
     except FileNotFoundError:
         raise ModelError(
             f"{path} holds no secateur.json: give a folder that `secateur convert` wrote."

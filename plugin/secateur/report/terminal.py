@@ -107,6 +107,31 @@ def render(report: Report) -> RenderableType:
     )
 
 
+def compare(reports: Sequence[Report]) -> Table:
+    """One row a report."""
+    table = Table(header_style="bold")
+    for name in ("model", "board"):
+        table.add_column(name)
+    for name in ("accuracy", "stored", "flash", "RAM", "instructions", "latency", "energy"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("identical", justify="right", no_wrap=True)
+    for r in reports:
+        n = r.latency.instructions
+        table.add_row(
+            Text(r.model),
+            Text(r.board if r.emulator is None else f"{r.board} ({r.emulator})"),
+            str(r.accuracy),
+            f"{r.size.stored:,}",
+            f"{r.flash.model + r.flash.runtime:,}",
+            f"{r.ram.arena + r.ram.stack + r.ram.static:,}",
+            "-" if n is None else f"{n:,}",
+            str(r.latency),
+            str(r.energy),
+            f"{r.outputs.identical} of {r.outputs.total}",
+        )
+    return table
+
+
 def report_text(report: Report, width: int = 110) -> str:
     """Plain text, no control codes."""
     buffer = io.StringIO()

@@ -1,0 +1,73 @@
+"""What pictures need beyond schema 1: weights' histograms, the arena over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often each stored weight value occurs in a layer; zeros are counted apart."""
+
+    layer: str
+    values: tuple[int, ...]  #: the distinct non-zero int8 values, ascending
+    counts: tuple[int, ...]
+    zeros: int
+
+    @property
+    def levels(self) -> int:
+        """Distinct values, zero included: the size of the codebook."""
+        return len(self.values) + (self.zeros > 0)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of the arena: bytes from `offset`, live from step `first` to step `last`."""
+
+    name: str
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Details:
+    """Everything a report can show that is not a figure. `steps` names the arena's time axis."""
+
+    histograms: tuple[Histogram, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    steps: tuple[str, ...] = ()
+    arena: int = 0
+
+
+def histogram(layer: str, weight: np.ndarray) -> Histogram:
+    """The histogram of an int8 weight of any shape."""
+    values, counts = np.unique(weight, return_counts=True)
+    kept = values != 0
+    return Histogram(
+        layer,
+        tuple(int(v) for v in values[kept]),
+        tuple(int(c) for c in counts[kept]),
+        int(counts[~kept].sum()),
+    )
+
+
+def of(compiled: Any) -> Details:
+    """From a CompiledModel."""
+    memory = compiled.plan.memory
+    return collect(compiled.qgraph, memory.blocks, memory.arena)
+
+
+def collect(qgraph: Any, memory_blocks: Sequence[Any] = (), arena: int = 0) -> Details:
+    """From an integer graph and its memory plan's blocks."""
+    return Details(
+        tuple(histogram(op.name, op.weight) for op in qgraph if hasattr(op, "weight")),
+        tuple(Block(" = ".join(b.names), b.offset, b.size, b.first, b.last) for b in memory_blocks),
+        ("input", *(op.name for op in qgraph), "output"),
+        arena,
+    )

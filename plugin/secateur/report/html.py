@@ -1,0 +1,118 @@
+"""The report as one HTML file: no scripts, no fonts, nothing fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from . import svg
+from .details import Details
+from .figures import LayerFigures, Report, write_text
+from .units import show
+
+
+@dataclass(frozen=True)
+class _Tile:
+    name: str
+    value: str
+    note: str
+    css: str = ""
+
+
+def _tiles(r: Report) -> list[_Tile]:
+    a = r.accuracy
+    tiles = [
+        _Tile("Size", f"{r.size.ratio:.1f}x", f"smaller: {r.size.stored:,} bytes of weights"),
+        _Tile("Flash", str(r.flash), f"model {r.flash.model:,}, code {r.flash.runtime:,} bytes"),
+        _Tile("RAM", str(r.ram), f"arena {r.ram.arena:,}, stack {r.ram.stack:,} bytes"),
+    ]
+    if a.headline is not None:
+        loss = f"{show(a.float, 'fraction')} in float" if a.float is not None else "top-1"
+        tiles.insert(0, _Tile("Accuracy", str(a), loss))
+    if r.latency.instructions is not None or r.latency.ms is not None:
+        count = r.latency.instructions
+        note = r.latency.kind if r.latency.ms is not None else "instructions"
+        if r.latency.ms is None:
+            tiles.append(_Tile("Latency", f"{count:,}", note))
+        else:
+            detail = "" if count is None else f", {count:,} instructions"
+            tiles.append(_Tile("Latency", str(r.latency), note + detail))
+    if r.energy.uj is not None:
+        tiles.append(_Tile("Energy", str(r.energy), f"{r.energy.kind}, per inference"))
+    if r.outputs.total:
+        value = f"{r.outputs.identical} of {r.outputs.total}"
+        css = "good" if r.bit_exact else "bad"
+        tiles.append(_Tile("Outputs identical", value, "byte by byte with the reference", css))
+    return tiles
+
+
+def _total(layers: Sequence[LayerFigures]) -> LayerFigures:
+    return LayerFigures(
+        name="total",
+        op="",
+        encoding="",
+        parameters=sum(x.parameters for x in layers),
+        nonzeros=sum(x.nonzeros for x in layers),
+        stored_bytes=sum(x.stored_bytes for x in layers),
+        entropy_bytes=sum(x.entropy_bytes for x in layers),
+        macs=sum(x.macs for x in layers),
+        effectual_macs=sum(x.effectual_macs for x in layers),
+    )
+
+
+def _label(r: Report) -> str:
+    return f"{r.model} on {r.board}" + (f" ({r.emulator})" if r.emulator else "")
+
+
+def render(report: Report, details: Details | None = None, others: Sequence[Report] = ()) -> str:
+    """The page. `others` are further runs or boards to compare with."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("secateur.report"), autoescape=True, trim_blocks=False
+    )
+    layers = report.layers
+    total = _total(layers)
+    zeros = total.parameters - total.nonzeros
+    stages = [
+        ("float32", report.size.float32),
+        ("pruned, float32", max(report.size.float32 - 4 * zeros, 0)),
+        ("non-zero, 8 bits", total.nonzeros),
+        ("stored", report.size.stored),
+    ]
+    runs = [(_label(r), r) for r in (report, *others)]
+    points = [
+        (label, float(r.size.stored), r.accuracy.headline)
+        for label, r in runs
+        if r.accuracy.headline is not None
+    ]
+    d = details or Details()
+
+    def share(part: int, whole: int) -> str:
+        return f"{100 * part / whole:.1f}%" if whole else "0%"
+
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        tiles=_tiles(report),
+        waterfall=Markup(svg.waterfall(stages, total.entropy_bytes)),
+        total=total,
+        most_bytes=max((x.stored_bytes for x in layers), default=0),
+        most_macs=max((x.macs for x in layers), default=0),
+        share=share,
+        histograms=[(h, Markup(svg.weights(h, f"h{i}"))) for i, h in enumerate(d.histograms)],
+        arena=Markup(svg.arena(d)) if d.blocks else None,
+        runs=runs,
+        scatter=Markup(svg.scatter(points)) if len(points) > 1 else None,
+    )
+
+
+def save(
+    path: str | Path,
+    report: Report,
+    details: Details | None = None,
+    others: Sequence[Report] = (),
+) -> Path:
+    """Write the page in one step."""
+    return write_text(path, render(report, details, others))
