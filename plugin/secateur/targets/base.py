@@ -38,12 +38,16 @@ class RunResult:
     """What came back from a target."""
 
     outputs: np.ndarray  #: int8 [n, *output shape]
-    instructions: int | None  #: per inference (constant part of the harness removed), None if unknown
+    instructions: (
+        int | None
+    )  #: per inference (constant part of the harness removed), None if unknown
     cycles: float | None  #: per inference; see `cycles_kind`
     cycles_kind: str  #: "measured" (hardware counter) or "estimated" (cost table)
     stack: int  #: high-water mark in bytes during an inference
     arena: int  #: high-water mark in bytes
-    per_run: list[int] = field(default_factory=list)  #: instructions (or cycles on hardware), each run
+    per_run: list[int] = field(
+        default_factory=list
+    )  #: instructions (or cycles on hardware), each run
 
 
 class Target(ABC):

@@ -148,9 +148,7 @@ class Board(_Block):
     uart: Uart
     emulator: Emulators = Emulators()
     power: Power
-    flasher: Flasher = Field(
-        default=Flasher(), validation_alias=AliasChoices("flash", "flasher")
-    )
+    flasher: Flasher = Field(default=Flasher(), validation_alias=AliasChoices("flash", "flasher"))
     wait_states: int = Field(default=0, ge=0, le=16)
     min_stack: int = Field(default=1024, ge=256)
     defines: dict[str, str] = {}

@@ -73,6 +73,7 @@ class Client:
         self.run_time = run_time
         self.retries = retries
         self.repeated = 0  #: requests that had to be sent again
+        self.silent = False  #: gave up on a device that said nothing at all in time
         self._sequence = 0
         self._buffer = bytearray()
 
@@ -105,7 +106,9 @@ class Client:
 
     def memory(self) -> tuple[int, int]:
         """High-water marks of stack and arena in bytes; runs the model twice."""
-        status, stack, arena = struct.unpack("<iII", self._request(frames.MEMORY, b"", self.run_time))
+        status, stack, arena = struct.unpack(
+            "<iII", self._request(frames.MEMORY, b"", self.run_time)
+        )
         self._model_status(status)
         return stack, arena
 
@@ -138,13 +141,18 @@ class Client:
             if attempt:
                 self.repeated += 1
             self.line.write(coded)
+            started = time.monotonic()
             reply = self._reply(request, patience)
+            if time.monotonic() - started >= patience:
+                # A device that lives has finished by now, and repeats its reply at once.
+                patience = self.reply_time
             if reply is None:
                 continue
             if reply.status:
                 why = _STATUS.get(reply.status, f"status {reply.status}")
                 raise TargetError(f"{what}: the device refuses it, {why}")
             return reply.payload
+        self.silent = True
         raise TargetError(
             f"{what} got no answer in {self.retries + 1} attempts: check the serial line and "
             "that the firmware is running"

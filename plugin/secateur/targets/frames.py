@@ -1,6 +1,6 @@
 """Frames on the serial line, version 1: firmware/src/harness_frame.c in Python.
 
-    00 | COBS( version, command, sequence, status, payload 0..224, CRC-32 little endian ) | 00
+00 | COBS( version, command, sequence, status, payload 0..224, CRC-32 little endian ) | 00
 """
 
 from __future__ import annotations

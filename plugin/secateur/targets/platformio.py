@@ -34,9 +34,7 @@ build_flags =
 """
 
 
-def build(
-    library_dir: Path, board: Board, build_dir: Path, *, flags: Sequence[str] = ()
-) -> Image:
+def build(library_dir: Path, board: Board, build_dir: Path, *, flags: Sequence[str] = ()) -> Image:
     """Like gcc.build, by `pio run`. The image's loaded bytes are the same."""
     lib = library.read(library_dir)
     pio = tools.need("pio")

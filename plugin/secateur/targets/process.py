@@ -6,12 +6,18 @@ import os
 import select
 import subprocess
 import threading
+from collections.abc import Sequence
 
 
 class ProcessLine:
     """Transport over a child's pipes; stderr is kept for the error message."""
 
-    def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        env: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -19,6 +25,7 @@ class ProcessLine:
             stderr=subprocess.PIPE,
             bufsize=0,
             env=env,
+            pass_fds=pass_fds,
         )
         self._complaints: list[bytes] = []
         self._listener = threading.Thread(target=self._listen, daemon=True)

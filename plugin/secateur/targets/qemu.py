@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import time
+
 import numpy as np
 
 from ..errors import TargetError
-from . import tools
+from . import elf, tools
 from .base import Image, RunResult, Target
 from .boards import Board
 from .client import Client, Run
@@ -25,8 +29,9 @@ class Qemu(Target):
 
     name = "qemu"
 
-    def __init__(self, run_time: float = 60.0) -> None:
+    def __init__(self, run_time: float = 60.0, reply_time: float = 5.0) -> None:
         self.run_time = run_time
+        self.reply_time = reply_time
 
     def available(self) -> str | None:
         return tools.missing("qemu-system-arm")
@@ -42,33 +47,53 @@ class Qemu(Target):
                 f"({', '.join(image.board.emulators) or 'there is none'})"
             )
         program = tools.need(f"qemu-system-{machine.system}")
+        ours, theirs = socket.socketpair()
         line = ProcessLine(
             [
                 program, "-M", machine.machine, *machine.args, "-display", "none",
-                "-monitor", "none", "-serial", "stdio",
-                "-icount", f"shift={machine.icount_shift},sleep=off", "-kernel", str(image.elf),
-            ]  # fmt: skip
-        )
+                "-serial", "stdio", "-kernel", str(image.elf),
+                "-icount", f"shift={machine.icount_shift},sleep=off",
+                "-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "monitor",
+            ],
+            pass_fds=[theirs.fileno()],
+        )  # fmt: skip
+        theirs.close()
         try:
-            try:
-                client = Client(line, reply_time=5.0, run_time=self.run_time, retries=2)
-                talk = converse(image, client, inputs)
-            except TargetError as error:
-                if line.ended() is None:
-                    raise
-                raise TargetError(
-                    f"{program} ended early on {image.board.id}: {line.complaint() or error}"
-                ) from error
+            client = Client(line, reply_time=self.reply_time, run_time=self.run_time, retries=1)
+            talk = converse(image, client, inputs)
+        except TargetError as error:
+            if line.ended() is None:
+                where = f" (the program is {_place(image, ours)})" if client.silent else ""
+                raise TargetError(f"{error}{where}") from error
+            raise TargetError(
+                f"{program} ended early on {image.board.id}: {line.complaint() or error}"
+            ) from error
         finally:
             line.close()
+            ours.close()
         ns = 1 << machine.icount_shift
         per_run = [instructions(run, talk.info.timer_hz, ns) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
-        return RunResult(
-            talk.outputs, mean, None, "estimated", talk.stack, talk.arena, per_run
-        )
+        return RunResult(talk.outputs, mean, None, "estimated", talk.stack, talk.arena, per_run)
 
 
 def instructions(run: Run, hz: int, ns: int) -> int:
     """Instructions of one run from its ticks: `ns` nanoseconds each, the timer's interrupts out."""
     return round(run.ticks * 1e9 / (hz * ns)) - _WRAP_COST * run.wraps
+
+
+def _place(image: Image, monitor: socket.socket) -> str:
+    """Where the processor is, asked of QEMU's monitor."""
+    monitor.settimeout(2.0)
+    text = b""
+    deadline = time.monotonic() + 4
+    try:
+        monitor.sendall(b"info registers\n")
+        while time.monotonic() < deadline:
+            text += monitor.recv(65536)
+            if found := re.search(rb"(?:R15=|\bpc\s+)([0-9a-f]{8})", text):
+                pc = int(found[1], 16)
+                return f"at {elf.locate(image.elf, pc)}, PC {pc:#010x}"
+    except OSError:
+        return "where QEMU's monitor does not say"
+    return "where QEMU's monitor does not say"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,11 +18,11 @@ from . import elf
 from .base import Image, RunResult, Target
 from .blocks import Decoder, Instruction
 from .boards import Board
-from .client import Client, Fault
+from .client import Client
 from .session import converse
 
 _REPLACED = ("port_init", "port_getc", "port_putc", "port_flush", "timer_init", "timer_now",
-             "timer_wraps", "fault_serve")  # fmt: skip
+             "timer_wraps")  # fmt: skip
 _PAGE = 0x1000
 
 
@@ -60,9 +59,7 @@ class Machine:
         symbols = elf.symbols(image.elf)
         self._names = {symbols[n][0]: n for n in _REPLACED if n in symbols}
         for address in self._names:
-            self._uc.hook_add(
-                unicorn.UC_HOOK_CODE, self._replaced, begin=address, end=address
-            )
+            self._uc.hook_add(unicorn.UC_HOOK_CODE, self._replaced, begin=address, end=address)
         self._start()
         self._received = bytearray()
         self._sent = bytearray()
@@ -112,8 +109,6 @@ class Machine:
             uc.reg_write(self._results[1], self._clock >> 32)
         elif name == "timer_wraps":
             uc.reg_write(self._results[0], 0)
-        elif name == "fault_serve":
-            raise AssertionError("unreachable: unicorn does not take the fault vectors")
         uc.reg_write(self._pc, uc.reg_read(self._link))
 
     # --- counting ----------------------------------------------------------------------------

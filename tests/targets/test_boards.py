@@ -1,0 +1,94 @@
+"""Manifests: all of them are sound, and each mistake is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from secateur.errors import TargetError
+from secateur.targets import boards
+
+
+def test_every_board_is_sound() -> None:
+    found = boards.all()
+    assert len(found) >= 10
+    assert all(board.id == board.path.stem for board in found)
+
+
+def test_unknown_board_names_the_nearest() -> None:
+    with pytest.raises(TargetError, match="mps2_an386"):
+        boards.load("mps2_an368")
+
+
+def test_a_folder_of_the_environment_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = json.loads(boards.load("mps2_an386").path.read_text())
+    manifest["name"] = "Mine"
+    (tmp_path / "mine.json").write_text(json.dumps(manifest))
+    monkeypatch.setenv("SECATEUR_BOARDS", str(tmp_path))
+    assert boards.load("mine").title == "Mine"
+    assert "mine" in {board.id for board in boards.all()}
+
+
+def _edit(path: str, value: object) -> dict[str, object]:
+    manifest: dict[str, object] = json.loads(boards.load("nucleo_f446re").path.read_text())
+    at: dict[str, object] = manifest
+    *parents, last = path.split(".")
+    for key in parents:
+        child = at[key]
+        assert isinstance(child, dict)
+        at = child
+    at[last] = value
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("secateur.core", "cortex-m99", "core"),
+        ("secateur.clock_hz", -5, "clock_hz"),
+        ("secateur.clock_hz", 16000000, "f_cpu"),
+        ("secateur.memory.flash.origin", "8000000x", "flash.origin"),
+        ("secateur.memory.ram.length", 4096, "maximum_ram_size"),
+        ("secateur.memory.ram.origin", "0x08000000", "overlap"),
+        ("secateur.timer.kind", "sundial", "timer.kind"),
+        ("secateur.timer.kind", "mcycle", "mcycle does not exist"),
+        ("secateur.uart.tx", "Q99", "uart.tx"),
+        ("secateur.power.voltage", None, "active_ma and voltage"),
+        ("secateur.power.source", "", "power.source"),
+        ("secateur.surprise", 1, "surprise"),
+        ("upload.maximum_size", 1, "maximum_size"),
+        ("vendor", "", "vendor"),
+        ("secateur", 3, '"secateur" block'),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, field: str, value: object, named: str) -> None:
+    path = tmp_path / "new.json"
+    path.write_text(json.dumps(_edit(field, value)))
+    with pytest.raises(TargetError, match=named) as caught:
+        boards.check(path)
+    assert "new.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_dwt_needs_a_core_that_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "new.json"
+    path.write_text(json.dumps(_edit("secateur.core", "cortex-m0")))
+    with pytest.raises(TargetError, match="dwt, which cortex-m0 has not"):
+        boards.check(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_what_is_no_manifest(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "new.json"
+    path.write_text(text)
+    with pytest.raises(TargetError, match=r"new\.json"):
+        boards.check(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="cannot be read"):
+        boards.check(tmp_path / "none.json")

@@ -1,0 +1,196 @@
+"""The same bytes from every target, and the same counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secateur import targets
+from secateur.errors import TargetError, ToolError
+from secateur.targets import Image, boards, elf, tools
+from secateur.targets.qemu import Qemu
+from secateur.targets.sim import Sim
+
+from .conftest import ECHO, echo, need, samples
+
+QEMU = [board.id for board in boards.all() if board.emulator.qemu]
+SIM = [board.id for board in boards.all() if board.emulator.sim]
+
+
+def test_host(image: Callable[[str], Image]) -> None:
+    inputs = samples(50)
+    result = targets.get("host").run(image("host"), inputs)
+    assert np.array_equal(result.outputs, echo(inputs))
+    assert result.instructions is None
+    assert result.arena == 500
+
+
+def test_host_with_sanitizers(tmp_path: Path) -> None:
+    need("cc")
+    inputs = samples(5)
+    built = targets.build(ECHO, "host", tmp_path, sanitize=True)
+    result = targets.get("host").run(built, inputs)
+    assert np.array_equal(result.outputs, echo(inputs))
+
+
+def test_host_reports_what_the_sanitizer_found(tmp_path: Path) -> None:
+    need("cc")
+    library = tmp_path / "echo"
+    source = library / "src"
+    source.mkdir(parents=True)
+    (library / "library.json").write_text((ECHO / "library.json").read_text())
+    for file in (ECHO / "src").iterdir():
+        text = file.read_text()
+        (source / file.name).write_text(text.replace("echo_arena[i + 10]", "echo_arena[i + 500]"))
+    built = targets.build(library, "host", tmp_path / "build", sanitize=True)
+    with pytest.raises(TargetError, match="out of bounds|overflow"):
+        targets.get("host").run(built, samples(1))
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", QEMU)
+def test_qemu(board: str, image: Callable[[str], Image]) -> None:
+    machine = boards.load(board).emulator.qemu
+    assert machine is not None
+    need(f"qemu-system-{machine.system}")
+    inputs = samples(4)
+    first = Qemu().run(image(board), inputs)
+    assert np.array_equal(first.outputs, echo(inputs))
+    assert first.instructions is not None
+    assert first.instructions > 2000
+    assert first.arena == 500
+    assert first.stack < 200
+    again = Qemu().run(image(board), inputs)
+    assert again.per_run == first.per_run
+    if board in SIM:
+        assert Sim(counted=-1).run(image(board), inputs).per_run == first.per_run
+
+
+@pytest.mark.parametrize("board", SIM)
+def test_simulator(board: str, image: Callable[[str], Image]) -> None:
+    inputs = samples(6)
+    result = Sim(counted=2).run(image(board), inputs)
+    assert np.array_equal(result.outputs, echo(inputs))
+    assert len(result.per_run) == 2
+    assert result.arena == 500
+
+
+@pytest.mark.emulator
+def test_a_timer_that_overflows_counts_on(image: Callable[[str], Image]) -> None:
+    need("qemu-system-arm")
+    inputs = samples(1)
+    short = Qemu().run(image("mps2_an386"), inputs)
+    inputs[0, 0] = 104  # 20 million turns of a loop of two instructions
+    long = Qemu().run(image("mps2_an386"), inputs)
+    assert short.instructions is not None
+    assert long.instructions is not None
+    extra = long.instructions - short.instructions - 2 * 20_000_000
+    assert 0 < extra < 30
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    ("code", "words"), [(102, "undefined instruction"), (103, "precise bus error")]
+)
+def test_a_fault_is_decoded(code: int, words: str, image: Callable[[str], Image]) -> None:
+    need("qemu-system-arm")
+    inputs = samples(2)
+    inputs[1, 0] = code
+    with pytest.raises(
+        TargetError, match=rf"HardFault, {words}, at echo_run \(echo\.c:1[23]\), PC"
+    ):
+        Qemu().run(image("mps2_an386"), inputs)
+
+
+@pytest.mark.emulator
+def test_a_trap_is_decoded(image: Callable[[str], Image]) -> None:
+    need("qemu-system-riscv32")
+    inputs = samples(1)
+    inputs[0, 0] = 103
+    with pytest.raises(TargetError, match=r"load access fault, at echo_run \(echo\.c:13\)"):
+        Qemu().run(image("qemu_rv32"), inputs)
+
+
+@pytest.mark.emulator
+def test_a_hang_is_located(image: Callable[[str], Image]) -> None:
+    need("qemu-system-arm")
+    inputs = samples(1)
+    inputs[0, 0] = 101
+    with pytest.raises(TargetError, match=r"frame 'run'.*no answer.*echo_run \(echo\.c:11\)"):
+        Qemu(run_time=1, reply_time=1).run(image("mps2_an386"), inputs)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(101, "no answer"), (102, "Invalid instruction"), (103, "Invalid memory")]
+)
+def test_the_simulator_locates_faults(code: int, words: str, image: Callable[[str], Image]) -> None:
+    inputs = samples(1)
+    inputs[0, 0] = code
+    with pytest.raises(TargetError, match=rf"{words}.*echo_run \(echo\.c:1[123]\)"):
+        Sim(run_time=1).run(image("mps2_an386"), inputs)
+
+
+def test_platformio_builds_the_same_image(image: Callable[[str], Image], tmp_path: Path) -> None:
+    need("pio")
+    ours = image("mps2_an386")
+    theirs = targets.build(ECHO, "mps2_an386", tmp_path, builder="platformio")
+    assert elf.segments(theirs.elf) == elf.segments(ours.elf)
+    assert theirs.sizes == ours.sizes
+
+
+def test_sizes_add_up(image: Callable[[str], Image]) -> None:
+    sizes = image("mps2_an386").sizes
+    assert sizes.total == sizes.model + sizes.runtime + sizes.harness
+    assert sizes.total == sum(len(data) for _, data in elf.segments(image("mps2_an386").elf))
+    assert sizes.model == 64
+    assert sizes.arena == 600
+
+
+def test_wrong_inputs(image: Callable[[str], Image]) -> None:
+    with pytest.raises(TargetError, match="takes 490 bytes, not 10"):
+        targets.get("host").run(image("host"), np.zeros((1, 10), np.int8))
+    with pytest.raises(TargetError, match="must be int8, not float64"):
+        targets.get("host").run(image("host"), np.zeros((1, 490)))
+
+
+def test_a_missing_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ToolError, match="apt-get install gcc-arm-none-eabi"):
+        targets.build(ECHO, "mps2_an386", tmp_path)
+
+
+def test_a_missing_emulator(monkeypatch: pytest.MonkeyPatch, image: Callable[[str], Image]) -> None:
+    built = image("mps2_an386")
+    monkeypatch.setattr(tools, "find", lambda program: None)
+    with pytest.raises(TargetError, match="apt-get install qemu-system-arm"):
+        targets.pick("mps2_an386", "qemu")
+    with pytest.raises(ToolError, match="apt-get install qemu-system-arm"):
+        Qemu().run(built, samples(1))
+    assert targets.pick("mps2_an386").name == "sim"
+
+
+def test_an_emulator_that_does_not_know_the_board() -> None:
+    with pytest.raises(TargetError, match="qemu does not know it"):
+        targets.pick("nucleo_f446re", "qemu")
+    with pytest.raises(TargetError, match="'bochs' is unknown"):
+        targets.pick("nucleo_f446re", "bochs")
+
+
+def test_an_image_too_large(tmp_path: Path) -> None:
+    need("arm-none-eabi-gcc")
+    board = boards.load("microbit")
+    manifest = {**board.manifest, "secateur": {**board.manifest["secateur"]}}
+    manifest["secateur"]["memory"] = {
+        "flash": {"origin": "0x0", "length": 1024},
+        "ram": {"origin": "0x20000000", "length": 16384},
+    }
+    with pytest.raises(ToolError, match=r"region `?FLASH'? overflowed"):
+        targets.build(ECHO, board.model_copy(update={"manifest": manifest}), tmp_path)
+
+
+def test_what_is_no_library(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="is not a generated library"):
+        targets.build(tmp_path, "host", tmp_path)
