@@ -64,6 +64,7 @@ class _Lowering:
         self.ranges = ranges
         self.q = QGraph(graph.name, [], {}, graph.input, graph.output)
         self.values: dict[str, _Value] = {}
+        self.wide: dict[str, QTensor] = {}  #: tensors that still need a Rescale to the given one
 
     def run(self) -> QGraph:
         for node in self.graph.nodes:
@@ -123,6 +124,11 @@ class _Lowering:
 
     def _emit(self, op: QOp) -> None:
         self.q.ops.append(op)
+        y = self.wide.pop(op.output, None)
+        if y is not None:
+            x = self.q.tensors[op.output]
+            requant, _ = _rescale(x, y)
+            self.q.ops.append(QRescale(f"{op.name}_cap", (x.name,), y.name, requant))
 
     # -- operators -------------------------------------------------------------------------------
 
@@ -204,22 +210,30 @@ class _Lowering:
         y: QTensor,
         constants: Callable[[QTensor], tuple[Requant, int | None]],
     ) -> tuple[QTensor, tuple[Requant, int | None]]:
-        """`constants(y)`, with y's scale widened once if the multiplier would not fit."""
+        """`constants(y)`; where the multiplier would not fit, y gets a wider scale.
+
+        If that scale would reach past a ReLU's cap, the operator writes a wider tensor and a
+        Rescale behind it makes y.
+        """
         try:
             return y, constants(y)
         except DoesNotFitError as e:
+            error, growth = e, e.growth * 1.001
+        if growth > 1:
+            wide = replace(y, scale=y.scale * growth)
             cap = node.attrs.get("clamp", (0, None))[1]
-            if e.growth > 1 and cap is None:
-                y = replace(y, scale=y.scale * e.growth * 1.001)
-                self.q.tensors[y.name] = y
-                try:
-                    return y, constants(y)
-                except DoesNotFitError:
-                    pass
-            raise ModelError(
-                f"layer '{node.name}' ({node.op}) amplifies its input more than the fixed-point "
-                "arithmetic can follow; check its batch normalisation and calibration data"
-            ) from e
+            if cap is not None and 255 * wide.scale > cap:
+                wide = replace(wide, name=f"{y.name}_wide")
+                self.wide[wide.name] = y
+            self.q.tensors[wide.name] = wide
+            try:
+                return wide, constants(wide)
+            except DoesNotFitError as e:
+                error = e
+        raise ModelError(
+            f"layer '{node.name}' ({node.op}) amplifies its input more than the fixed-point "
+            "arithmetic can follow; check its batch normalisation and calibration data"
+        ) from error
 
     def _batch_norm(self, node: Node) -> None:
         """A lone normalisation is a depthwise 1x1 convolution whose weights are all one."""
@@ -254,17 +268,7 @@ class _Lowering:
         self.q.tensors[y.name] = y
         self.values[node.output] = _Value(y.name, value.order)
 
-        def constants(y: QTensor) -> tuple[Requant, int | None]:
-            one = np.ones(1)
-            return requantize(
-                x.scale / y.scale * one,
-                y.zero_point * one,
-                x.zero_point * one,
-                0 * one,
-                255 * one,
-            )
-
-        y, (requant, _) = self._fit(node, y, constants)
+        y, (requant, _) = self._fit(node, y, lambda y: _rescale(x, y))
         self._emit(QRescale(node.name, (x.name,), y.name, requant))
 
     def _softmax(self, node: Node) -> None:
@@ -368,6 +372,13 @@ class _Lowering:
 
     def _order(self, value: _Value, shape: tuple[int, ...]) -> np.ndarray:
         return planar(shape) if value.order is None else value.order
+
+
+def _rescale(x: QTensor, y: QTensor) -> tuple[Requant, int | None]:
+    one = np.ones(1)
+    return requantize(
+        x.scale / y.scale * one, y.zero_point * one, x.zero_point * one, 0 * one, 255 * one
+    )
 
 
 def affine(low: float, high: float) -> tuple[float, int]:

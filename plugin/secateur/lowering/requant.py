@@ -18,7 +18,7 @@ class DoesNotFitError(ValueError):
     """No shift satisfies the bounds. `growth`: how much larger the output scale must be, or 0."""
 
     def __init__(self, growth: float = 0.0) -> None:
-        super().__init__(f"no shift fits (growth {growth})")
+        super().__init__(f"no shift fits (growth {growth:.3g})")
         self.growth = growth
 
 

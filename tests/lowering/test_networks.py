@@ -1,0 +1,163 @@
+"""Real networks: accuracy against float, agreement with TensorFlow Lite's int8 conversion."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from secateur import data
+from secateur.frontend import execute
+from secateur.frontend.load import load
+from secateur.lowering import reference as ref
+from secateur.lowering.quantize import lower
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+pytest.importorskip("keras")
+
+# TensorFlow converts in its own process: it is slow to start and never meets LiteRT there.
+_CONVERT = """
+import sys, numpy as np, keras, tensorflow as tf
+model = keras.models.load_model(sys.argv[1], compile=False)
+samples = np.load(sys.argv[2])
+c = tf.lite.TFLiteConverter.from_keras_model(model)
+c.optimizations = [tf.lite.Optimize.DEFAULT]
+c.representative_dataset = lambda: ([s[None]] for s in samples)
+c.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+c.inference_input_type = c.inference_output_type = tf.int8
+open(sys.argv[3], "wb").write(c.convert())
+"""
+
+
+def tflite_top1(model: Path, calibration: np.ndarray, x: np.ndarray, folder: Path) -> np.ndarray:
+    """Top-1 answers of TensorFlow Lite's int8 conversion of a `.keras` file, run by LiteRT."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    np.save(folder / "samples.npy", calibration)
+    out = folder / "m.tflite"
+    args = [sys.executable, "-c", _CONVERT, str(model), str(folder / "samples.npy"), str(out)]
+    subprocess.run(args, check=True, capture_output=True, timeout=300)
+    run = litert.Interpreter(model_path=str(out))
+    i = run.get_input_details()[0]
+    run.resize_tensor_input(i["index"], x.shape)
+    run.allocate_tensors()
+    scale, zero = i["quantization"]
+    run.set_tensor(i["index"], np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8))
+    run.invoke()
+    answer: np.ndarray = run.get_tensor(run.get_output_details()[0]["index"]).argmax(axis=1)
+    return answer
+
+
+def measure(
+    path: Path, calibration: np.ndarray, x: np.ndarray, y: np.ndarray, folder: Path
+) -> tuple[float, float, float]:
+    """Accuracy in float and in integers, agreement with TensorFlow Lite."""
+    graph = load(path)
+    exact = execute.run(graph, x).argmax(axis=1)
+    q = lower(graph, calibration)
+    ours = ref.run(q, ref.quantize_input(q, x)).argmax(axis=1)
+    theirs = tflite_top1(path, calibration, x, folder)
+    figures = tuple(float(np.mean(v)) for v in (exact == y, ours == y, ours == theirs))
+    print(f"{path.name}: float {figures[0]:.4f}, int8 {figures[1]:.4f}, TFLite {figures[2]:.4f}")
+    return figures[0], figures[1], figures[2]
+
+
+def test_keyword_spotter(tmp_path: Path) -> None:
+    x, y = data.load("kws_test")
+    calibration = data.load("kws_train")[0][:256]
+    exact, ours, agree = measure(data.KWS_MODEL, calibration, x, y, tmp_path)
+    assert exact == pytest.approx(0.909, abs=0.002)
+    assert ours >= exact - 0.01
+    assert agree >= 0.98
+
+
+def _cifar(name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+    image: Any = pytest.importorskip("PIL.Image")
+    folder = data.full_data()
+    if folder is None or not (folder / f"{name}.npz").exists():
+        pytest.skip("CIFAR-10 sample not found: set SECATEUR_DATA to the folder that holds it")
+    with np.load(folder / f"{name}.npz") as z:
+        raw, o, y = z["jpeg"].tobytes(), z["offsets"], z["y"][:n]
+    x = [np.asarray(image.open(io.BytesIO(raw[o[i] : o[i + 1]])).convert("RGB")) for i in range(n)]
+    return np.stack(x).astype(np.float32), y
+
+
+def test_residual_network_on_cifar(tmp_path: Path) -> None:
+    x, y = _cifar("cifar10_test_00", 1000)
+    calibration, _ = _cifar("cifar10_train_00", 256)
+    folder = data.full_data()
+    assert folder is not None
+    path = folder.parent / "models" / "mlperf_ic_resnet8.keras"
+    if not path.exists():
+        pytest.skip(f"{path} not found")
+    exact, ours, agree = measure(path, calibration, x, y, tmp_path)
+    assert ours >= exact - 0.01
+    assert agree >= 0.96  # two 8-bit roundings of a network that is right 3 times in 4
+
+
+def _residual(keras: Any) -> Any:
+    layers = keras.layers
+    x = keras.Input((16, 16, 3))
+    y = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+    z = layers.Conv2D(16, 3, strides=2, padding="same")(y)
+    z = layers.ReLU()(layers.BatchNormalization()(z))
+    z = layers.Conv2D(16, 3, padding="same")(z)
+    y = layers.ReLU()(layers.Add()([layers.Conv2D(16, 1, strides=2)(y), z]))
+    y = layers.GlobalAveragePooling2D()(y)
+    return keras.Model(x, layers.Dense(10, activation="softmax")(y), name="residual")
+
+
+def _lenet5(keras: Any) -> Any:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(6, 5, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(16, 5, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(120, activation="relu"),
+            layers.Dense(84, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ],
+        name="lenet5",
+    )
+
+
+def _lenet300(keras: Any) -> Any:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            layers.Flatten(),
+            layers.Dense(300, activation="relu"),
+            layers.Dense(100, activation="relu"),
+            layers.Dense(10),
+        ],
+        name="lenet300",
+    )
+
+
+@pytest.mark.parametrize("make", [_residual, _lenet5, _lenet300])
+def test_untrained_networks_agree_with_float(make: Any) -> None:
+    """Random weights separate classes badly, so the distance counts, not the answer."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+    model = make(keras)
+    x = np.random.default_rng(0).uniform(0, 1, (64, *model.input_shape[1:])).astype(np.float32)
+    graph = load(model)
+    np.testing.assert_allclose(
+        execute.run(graph, x), np.asarray(model(x, training=False)), rtol=1e-3, atol=1e-4
+    )
+    q = lower(graph, x)
+    y = ref.dequantize_output(q, ref.run(q, ref.quantize_input(q, x)))
+    want = execute.run(graph, x)
+    assert (
+        np.abs(y - want).max() <= 0.03 * (want.max() - want.min()) + 2 * q.tensors[q.output].scale
+    )
