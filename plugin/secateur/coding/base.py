@@ -105,6 +105,13 @@ class Encoding(ABC):
         rows, cols = weight.shape
         return Encoded(self.name, rows, cols, streams, common_meta(weight) | meta)
 
+    def estimate(self, weight: np.ndarray) -> float | None:
+        """About how many bytes `encode` would need, where that is far cheaper to know.
+
+        `best` asks before it encodes. None: just encode.
+        """
+        return None
+
     def cost(self, encoded: Encoded) -> float:
         """Instructions a Cortex-M4 spends to turn the layer into its row form once; 0 if direct."""
         return 0.0
@@ -168,8 +175,16 @@ def all_encodings() -> list[Encoding]:
 
 def best(weight: np.ndarray, among: list[str] | None = None) -> Encoded:
     """The smallest encoding of `weight`, ties to the alphabetically first."""
-    names = among if among is not None else sorted(_REGISTRY)
-    fits = [get(n).encode(weight) for n in names if get(n).applies(weight)]
+    fits = [get(n) for n in (among if among is not None else sorted(_REGISTRY))]
+    fits = [e for e in fits if e.applies(weight)]
     if not fits:
         raise ValueError("no encoding holds this matrix")
-    return min(fits, key=lambda e: (e.stored_bytes, e.encoding))
+    guesses = [(e.estimate(weight), e) for e in fits]
+    done = [e.encode(weight) for guess, e in guesses if guess is None]
+    for guess, encoding in sorted(
+        ((g, e) for g, e in guesses if g is not None), key=lambda pair: pair[0]
+    ):
+        # Estimates are good to a few tenths of a percent or a few bytes.
+        if not done or guess < 8 + 1.002 * min(e.stored_bytes for e in done):
+            done.append(encoding.encode(weight))
+    return min(done, key=lambda e: (e.stored_bytes, e.encoding))

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..errors import StreamError
 from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
-from .range_coder import RangeDecoder, encode_bins, ideal_bits
+from .range_coder import MOST_BINS, RangeDecoder, encode_bins, ideal_bits
 
 CLASSES = 6
 NEAR = 7  #: classes of neighbourhoods, 0 (nobody) to 6
@@ -74,15 +74,27 @@ class _Context(Encoding):
         if not self.applies(w):
             raise ValueError(f"{self.name} does not hold this matrix")
         ranks, book, meta = self._ranks(w)
-        width = meta["width"]
+        _, stride, contexts, bins = self._best(w, ranks, meta["width"])
+        meta |= {"stride": stride, "rate": 7, "growth": self._growth_of(w)}
+        data = encode_bins(contexts, bins, meta["rate"])
+        return self._encoded(w, (Stream("r", "joint", data, 8 * len(data)), *book), **meta)
+
+    def _best(
+        self, w: np.ndarray, ranks: np.ndarray, width: int
+    ) -> tuple[float, int, np.ndarray, np.ndarray]:
+        """(bits, stride, contexts, bins) with the best stride."""
         trials = []
         for stride in _strides((w != 0).astype(np.float64)):
             contexts, bins = self._bins(w, ranks, stride, width)
             trials.append((ideal_bits(contexts, bins, self._size(width)), stride, contexts, bins))
-        _, stride, contexts, bins = min(trials, key=lambda t: t[:2])
-        meta |= {"stride": stride, "rate": 7, "growth": self._growth_of(w)}
-        data = encode_bins(contexts, bins, self._size(width), meta["rate"])
-        return self._encoded(w, (Stream("r", "joint", data, 8 * len(data)), *book), **meta)
+        return min(trials, key=lambda t: t[:2])
+
+    def estimate(self, weight: np.ndarray) -> float:
+        """See the base class."""
+        w = as_matrix(weight)
+        ranks, book, meta = self._ranks(w)
+        bits = self._best(w, ranks, meta["width"])[0]
+        return bits / 8 + sum(len(s.data) for s in book)
 
     @staticmethod
     def _growth_of(w: np.ndarray) -> int:
@@ -233,8 +245,8 @@ class ContextTernary(_Context):
     c_name: ClassVar[str] = "context_ternary"
 
     def applies(self, weight: np.ndarray) -> bool:
-        """Weights in -1, 0, 1."""
-        return is_ternary(weight)
+        """Weights in -1, 0, 1; up to `MOST_BINS` bins."""
+        return is_ternary(weight) and 2 * weight.size <= MOST_BINS
 
     def _ranks(self, w: np.ndarray) -> tuple[np.ndarray, tuple[Stream, ...], dict[str, int]]:
         return np.zeros(w.shape, np.int64), (), {"width": 0}
@@ -256,8 +268,10 @@ class ContextSparse(_Context):
     c_name: ClassVar[str] = "context_sparse"
 
     def applies(self, weight: np.ndarray) -> bool:
-        """Weights in -127..127."""
-        return bool(weight.min() >= -127)
+        """Weights in -127..127; up to `MOST_BINS` bins."""
+        width = min(7, (np.unique(weight).size - 1).bit_length())
+        bins = weight.size + np.count_nonzero(weight) * (1 + width)
+        return bool(weight.min() >= -127) and bins <= MOST_BINS
 
     def _ranks(self, w: np.ndarray) -> tuple[np.ndarray, tuple[Stream, ...], dict[str, int]]:
         levels = np.unique(w)

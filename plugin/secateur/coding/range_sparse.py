@@ -22,7 +22,7 @@ from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
 from .codebook import width_of
 from .gaps import gaps_of, walk
 from .levels import value_symbols, value_table
-from .range_coder import RAW, RangeDecoder, encode_bins, ideal_bits
+from .range_coder import MOST_BINS, RAW, RangeDecoder, encode_bins, ideal_bits
 
 UNARY = 20  #: most bins of a quotient that have contexts of their own
 MODELLED = 3  #: low bits of a gap that have contexts
@@ -74,11 +74,28 @@ def tree_bins(symbols: np.ndarray, width: int, base: int) -> Columns:
 def flatten(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Contexts and bins in coding order: symbol by symbol, column by column."""
     if not columns:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.zeros(0, np.int16), np.zeros(0, np.uint8)
     present = np.stack([c[0] for c in columns], axis=1)
-    contexts = np.stack([c[1] for c in columns], axis=1)
-    bins = np.stack([c[2] for c in columns], axis=1)
+    contexts = np.stack([c[1].astype(np.int16) for c in columns], axis=1)
+    bins = np.stack([c[2].astype(np.uint8) for c in columns], axis=1)
     return contexts[present], bins[present]
+
+
+def _bits(columns: Columns, size: int) -> float:
+    if not columns:
+        return 0.0
+    contexts = np.concatenate([c[1][c[0]] for c in columns])
+    return ideal_bits(contexts, np.concatenate([c[2][c[0]] for c in columns]), size)
+
+
+def _gap_columns(gaps: np.ndarray) -> tuple[float, int, Columns]:
+    """(bits, low bits, columns) of the best number of low bits."""
+    likely = int(np.log2(max(1.0, 0.7 * gaps.mean()))) if gaps.size else 0
+    tried = []
+    for k in range(max(0, likely - 1), likely + 2):
+        columns = gap_bins(gaps, k)
+        tried.append((_bits(columns, VALUE), k, columns))
+    return min(tried, key=lambda t: t[:2])
 
 
 class _Range(Encoding):
@@ -90,19 +107,21 @@ class _Range(Encoding):
         if not self.applies(w):
             raise ValueError(f"{self.name} does not hold this matrix")
         gaps, values = gaps_of(w)
-        likely = int(np.log2(max(1.0, 0.7 * gaps.mean()))) if gaps.size else 0
-        tried = {}
-        for k in range(max(0, likely - 1), likely + 2):
-            columns = gap_bins(gaps, k)
-            tried[ideal_bits(*flatten(columns), VALUE)] = (k, columns)
-        k, columns = tried[min(tried)]
-        value_columns, size, streams, meta = self._values(values, gaps)
+        _, k, columns = _gap_columns(gaps)
+        value_columns, _, streams, meta = self._values(values, gaps)
         contexts, bins = flatten(columns + value_columns)
         rate = 7
-        data = encode_bins(contexts, bins, VALUE + size, rate)
+        data = encode_bins(contexts, bins, rate)
         return self._encoded(
             w, (Stream("r", "joint", data, 8 * len(data)), *streams), k=k, rate=rate, **meta
         )
+
+    def estimate(self, weight: np.ndarray) -> float:
+        """See the base class."""
+        gaps, values = gaps_of(as_matrix(weight))
+        columns, size, streams, _ = self._values(values, gaps)
+        bits = _gap_columns(gaps)[0] + _bits(columns, VALUE + size)
+        return bits / 8 + sum(len(s.data) for s in streams)
 
     def _values(
         self, values: np.ndarray, gaps: np.ndarray
@@ -163,8 +182,8 @@ class RangeTernary(_Range):
     c_name: ClassVar[str] = "range_ternary"
 
     def applies(self, weight: np.ndarray) -> bool:
-        """Weights in -1, 0, 1."""
-        return is_ternary(weight)
+        """Weights in -1, 0, 1; up to `MOST_BINS` bins."""
+        return is_ternary(weight) and np.count_nonzero(weight) * 5 <= MOST_BINS
 
     def _values(
         self, values: np.ndarray, gaps: np.ndarray
@@ -201,8 +220,9 @@ class RangeSparse(_Range):
     c_name: ClassVar[str] = "range_sparse"
 
     def applies(self, weight: np.ndarray) -> bool:
-        """Always."""
-        return True
+        """Up to `MOST_BINS` bins."""
+        width = min(8, (np.unique(weight).size - 1).bit_length())
+        return np.count_nonzero(weight) * (4 + width) <= MOST_BINS
 
     def _values(
         self, values: np.ndarray, gaps: np.ndarray

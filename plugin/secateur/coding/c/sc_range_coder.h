@@ -109,9 +109,12 @@ static inline uint32_t sc_range_raw(sc_range *r, uint32_t count)
     uint32_t value = 0u;
     while (count != 0u) {
         uint32_t one = 0u;
-        r->span >>= 1;
-        if (r->code >= r->span) {
-            r->code -= r->span;
+        uint32_t bound = (r->span >> 12) << 11;
+        if (r->code < bound) {
+            r->span = bound;
+        } else {
+            r->code -= bound;
+            r->span -= bound;
             one = 1u;
         }
         value = value << 1 | one;
