@@ -22,9 +22,9 @@ BATCH = 100
 LEARNING_RATE = 2e-3
 COPIES = 11  #: shifted copies of each clip
 SHIFT = 3  #: frames of 20 ms at most, either way
-TEACHER = 0.7  #: weight of the original network's answer in the labels
+TEACHER = 0.9  #: weight of the original network's answer in the labels
 POINTWISE = ("conv2d_1", "conv2d_2", "conv2d_3", "conv2d_4", "dense")
-TERNARY_ZEROS = 0.75
+TERNARY_ZEROS = 0.7
 FIRST_LAYER_ZEROS = 0.5
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .output import json_option, print_result, stderr, work
+from .output import import_keras, json_option, print_result, stderr, work
 
 
 def conversion_options(f: Any) -> Any:
@@ -48,6 +48,8 @@ def command(
     x = load_calibration(calibration)
     with work(as_json), stderr().status(f"converting {model}"):
         import secateur
+
+        import_keras()
 
         compiled = secateur.convert(model, calibration=x, name=name, optimize=optimize)
         folder = compiled.save(out)

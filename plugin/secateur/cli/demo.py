@@ -11,7 +11,7 @@ import click
 
 from secateur.errors import DataError, ToolError
 
-from .output import json_option, print_result, stderr, work
+from .output import import_keras, json_option, print_result, stderr, work
 
 CALIBRATION_CLIPS = 512
 
@@ -59,14 +59,12 @@ def command(
         console.print(f"[dim]{time.monotonic() - started:4.0f} s[/]  {step}", highlight=False)
 
     with work(as_json):
-        try:
-            say("loading Keras")
-            import keras  # noqa: F401
-        except ImportError:
+        say("loading Keras")
+        if not import_keras():
             raise ToolError(
                 "secateur demo trains with Keras, which is not installed: "
                 "pip install 'secateur[train,boards]'."
-            ) from None
+            )
         import secateur as sc
         from secateur import demo
 

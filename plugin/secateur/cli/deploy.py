@@ -9,7 +9,7 @@ import click
 from secateur.errors import DataError
 
 from .convert import conversion_options
-from .output import json_option, print_result, stderr, work
+from .output import import_keras, json_option, print_result, stderr, work
 
 CALIBRATION_SAMPLES = 256
 
@@ -64,6 +64,8 @@ def command(
         samples = as_calibration(x[:CALIBRATION_SAMPLES], str(inputs))
     with work(as_json), stderr().status(f"converting {model}") as status:
         import secateur
+
+        import_keras()
 
         boards.load(board)  # an unknown board before minutes of work
         compiled = secateur.convert(model, calibration=samples, name=name, optimize=optimize)

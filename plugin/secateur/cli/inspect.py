@@ -10,7 +10,7 @@ import click
 
 from secateur.errors import ModelError
 
-from .output import json_option, print_result, work
+from .output import import_keras, json_option, print_result, work
 
 
 @click.command("inspect")
@@ -45,6 +45,8 @@ def _library(path: Path, as_json: bool) -> None:
 def _model(path: Path, as_json: bool) -> None:
     with work(as_json):
         from secateur.frontend.load import load
+
+        import_keras()
 
         graph = load(path)
     rows = [_row(node) for node in graph]

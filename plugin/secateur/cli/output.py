@@ -93,3 +93,30 @@ def work(as_json: bool) -> Iterator[None]:
         if saved is not None:
             os.dup2(saved, 1)
             os.close(saved)
+
+
+def import_keras() -> bool:
+    """Import Keras without the lines TensorFlow writes while starting; False if it is not there.
+
+    They come from C++ and heed no setting, so the file descriptor is turned away meanwhile; what
+    was written is shown after all if the import fails for another reason than absence.
+    """
+    import importlib.util
+    import tempfile
+
+    if importlib.util.find_spec("keras") is None:
+        return False
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+    return True

@@ -179,6 +179,16 @@ class Report:
     layers: tuple[LayerFigures, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)  #: for people; not part of schema 1
 
+    def __post_init__(self) -> None:
+        # A failed assertion on one figure wants to show the rest (see secateur.pytest_plugin).
+        for name in ("accuracy", "size", "flash", "ram", "latency", "energy"):
+            object.__setattr__(getattr(self, name), "report", self)
+
+    def __repr__(self) -> str:
+        where = self.board if self.emulator is None else f"{self.board}, {self.emulator}"
+        exact = f"{self.outputs.identical} of {self.outputs.total} outputs identical"
+        return f"<Report {self.model} ({where}): {exact}, flash {self.flash}, ram {self.ram}>"
+
     @property
     def bit_exact(self) -> bool:
         """Whether every run gave the reference's bytes (and there was at least one run)."""

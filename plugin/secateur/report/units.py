@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from secateur.errors import SecateurError
 
@@ -64,6 +64,7 @@ class Quantity:
     """Mixin: compares like its headline value, with numbers or with text such as "32 kB"."""
 
     unit: ClassVar[str]
+    report: Any = None  #: the report this figure belongs to
 
     @property
     def headline(self) -> float | None:

@@ -1,0 +1,193 @@
+"""`secateur check` and `secateur baseline update`: budgets in continuous integration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from secateur.errors import SecateurError
+
+from .output import import_keras, json_option, print_result, stderr, work
+
+if TYPE_CHECKING:
+    from secateur.config import Config
+    from secateur.report import Report
+
+KEPT, BROKEN, UNKNOWN = 0, 1, 2
+
+_config_option = click.option(
+    "--config",
+    "path",
+    default=Path("secateur.toml"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The budget file.",
+)
+
+
+def _runs(config: Config, build: Path) -> list[tuple[Any, Report]]:
+    """Every model of the file on every board of its."""
+    import secateur
+
+    from .inputs import load_calibration, load_inputs
+
+    import_keras()
+    out = []
+    console = stderr()
+    for model in config.model:
+        x, y = load_inputs(config.resolve(model.inputs)) if model.inputs else (None, None)
+        compiled = secateur.convert(
+            config.resolve(model.path),
+            calibration=load_calibration(config.resolve(model.calibration)),
+            name=model.name,
+            optimize=model.optimize,
+        )
+        for board in model.boards:
+            console.print(f"{compiled.name} on {board}", style="dim")
+            report = secateur.deploy(
+                compiled,
+                board=board,
+                inputs=x,
+                labels=y,
+                emulator=model.emulator,
+                build_dir=build / compiled.name / board,
+            )
+            out.append((model, report))
+    return out
+
+
+@click.command("check")
+@_config_option
+@click.option(
+    "--build",
+    default=Path("build/check"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder to build in; report.json of each run stays there.",
+)
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML.")
+@click.option("--sarif", type=click.Path(path_type=Path), help="Write SARIF 2.1.0.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write a Markdown table.")
+@click.option(
+    "--github/--no-github",
+    default=None,
+    help="Print GitHub annotations (default: inside GitHub Actions).",
+)
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    path: Path,
+    build: Path,
+    junit: Path | None,
+    sarif: Path | None,
+    markdown: Path | None,
+    github: bool | None,
+    as_json: bool,
+) -> None:
+    """Check the budgets of secateur.toml.
+
+    Exits with 0 if all are kept, 1 if one is broken, 2 if that could not be told.
+    """
+    from secateur import __version__
+    from secateur.config import key, load, load_baseline
+    from secateur.report import budget, ci, write_text
+
+    config = load(path)
+    baseline = load_baseline(config.resolve(config.baseline))
+    with work(as_json):
+        runs = _runs(config, build)
+    verdicts = [
+        verdict
+        for model, report in runs
+        for verdict in budget.check(
+            report, model.budgets, baseline.get(key(report)), model.tolerance
+        )
+    ]
+    if not verdicts:
+        raise SecateurError(f"{path} sets no budgets: add a [model.budgets] table, see docs/ci.md.")
+    if junit is not None:
+        write_text(junit, ci.junit(verdicts))
+    if sarif is not None:
+        write_text(sarif, ci.sarif(verdicts, str(path), __version__))
+    if markdown is not None:
+        write_text(markdown, ci.markdown(verdicts))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with open(summary, "a", encoding="utf-8") as f:
+            f.write(ci.markdown(verdicts))
+    if github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true":
+        click.echo(ci.github(verdicts, str(path)), nl=False, err=True)
+    states = {v.kept for v in verdicts}
+    code = BROKEN if False in states else UNKNOWN if None in states else KEPT
+    data = {
+        "result": {KEPT: "kept", BROKEN: "broken", UNKNOWN: "unknown"}[code],
+        "verdicts": [v.to_dict() for v in verdicts],
+        "reports": [report.to_dict() for _, report in runs],
+    }
+    print_result(as_json, data, lambda: _table(verdicts))
+    ctx.exit(code)
+
+
+def _table(verdicts: list[Any]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    from secateur.report.budget import FIGURES
+
+    table = Table(header_style="bold")
+    for name in ("model", "board", "figure"):
+        table.add_column(name)
+    for name in ("measured", "limit", "last good"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    table.add_column("costliest layer")
+    sign = {True: "[green]kept[/]", False: "[bold red]broken[/]", None: "[yellow]unknown[/]"}
+    for v in verdicts:
+        figure = FIGURES[v.figure]
+        relation = ">=" if figure.higher_is_better else "<="
+        table.add_row(
+            Text(v.model),
+            Text(v.board),
+            v.figure if v.source == "budget" else f"{v.figure} (baseline)",
+            figure.show(v.measured),
+            f"{relation} {figure.show(v.limit)}",
+            figure.show(v.last_good),
+            sign[v.kept],
+            Text(v.costliest if v.kept is not True else ""),
+        )
+    return table
+
+
+@click.group("baseline")
+def baseline() -> None:
+    """The figures that `secateur check` compares with."""
+
+
+@baseline.command("update")
+@_config_option
+@click.option("--build", default=Path("build/check"), type=click.Path(path_type=Path))
+@json_option
+def update(path: Path, build: Path, as_json: bool) -> None:
+    """Run every model of secateur.toml and keep its figures as the baseline.
+
+    Commit the file it writes.
+    """
+    from rich.text import Text
+
+    from secateur.config import key, load, load_baseline, save_baseline
+    from secateur.report import budget
+
+    config = load(path)
+    target = config.resolve(config.baseline)
+    before = load_baseline(target)
+    with work(as_json):
+        runs = {key(report): budget.snapshot(report) for _, report in _runs(config, build)}
+    save_baseline(target, runs)
+    data = {"baseline": str(target), "runs": runs}
+    changed = [name for name, figures in runs.items() if before.get(name) != figures]
+    text = f"{target}: {len(runs)} runs, {len(changed)} changed"
+    print_result(as_json, data, lambda: Text(text))

@@ -1,0 +1,92 @@
+"""Verdicts in the forms build servers read: JUnit, SARIF, GitHub annotations, Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from .budget import FIGURES, Verdict
+
+
+def _state(v: Verdict) -> str:
+    return {True: "kept", False: "broken", None: "unknown"}[v.kept]
+
+
+def junit(verdicts: Sequence[Verdict]) -> str:
+    """JUnit XML: a test case a budget; what could not be told is an error."""
+    broken = sum(v.kept is False for v in verdicts)
+    unknown = sum(v.kept is None for v in verdicts)
+    counts = {"tests": str(len(verdicts)), "failures": str(broken), "errors": str(unknown)}
+    root = ElementTree.Element("testsuites", counts)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "secateur", **counts})
+    for v in verdicts:
+        name = v.figure if v.source == "budget" else f"{v.figure} against baseline"
+        attributes = {"classname": f"{v.model}.{v.board}", "name": name}
+        case = ElementTree.SubElement(suite, "testcase", attributes)
+        if v.kept is not True:
+            kind = "failure" if v.kept is False else "error"
+            ElementTree.SubElement(case, kind, {"message": v.text})
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def sarif(verdicts: Sequence[Verdict], file: str, version: str) -> str:
+    """SARIF 2.1.0 with the budget file as the place of every result."""
+    place = {"physicalLocation": {"artifactLocation": {"uri": file}, "region": {"startLine": 1}}}
+    results = [
+        {
+            "ruleId": f"budget/{v.figure}",
+            "level": "error" if v.kept is False else "warning",
+            "message": {"text": v.text},
+            "locations": [place],
+        }
+        for v in verdicts
+        if v.kept is not True
+    ]
+    rules = [
+        {"id": f"budget/{name}", "shortDescription": {"text": f"The budget for {name}"}}
+        for name in FIGURES
+    ]
+    driver = {"name": "secateur", "version": version, "rules": rules}
+    document = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def github(verdicts: Sequence[Verdict], file: str) -> str:
+    """Workflow commands that GitHub shows as annotations."""
+
+    def escape(text: str) -> str:
+        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+    lines = [
+        f"::{'error' if v.kept is False else 'warning'} file={file},line=1,"
+        f"title=secateur {v.figure}::{escape(v.text)}"
+        for v in verdicts
+        if v.kept is not True
+    ]
+    return "".join(line + "\n" for line in lines)
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """A table for the job's page."""
+    sign = {True: "kept", False: "**broken**", None: "not determined"}
+    lines = [
+        "| model | board | figure | measured | limit | last good | | costliest layer |",
+        "|---|---|---|---:|---:|---:|---|---|",
+    ]
+    for v in verdicts:
+        f = FIGURES[v.figure]
+        relation = "≥" if f.higher_is_better else "≤"
+        source = "" if v.source == "budget" else " (baseline)"
+        last = f.show(v.last_good) if v.last_good is not None else ""
+        layer = v.costliest.replace("|", "\\|")
+        lines.append(
+            f"| {v.model} | {v.board} | {v.figure}{source} | {f.show(v.measured)} | "
+            f"{relation} {f.show(v.limit)} | {last} | {sign[v.kept]} | {layer} |"
+        )
+    return "\n".join(lines) + "\n"
