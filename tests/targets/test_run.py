@@ -46,7 +46,7 @@ def test_host_reports_what_the_sanitizer_found(tmp_path: Path) -> None:
         text = file.read_text()
         (source / file.name).write_text(text.replace("echo_arena[i + 10]", "echo_arena[i + 500]"))
     built = targets.build(library, "host", tmp_path / "build", sanitize=True)
-    with pytest.raises(TargetError, match="out of bounds|overflow"):
+    with pytest.raises(TargetError, match=r"out of bounds|overflow"):
         targets.get("host").run(built, samples(1))
 
 

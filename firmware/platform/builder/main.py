@@ -58,12 +58,13 @@ env.Append(
     CCFLAGS=[f for f in flags.compile_flags(manifest) if not f.startswith("-std=")],
     CFLAGS=[f for f in flags.compile_flags(manifest) if f.startswith("-std=")],
     CPPDEFINES=list(flags.defines(manifest).items()),
-    LINKFLAGS=[*flags.link_flags(manifest), "-Wl,-Map=" + os.path.join("$BUILD_DIR", "firmware.map")],
+    LINKFLAGS=[
+        *flags.link_flags(manifest),
+        "-Wl,-Map=" + os.path.join("$BUILD_DIR", "firmware.map"),
+    ],
     BUILDERS={
         name: Builder(
-            action=env.VerboseAction(
-                f"$OBJCOPY -O {kind} $SOURCES $TARGET", "Building $TARGET"
-            ),
+            action=env.VerboseAction(f"$OBJCOPY -O {kind} $SOURCES $TARGET", "Building $TARGET"),
             suffix=suffix,
         )
         for name, kind, suffix in (("ElfToBin", "binary", ".bin"), ("ElfToHex", "ihex", ".hex"))

@@ -57,7 +57,7 @@ class Target(ABC):
 
     @abstractmethod
     def available(self) -> str | None:
-        """None if it can run here, else one sentence that says what is missing and how to get it."""
+        """None if it can run here, else one sentence: what is missing and how to get it."""
 
     @abstractmethod
     def supports(self, board: Board) -> bool:

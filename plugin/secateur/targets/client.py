@@ -51,11 +51,12 @@ class Run:
     wraps: int
 
 
-@dataclass(frozen=True)
-class Fault(Exception):
-    """A device's report of a fault: register words as sent."""
+class DeviceFaultError(Exception):
+    """A device's report of a fault: register words as sent (fault.py puts them in words)."""
 
-    words: tuple[int, ...]
+    def __init__(self, words: tuple[int, ...]) -> None:
+        super().__init__(words)
+        self.words = words
 
 
 class Client:
@@ -81,7 +82,9 @@ class Client:
         payload = self._request(frames.INFO)
         if len(payload) < 20:
             raise TargetError("the device answers 'info' with too few bytes: rebuild the firmware")
-        return Info(*struct.unpack_from("<5I", payload), name=payload[20:].decode("ascii"))
+        name = payload[20:].decode("ascii", errors="replace")
+        size_in, size_out, arena, hz, overhead = struct.unpack_from("<5I", payload)
+        return Info(size_in, size_out, arena, hz, overhead, name)
 
     def load(self, data: bytes) -> None:
         """Write the model's input."""
@@ -167,7 +170,7 @@ class Client:
                 return None
             if frame.command == frames.FAULT:
                 words = struct.unpack(f"<{len(frame.payload) // 4}I", frame.payload)
-                raise Fault(words)
+                raise DeviceFaultError(words)
             if frame.command == frames.NAK:
                 return None
             if frame.command == request.command | frames.REPLY and (

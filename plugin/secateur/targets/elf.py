@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from .base import Sizes
 
@@ -45,7 +46,7 @@ def symbols(path: Path) -> dict[str, tuple[int, int]]:
     with path.open("rb") as file:
         elf = ELFFile(file)
         table = elf.get_section_by_name(".symtab")
-        if table is None:
+        if not isinstance(table, SymbolTableSection):
             return {}
         thumb = elf["e_machine"] == "EM_ARM"
         out = {}

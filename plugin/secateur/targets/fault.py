@@ -1,11 +1,11 @@
-"""Fault registers in words."""
+"""DeviceFaultError registers in words."""
 
 from __future__ import annotations
 
 from ..errors import TargetError
 from . import elf
 from .base import Image
-from .client import Fault
+from .client import DeviceFaultError
 
 _CFSR = {
     0: "instruction fetch forbidden", 1: "data access forbidden", 3: "unstacking failed",
@@ -37,6 +37,6 @@ def describe(image: Image, words: tuple[int, ...]) -> str:
     )
 
 
-def error(image: Image, fault: Fault) -> TargetError:
+def error(image: Image, fault: DeviceFaultError) -> TargetError:
     """The error a user sees."""
     return TargetError(f"{image.board.id}: {describe(image, fault.words)}")

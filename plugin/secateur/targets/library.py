@@ -33,12 +33,12 @@ def read(folder: Path) -> Library:
         raise ToolError(
             f"{folder} is not a generated library ({error}): write one with 'secateur convert'"
         ) from None
-    found = dict(
-        (kind, (macro, int(value)))
+    found = {
+        kind: (macro, int(value))
         for macro, kind, value in re.findall(
             r"^#define (\w+)_(INPUT_SIZE|OUTPUT_SIZE|ARENA_BYTES)\s+\(?(\d+)", header, re.M
         )
-    )
+    }
     missing = {"INPUT_SIZE", "OUTPUT_SIZE", "ARENA_BYTES"} - set(found)
     if missing:
         raise ToolError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -67,10 +68,8 @@ class ProcessLine:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         assert self._child.stderr is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it was gone already
             self._child.stdin.close()
-        except BrokenPipeError:
-            pass  # it was gone already
         if self._child.poll() is None:
             self._child.terminate()
             try:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import TargetError
 from . import fault
 from .base import Image
-from .client import Client, Fault, Info, Run
+from .client import Client, DeviceFaultError, Info, Run
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ def converse(
                 stack, arena = client.memory()
             if progress:
                 progress(i + 1, len(inputs))
-    except Fault as report:
+    except DeviceFaultError as report:
         raise fault.error(image, report) from None
     return Conversation(info, outputs, runs, stack, arena)
