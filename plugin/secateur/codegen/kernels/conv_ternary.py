@@ -24,16 +24,15 @@ from .convtile import (
 
 
 def ternary_rows(weight: np.ndarray, offsets: np.ndarray, unit: int) -> np.ndarray:
-    """Executable form: per row n_minus, n_plus, steps of the -1 columns, steps of the +1 columns.
+    """Executable form: per row n_minus, steps of the -1 columns, n_plus, steps of the +1 columns.
 
     weight: int8 [rows, cols] of -1, 0, 1. Returns int64 values; a step is in units of 2**unit bytes.
     """
     out: list[np.ndarray] = []
     for row in weight:
-        minus, plus = np.flatnonzero(row < 0), np.flatnonzero(row > 0)
-        out.append(np.array([minus.size, plus.size]))
-        out.append(in_memory_order(minus, offsets)[1] >> unit)
-        out.append(in_memory_order(plus, offsets)[1] >> unit)
+        for columns in (np.flatnonzero(row < 0), np.flatnonzero(row > 0)):
+            out.append(np.array([columns.size]))
+            out.append(in_memory_order(columns, offsets)[1] >> unit)
     return np.concatenate(out)
 
 
@@ -78,16 +77,16 @@ class ConvTernary(Kernel):
         density = np.count_nonzero(weight) / weight.size
         rows = CArray(
             f"{layer.prefix}_rows", elem, values,
-            f"{op.name}: per output channel n(-1), n(+1), then steps between their inputs; "
+            f"{op.name}: per output channel n(-1), steps to them, n(+1), steps to them; "
             f"density {density:.1%}",
         )  # fmt: skip
-        run = _run_function(elem, unit, tuple(g.word_offsets()), g.pointwise)
-        functions = [run]
+        row = _row_function(elem, unit, tuple(g.word_offsets()), g.pointwise)
+        functions = [row]
         band = band_function(g, keep)
         if band:
             functions.append(band)
         name = f"ternary_{shape_key(g)}"
-        lanes = [(f"a.e{i}", f"a.o{i}") for i in range(4)]
+        lanes = [(f"a[{2 * i}]", f"a[{2 * i + 1}]") for i in range(4)]
         text = render(
             "conv_ternary.c.j2",
             name=name,
@@ -95,7 +94,7 @@ class ConvTernary(Kernel):
             elem=elem,
             g=g,
             q=q,
-            run=run.name,
+            row=row.name,
             band_name=band.name if band else "",
             residual=op.residual is not None,
             tile_copy=copy_tile(g),
@@ -107,11 +106,11 @@ class ConvTernary(Kernel):
 
 
 @lru_cache(maxsize=256)
-def _run_function(elem: str, unit: int, offsets: tuple[int, ...], aligned: bool) -> CFunction:
+def _row_function(elem: str, unit: int, offsets: tuple[int, ...], aligned: bool) -> CFunction:
     bits = 8 if elem == "uint8_t" else 16
-    name = f"add_columns{bits}_" + ("x16" if aligned else "_".join(str(o) for o in offsets[1:]))
+    name = f"ternary_row{bits}_" + ("x16" if aligned else "_".join(str(o) for o in offsets[1:]))
     text = render(
-        "ternary_run.c.j2", name=name, elem=elem, unit=unit, offsets=offsets, aligned=aligned,
+        "ternary_row.c.j2", name=name, elem=elem, unit=unit, offsets=offsets, aligned=aligned,
         pixels=4 * len(offsets),
     )  # fmt: skip
     return CFunction(name, text)

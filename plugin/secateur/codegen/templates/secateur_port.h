@@ -72,16 +72,7 @@ SC_INLINE uint32_t sc_clamp(int32_t v)
     return v < 0 ? 0u : v > 255 ? 255u : (uint32_t)v;
 }
 
-/* Sums of sixteen pixels: four groups of four, each as even and odd lanes. */
-typedef struct {
-    uint32_t e0, o0, e1, o1, e2, o2, e3, o3;
-} sc_lanes;
-
 #if SC_DSP
-
-/* Lanes are independent: start at -1, so that the complement is the negative. */
-#define SC_LANES_START 0xFFFFFFFFu
-#define SC_LANES_NEGATE(x) (~(x))
 
 /* acc + bytes 0 and 2 of w, lane by lane. */
 SC_INLINE uint32_t sc_add_even(uint32_t acc, uint32_t w)
@@ -217,10 +208,6 @@ SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
     })
 
 #else
-
-/* Lanes are one number lo + 65536 * hi, whose negative negates both. */
-#define SC_LANES_START 0u
-#define SC_LANES_NEGATE(x) (0u - (x))
 
 SC_INLINE uint32_t sc_even(uint32_t w)
 {
@@ -360,23 +347,6 @@ SC_INLINE void sc_unpack(int8_t *out, const uint8_t *in, int n, const int8_t *bo
         buffer >>= bits;
         have -= bits;
     }
-}
-
-SC_INLINE void sc_lanes_start(sc_lanes *a)
-{
-    a->e0 = a->o0 = a->e1 = a->o1 = a->e2 = a->o2 = a->e3 = a->o3 = SC_LANES_START;
-}
-
-SC_INLINE void sc_lanes_negate(sc_lanes *a)
-{
-    a->e0 = SC_LANES_NEGATE(a->e0);
-    a->o0 = SC_LANES_NEGATE(a->o0);
-    a->e1 = SC_LANES_NEGATE(a->e1);
-    a->o1 = SC_LANES_NEGATE(a->o1);
-    a->e2 = SC_LANES_NEGATE(a->e2);
-    a->o2 = SC_LANES_NEGATE(a->o2);
-    a->e3 = SC_LANES_NEGATE(a->e3);
-    a->o3 = SC_LANES_NEGATE(a->o3);
 }
 
 /* Four codes of neighbouring pixels from even and odd lane sums, shift 16. */
