@@ -54,25 +54,33 @@ def tflite_top1(model: Path, calibration: np.ndarray, x: np.ndarray, folder: Pat
 
 def measure(
     path: Path, calibration: np.ndarray, x: np.ndarray, y: np.ndarray, folder: Path
-) -> tuple[float, float, float]:
-    """Accuracy in float and in integers, agreement with TensorFlow Lite."""
+) -> dict[str, float]:
+    """Accuracies in float and in integers; top-1 agreements of ours, theirs and float."""
     graph = load(path)
     exact = execute.run(graph, x).argmax(axis=1)
     q = lower(graph, calibration)
     ours = ref.run(q, ref.quantize_input(q, x)).argmax(axis=1)
     theirs = tflite_top1(path, calibration, x, folder)
-    figures = tuple(float(np.mean(v)) for v in (exact == y, ours == y, ours == theirs))
-    print(f"{path.name}: float {figures[0]:.4f}, int8 {figures[1]:.4f}, TFLite {figures[2]:.4f}")
-    return figures[0], figures[1], figures[2]
+    pairs = {
+        "float": (exact, y),
+        "int8": (ours, y),
+        "tflite": (theirs, y),
+        "int8 = tflite": (ours, theirs),
+        "int8 = float": (ours, exact),
+        "tflite = float": (theirs, exact),
+    }
+    figures = {name: float(np.mean(a == b)) for name, (a, b) in pairs.items()}
+    print(path.name, ", ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+    return figures
 
 
 def test_keyword_spotter(tmp_path: Path) -> None:
     x, y = data.load("kws_test")
     calibration = data.load("kws_train")[0][:256]
-    exact, ours, agree = measure(data.KWS_MODEL, calibration, x, y, tmp_path)
-    assert exact == pytest.approx(0.909, abs=0.002)
-    assert ours >= exact - 0.01
-    assert agree >= 0.98
+    got = measure(data.KWS_MODEL, calibration, x, y, tmp_path)
+    assert got["float"] == pytest.approx(0.909, abs=0.002)
+    assert got["int8"] >= got["float"] - 0.01
+    assert got["int8 = tflite"] >= 0.98
 
 
 def _cifar(name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,9 +102,12 @@ def test_residual_network_on_cifar(tmp_path: Path) -> None:
     path = folder.parent / "models" / "mlperf_ic_resnet8.keras"
     if not path.exists():
         pytest.skip(f"{path} not found")
-    exact, ours, agree = measure(path, calibration, x, y, tmp_path)
-    assert ours >= exact - 0.01
-    assert agree >= 0.96  # two 8-bit roundings of a network that is right 3 times in 4
+    got = measure(path, calibration, x, y, tmp_path)
+    assert got["int8"] >= got["float"] - 0.01
+    # Right three times in four, this network has slim margins: TensorFlow Lite's own conversion
+    # keeps 96 % of the float answers. Ours keeps at least as many, less chance.
+    assert got["int8 = float"] >= max(0.96, got["tflite = float"] - 0.005)
+    assert got["int8 = tflite"] >= 0.94
 
 
 def _residual(keras: Any) -> Any:
