@@ -6,16 +6,13 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from sample import details, report
-
 from secateur.report import Accuracy, LayerFigures, Outputs, Size, html
+from tests.report.sample import details, report
 
 _VOID = {"meta", "link", "br", "line", "rect", "circle"}
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"

@@ -1,0 +1,136 @@
+"""`secateur check` on a real network: the recipe of docs/ci.md, kept, broken, restored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from secateur.cli import main
+from secateur.config import load, load_baseline
+from secateur.errors import SecateurError
+
+needs_emulator = pytest.mark.skipif(
+    not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
+    reason="arm-none-eabi-gcc and qemu-system-arm are not installed",
+)
+
+TOML = """
+[[model]]
+name = "tiny"
+path = "model.keras"
+calibration = "x.npz"
+inputs = "x.npz"
+boards = ["mps2_an386"]
+emulator = "qemu"
+
+[model.budgets]
+flash = "2.5 kB"
+accuracy = 0.9
+bit_exact = true
+
+[model.tolerance]
+instructions = "5 %"
+"""
+
+
+def train(folder: Path, width: int) -> None:
+    """Stands for the training script of a project: a model `width` neurons wide."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    hidden = keras.layers.Dense(width, activation="relu", name="hidden")
+    model = keras.Sequential([keras.Input((8,)), hidden, keras.layers.Dense(3, name="out")])
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    model.save(folder / "model.keras")
+    np.savez(folder / "x.npz", x=x, y=model.predict(x, verbose=0).argmax(1))
+
+
+def check(folder: Path, *args: str) -> tuple[int, str]:
+    config = str(folder / "secateur.toml")
+    build = str(folder / "build")
+    result = CliRunner().invoke(main, ["check", "--config", config, "--build", build, *args])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout
+
+
+@needs_emulator
+@pytest.mark.emulator
+@pytest.mark.train
+@pytest.mark.slow
+def test_widened_fails_restored_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    (tmp_path / "secateur.toml").write_text(TOML)
+    train(tmp_path, 16)
+    update = ["baseline", "update", "--config", str(tmp_path / "secateur.toml")]
+    result = CliRunner().invoke(main, [*update, "--build", str(tmp_path / "build"), "--json"])
+    assert result.exit_code == 0, result.output
+    runs = load_baseline(tmp_path / "secateur-baseline.json")
+    assert runs == json.loads(result.stdout)["runs"]
+    assert runs["tiny@mps2_an386"]["bit_exact"] == 1.0
+
+    code, first = check(tmp_path, "--json")
+    assert code == 0, first
+    assert json.loads(first)["result"] == "kept"
+    code, second = check(tmp_path, "--json")
+    assert first == second
+
+    train(tmp_path, 96)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    files = [f"--{kind}={tmp_path / kind}" for kind in ("junit", "sarif", "markdown")]
+    code, text = check(tmp_path, "--json", "--github", *files)
+    assert code == 1
+    broken = {v["figure"]: v for v in json.loads(text)["verdicts"] if not v["kept"]}
+    assert set(broken) == {"flash", "instructions"}
+    assert broken["flash"]["costliest"].startswith("hidden ")
+    assert broken["flash"]["last_good"] == runs["tiny@mps2_an386"]["flash"]
+    for kind in ("junit", "sarif", "markdown"):
+        assert "flash" in (tmp_path / kind).read_text()
+    assert "**broken**" in (tmp_path / "summary.md").read_text()
+
+    train(tmp_path, 16)
+    assert check(tmp_path)[0] == 0
+
+
+def test_what_cannot_be_told_exits_with_2(tmp_path: Path) -> None:
+    (tmp_path / "secateur.toml").write_text(TOML)
+    code, _ = check(tmp_path)  # there is no model
+    assert code == 2
+    code, _ = check(tmp_path / "elsewhere")  # nor a budget file
+    assert code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("flash = ", "flush = "), "flush"),
+        (('"2.5 kB"', '"2.5 ms"'), "2.5 ms"),
+        (('"5 %"', '"5 kB"'), "5 kB"),
+        (("instructions", "speed"), "speed"),
+        (('path = "model.keras"', ""), "path"),
+        (("boards = ", "board = "), "board"),
+        (('["mps2_an386"]', "[]"), "boards"),
+        (("[[model]]", "[[model"), "not TOML"),
+    ],
+)
+def test_a_faulty_budget_file_is_named_by_key(
+    tmp_path: Path, change: tuple[str, str], says: str
+) -> None:
+    path = tmp_path / "secateur.toml"
+    path.write_text(TOML.replace(*change))
+    with pytest.raises(SecateurError, match=says):
+        load(path)
+
+
+def test_a_damaged_baseline_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "secateur-baseline.json"
+    assert load_baseline(path) == {}
+    for text in ("", "[]", '{"schema": 2}', '{"schema": 1, "runs": {"a": 1}}'):
+        path.write_text(text)
+        with pytest.raises(SecateurError, match="baseline update"):
+            load_baseline(path)

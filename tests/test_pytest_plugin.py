@@ -1,0 +1,111 @@
+"""The pytest plugin, run by pytest in a folder of its own; deploying is replaced by a stand-in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+_STAND_IN = """
+import pytest, secateur, secateur.flow
+from tests.report.sample import report
+
+class Compiled(secateur.flow.CompiledModel):
+    def __init__(self): pass
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch):
+    def deploy(model, board, inputs, labels, emulator, build_dir):
+        return report(board=board, emulator=emulator)
+    monkeypatch.setattr(secateur, "deploy", deploy, raising=False)
+    monkeypatch.setattr(secateur, "convert", lambda *a, **k: Compiled(), raising=False)
+"""
+
+
+@pytest.fixture
+def folder(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> pytest.Pytester:
+    pytester.makeconftest(_STAND_IN)
+    pytester.syspathinsert(request.config.rootpath)
+    runs = {"toy@mps2_an386": {"flash": 11_000.0, "accuracy": 0.92}}
+    baseline = {"schema": 1, "runs": runs}
+    (pytester.path / "secateur-baseline.json").write_text(json.dumps(baseline))
+    return pytester
+
+
+def test_kept_budgets_pass(folder: pytest.Pytester) -> None:
+    folder.makepyfile(
+        """
+        import pytest
+
+        def test_fits(secateur_deploy, secateur_board):
+            report = secateur_deploy("model.keras", calibration=[0])
+            assert report.board == secateur_board == "mps2_an386"
+            assert report.flash < "32 kB"
+            assert report.latency < "20 ms"
+            assert report.accuracy >= 0.9
+            assert report.bit_exact
+
+        @pytest.mark.secateur_budget(flash="32 kB", accuracy=0.9, bit_exact=True)
+        def test_marked(secateur_deploy):
+            secateur_deploy("model.keras", calibration=[0])
+        """
+    )
+    folder.runpytest("--strict-markers").assert_outcomes(passed=2)
+
+
+def test_a_failure_explains_itself(folder: pytest.Pytester) -> None:
+    folder.makepyfile(
+        """
+        def test_fits(secateur_deploy):
+            report = secateur_deploy("model.keras", calibration=[0])
+            assert report.flash < "10 kB"
+        """
+    )
+    result = folder.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*expected: < 10 kB",
+            "*measured: 12.0 kB*model 8000*",
+            "*costliest layer: <conv & 1> (46 %)",
+            "*last known good: 11.0 kB",
+        ]
+    )
+
+
+def test_a_broken_marker_names_every_figure(folder: pytest.Pytester) -> None:
+    folder.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.secateur_budget(flash="10 kB", accuracy=0.99)
+        def test_marked(secateur_deploy):
+            secateur_deploy("model.keras", calibration=[0])
+
+        @pytest.mark.secateur_budget(flash="10 kB")
+        def test_forgot():
+            pass
+        """
+    )
+    result = folder.runpytest()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        ["*flash is 12.0 kB, budget at most 10.0 kB; last known good 11.0 kB; costliest*"]
+    )
+    result.stdout.fnmatch_lines(["*accuracy is 90.50 %, budget at least 99.00 %*"])
+    result.stdout.fnmatch_lines(["*deployed nothing*"])
+
+
+def test_board_and_emulator_come_from_options_or_the_ini_file(folder: pytest.Pytester) -> None:
+    folder.makeini("[pytest]\nsecateur_board = microbit\nsecateur_emulator = qemu\n")
+    folder.makepyfile(
+        """
+        def test_ini(secateur_deploy):
+            report = secateur_deploy("model.keras", calibration=[0])
+            assert (report.board, report.emulator) == ("microbit", "qemu")
+        """
+    )
+    folder.runpytest().assert_outcomes(passed=1)
+    folder.runpytest("--secateur-board", "host").assert_outcomes(failed=1)
