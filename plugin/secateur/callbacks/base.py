@@ -18,8 +18,9 @@ from secateur.errors import ModelError, ToolError
 class Compression(keras.callbacks.Callback):
     """Base of the callbacks: one `Projection` for each selected weight of the model in `fit`.
 
-    Steps are optimizer steps, counted from the callback's first `fit` and on through later ones
-    (with gradient accumulation every micro-batch counts, as in `optimizer.iterations`).
+    Steps are optimizer steps, counted from 1 in the callback's first `fit` and on through later
+    ones: `begin_step=800` acts first at the end of the 800th step, 0 and 1 at the first. With
+    gradient accumulation every micro-batch counts, as in `optimizer.iterations`.
 
     While fitting, the state (masks, codebooks, latent weights, step) is part of what
     `ModelCheckpoint` and `BackupAndRestore` write, and `BackupAndRestore` reads it back by itself.
@@ -84,6 +85,8 @@ class Compression(keras.callbacks.Callback):
             )
             self.prepare(targets)
             self.projections = [self.make(t) for t in targets]
+            for projection, target in zip(self.projections, targets, strict=True):
+                projection.path = target.path
             self._built_for = id(model)
         state = getattr(model, ATTRIBUTE, None)
         if state is not None and state.started:  # left by a fit that was interrupted
@@ -135,8 +138,8 @@ class Compression(keras.callbacks.Callback):
         return getattr(self.model, ATTRIBUTE)
 
     def levels(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """After `fit`: variable path -> (integer levels, scale); see `Projection.levels`."""
-        return {p.variable.path: p.levels(np.array(p.variable.numpy())) for p in self.projections}
+        """After `fit`: "layer/weight" -> (integer levels, scale); see `Projection.levels`."""
+        return {p.path: p.levels(np.array(p.variable.numpy())) for p in self.projections}
 
 
 def _as_list(patterns: Sequence[Pattern] | Pattern | None) -> list[Pattern] | None:

@@ -35,7 +35,8 @@ class Projection(ABC):
     Args:
         variable: the weight, a float32 `keras.Variable` of any shape; its last axis is the output
             channel (the last two for a depthwise kernel).
-        begin_step: number of optimizer steps of the fit that leave the weight alone.
+        begin_step: the optimizer step, counted from 1, after which the weight is first projected
+            (0 means 1).
         depthwise: the kernel is [kh, kw, channels, multiplier].
     """
 
@@ -49,12 +50,14 @@ class Projection(ABC):
 
     def __init__(self, variable: keras.Variable, begin_step: int = 0, depthwise: bool = False):
         self.variable = variable
-        self.begin_step = begin_step
+        self.path = variable.path  #: layer name / weight name once a callback knows the layer
+        self.begin_step = max(1, begin_step)
         self.depthwise = depthwise
         rank = len(variable.shape)
         #: axes summed over to get one figure for each output channel
         self.axes = tuple(range(rank - (2 if depthwise else 1)))
         self._state: dict[str, keras.Variable] = {}
+        #: steps done; within `project` the current one counts
         self.step = self.add_state("step", np.int32(0))
         self.latent: keras.Variable | None = None
         if self.straight_through:
@@ -101,7 +104,7 @@ class Projection(ABC):
 
     def bits(self, weight: np.ndarray) -> float:
         """Bits of one weight: log2 of the number of distinct values, 32 before `begin_step`."""
-        if int(self.step.numpy()) <= self.begin_step:
+        if int(self.step.numpy()) < self.begin_step:
             return 32.0
         rows = np.reshape(weight, (-1, int(np.prod(weight.shape[len(self.axes) :])))).T
         sets = rows if self.per_channel else [weight]
@@ -144,7 +147,7 @@ class Chain:
         else:
             raise ModelError(
                 f"{projection.method} and {self.quantizer.method} both want to quantize "
-                f"{projection.variable.path}; exclude that layer from one of them"
+                f"{projection.path}; exclude that layer from one of them"
             )
         now = self.variable.numpy()
         if projection.latent is not None and not _same(projection.left, now):
@@ -180,10 +183,12 @@ class Chain:
         quantizer = self.quantizer
         if quantizer is not None and quantizer.latent is not None:
             moved = quantizer.latent.value + (weight - self.previous.value)
-            weight = tf.where(quantizer.step.value > quantizer.begin_step, moved, weight)
+            weight = tf.where(quantizer.step.value >= quantizer.begin_step, moved, weight)
         return self._step(weight)
 
     def _step(self, weight: Tensor) -> Tensor:
+        for projection in self.members:
+            projection.step.assign_add(1)
         if self.base is not None:
             weight = self.base(weight)
         mask = None
@@ -201,8 +206,6 @@ class Chain:
                 lambda: quantizer.project(latent, mask),
                 lambda: latent,
             )
-        for projection in self.members:
-            projection.step.assign_add(1)
         self.previous.assign(weight)
         return weight
 

@@ -33,16 +33,20 @@ class MagnitudeMask(Projection):
         super().__init__(variable, schedule.begin, depthwise)
         self.schedule = schedule
         weight = variable.numpy()
-        self.mask = self.add_state("mask", np.ones(weight.shape, np.float32))
-        #: share of zeros the schedule starts from: a pruned layer is not opened again
-        self.initial = self.add_state("initial", np.float32(np.mean(weight == 0)))
+        # A pruned layer is not opened again; one that is all zero has yet to be trained.
+        mask = weight != 0 if np.any(weight) else np.ones(weight.shape)
+        self.mask = self.add_state("mask", mask.astype(np.float32))
+        self.initial = self.add_state("initial", np.float32(1 - mask.mean()))  #: share of zeros
 
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """1 where `value` is kept."""
         magnitude = tf.abs(value) * self.mask.value
         fresh = tf.cond(
             self.schedule.due(self.step.value),
-            lambda: self.choose(magnitude, self.schedule.at(self.step.value, self.initial.value)),
+            lambda: (
+                self.choose(magnitude, self.schedule.at(self.step.value, self.initial.value))
+                * self.mask.value
+            ),
             lambda: tf.convert_to_tensor(self.mask.value),
         )
         self.mask.assign(fresh)
@@ -101,7 +105,10 @@ class GlobalMask(MagnitudeMask):
             kept = keep_largest(flat, self.schedule.at(self.step.value, initial))
             sizes = [int(np.prod(p.variable.shape)) for p in self.pool]
             pieces = tf.split(kept, sizes)
-            return [tf.reshape(k, x.shape) for k, x in zip(pieces, parts, strict=True)]
+            return [
+                tf.reshape(k, x.shape) * p.mask.value
+                for k, x, p in zip(pieces, parts, self.pool, strict=True)
+            ]
 
         def held() -> list[Tensor]:
             return [tf.convert_to_tensor(p.mask.value) for p in self.pool]
@@ -225,11 +232,10 @@ class Prune(Compression):
             variable.regularizer = regularizer
         self._regularizers = []
         steps = int(self.projections[0].step.numpy())
-        last = self.schedule.begin if self.schedule.kind == "constant" else self.schedule.end
-        if steps <= last:
+        if steps < self.schedule.last:
             warnings.warn(
                 f"Prune: training ended after {steps} steps, before the last step of the schedule "
-                f"({last}); the promised sparsity is not reached",
+                f"({self.schedule.last}); the promised sparsity is not reached",
                 stacklevel=2,
             )
 

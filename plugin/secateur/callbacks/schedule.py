@@ -12,7 +12,7 @@ from secateur.errors import ModelError
 
 @dataclass(frozen=True)
 class Schedule:
-    """Share of zeros against optimizer step.
+    """Share of zeros against optimizer step, counted from 1.
 
     polynomial (Zhu and Gupta 2017, "To prune, or not to prune"):
         s(t) = s_end + (s_begin - s_end) * (1 - (t - begin) / (end - begin)) ** 3
@@ -38,6 +38,11 @@ class Schedule:
         if self.every < 1:
             raise ModelError(f"every={self.every} steps is not a period; give 1 or more")
 
+    @property
+    def last(self) -> int:
+        """The step after which the final share is reached."""
+        return max(1, self.begin if self.kind == "constant" else self.end)
+
     def at(self, step: Any, initial: Any) -> Any:
         """The share after step number `step` (a tensor), from share `initial` at the beginning."""
         final = tf.cast(self.final, tf.float32)
@@ -51,6 +56,6 @@ class Schedule:
     def due(self, step: Any) -> Any:
         """Whether this step changes the share: every `every` steps, and surely the last."""
         if self.kind == "constant":
-            return tf.equal(step, self.begin)
-        inside = (step >= self.begin) & (step <= self.end)
-        return inside & (tf.equal((step - self.begin) % self.every, 0) | tf.equal(step, self.end))
+            return tf.equal(step, max(1, self.begin))
+        inside = (step >= self.begin) & (step <= self.last)
+        return inside & (tf.equal((step - self.begin) % self.every, 0) | tf.equal(step, self.last))

@@ -32,6 +32,7 @@ class Target:
     layer: keras.layers.Layer
     variable: keras.Variable
     depthwise: bool
+    path: str  #: "layer/weight", the same in every process that builds the model
 
 
 def matches(layer: keras.layers.Layer, pattern: Pattern) -> bool:
@@ -87,7 +88,10 @@ def select(
             if deep and not depthwise and include is None:
                 continue
             if id(variable) in order:  # a frozen layer's is not
-                found[id(variable)] = Target(layer, variable, deep)
+                path = f"{layer.name}/{name}"
+                twins = sum(t.path.split("#")[0] == path for t in found.values())
+                path += f"#{twins + 1}" if twins else ""  # nested models may repeat a name
+                found.setdefault(id(variable), Target(layer, variable, deep, path))
     if not found:
         raise ModelError(
             f"{who} finds no trainable kernel in model {model.name!r}; unfreeze a layer or widen "

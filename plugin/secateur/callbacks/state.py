@@ -86,7 +86,7 @@ class CompressionState(KerasSaveable):
                 if value is None or value.shape != tuple(variable.shape):
                     raise ModelError(
                         f"{source} has no {projection.method} state for "
-                        f"{projection.variable.path}; resume with the callbacks it was written with"
+                        f"{projection.path}; resume with the callbacks it was written with"
                     )
                 variable.assign(value)
             self.chains[id(projection.variable)].restored = True
@@ -143,4 +143,4 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _key(projection: Projection, name: str) -> str:
-    return f"{projection.variable.path}|{projection.method}|{name}".replace("/", "|")
+    return f"{projection.path}|{projection.method}|{name}".replace("/", "|")
