@@ -19,6 +19,7 @@ from .frontend.ir import Graph
 from .frontend.load import load as load_graph
 from .lowering import reference
 from .lowering.align import align
+from .lowering.orient import orient
 from .lowering.qgraph import QGraph
 from .lowering.quantize import lower
 from .report.figures import (
@@ -139,7 +140,8 @@ def convert(
     """
     graph = load_graph(model, name)
     graph.name = c_identifier(name or graph.name)
-    qgraph = align(lower(graph, np.asarray(calibration), method=calibration_method))  # type: ignore[arg-type]
+    qgraph = lower(graph, np.asarray(calibration), method=calibration_method)  # type: ignore[arg-type]
+    qgraph = align(orient(qgraph))
     qgraph.name = graph.name
     return CompiledModel(graph.name, graph, qgraph, make_plan(qgraph, encodings), optimize)
 
@@ -164,7 +166,7 @@ def deploy(
     b = targets.boards.load(board)
     target = targets.pick(b, emulator)
     if inputs is None:
-        x = np.zeros((1, *_input_shape(compiled.qgraph)), np.int8)
+        x = np.zeros((1, *compiled.qgraph.interface_shape(compiled.qgraph.input)), np.int8)
     else:
         x = compiled.quantize(inputs)
     if labels is not None and len(labels) != len(x):
@@ -197,11 +199,6 @@ def deploy(
     )
     write_text(folder / "report.json", report.to_json())
     return report
-
-
-def _input_shape(q: QGraph) -> tuple[int, ...]:
-    shape = q.tensors[q.input].shape
-    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
 
 
 def _top1(outputs: np.ndarray, labels: np.ndarray) -> float:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import ModelError
-from ..lowering.qgraph import QGraph, QTensor
+from ..lowering.qgraph import QGraph
 from .emit import CArray, CFunction, Emission, port_header, render
 from .kernels import Layer, get
-from .kernels.small import input_function, output_function, planes
+from .kernels.small import input_function, output_function
 from .memory import MemoryPlan
 
 
@@ -107,8 +107,7 @@ def write(
     functions = _Functions()
     arrays: dict[str, list[CArray]] = {}
     headers: list[str] = []
-    t_in, t_out = graph.tensors[graph.input], graph.tensors[graph.output]
-    read, done = input_function(t_in), output_function(t_out)
+    read, done = input_function(graph), output_function(graph)
     steps = [("input: int8 (H, W, C) to planes", _call(functions, read, f"input, {at[graph.input]}"))]
     for op in graph:
         layer = layers[op.name]
@@ -128,8 +127,8 @@ def write(
         "functions": list(functions.by_name.values()),
         "arrays": every,
         "steps": steps,
-        "input": _end(t_in),
-        "output": _end(t_out),
+        "input": _end(graph, graph.input),
+        "output": _end(graph, graph.output),
         "arena": max(memory.arena, 4),
         "headers": headers,
         "weight_bytes": sum(a.size for a in every),
@@ -153,12 +152,11 @@ def _call(functions: _Functions, f: CFunction, args: str) -> str:
     return functions.add(Emission(f"{f.name}({args});", [f]))
 
 
-def _end(t: QTensor) -> dict[str, object]:
-    c, hw = planes(t)
-    shape = t.shape if len(t.shape) == 1 else (*t.shape[1:], t.shape[0])
+def _end(graph: QGraph, tensor: str) -> dict[str, object]:
+    t = graph.tensors[tensor]
     return {
-        "size": c * hw,
-        "shape": "x".join(str(s) for s in shape),
+        "size": t.size,
+        "shape": "x".join(str(s) for s in graph.interface_shape(tensor)),
         "scale": repr(float(t.scale)),
         "zero_point": t.zero_point - 128,
     }

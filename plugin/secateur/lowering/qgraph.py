@@ -146,9 +146,19 @@ class QGraph:
     output: str
     float_bytes: int = 0  #: 4 x all float parameters of the source model
     parameters: dict[str, int] = field(default_factory=dict)  #: source layer -> float parameters
+    #: images are stored as (C, W, H): the model's input and output keep their (H, W, C) order
+    transposed: bool = False
 
     def __iter__(self) -> Iterator[QOp]:
         return iter(self.ops)
+
+    def interface_shape(self, tensor: str) -> tuple[int, ...]:
+        """Shape of the input or output as the caller sees it: (H, W, C) or (N,)."""
+        shape = self.tensors[tensor].shape
+        if len(shape) != 3:
+            return shape
+        c, a, b = shape
+        return (b, a, c) if self.transposed else (a, b, c)
 
     def op(self, name: str) -> QOp:
         """The operator called `name`."""

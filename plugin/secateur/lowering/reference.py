@@ -22,7 +22,6 @@ from secateur.lowering.qgraph import (
     QPool,
     QRescale,
     QSoftmax,
-    QTensor,
     Requant,
 )
 
@@ -67,18 +66,14 @@ def run_all(qgraph: QGraph, q: Array) -> dict[str, Array]:
 def output_codes(qgraph: QGraph, u: Array) -> Array:
     """Codes of the output tensor (planar) as the interface's int8 in (H, W, C) order."""
     if len(qgraph.tensors[qgraph.output].shape) == 3:
-        u = u.transpose(0, 2, 3, 1)
+        u = u.transpose(0, 3, 2, 1) if qgraph.transposed else u.transpose(0, 2, 3, 1)
         if u.shape[1:3] == (1, 1):
             u = u.reshape(len(u), -1)
     return (u.astype(np.int16) - 128).astype(np.int8)
 
 
-def _interface_shape(t: QTensor) -> tuple[int, ...]:
-    return (*t.shape[1:], t.shape[0]) if len(t.shape) == 3 else t.shape
-
-
 def _shaped(qgraph: QGraph, x: Array) -> Array:
-    shape = _interface_shape(qgraph.tensors[qgraph.input])
+    shape = qgraph.interface_shape(qgraph.input)
     size = int(np.prod(shape))
     given = tuple(d for d in x.shape[1:] if d != 1)
     if x.ndim == 0 or len(x) == 0:
@@ -104,7 +99,7 @@ def _interface(qgraph: QGraph, q: Array) -> Array:
 def _execute(qgraph: QGraph, q: Array, keep: bool) -> dict[str, Array]:
     u = (q.astype(np.int16) + 128).astype(np.uint8)
     if u.ndim == 4:
-        u = np.ascontiguousarray(u.transpose(0, 3, 1, 2))
+        u = np.ascontiguousarray(u.transpose((0, 3, 2, 1) if qgraph.transposed else (0, 3, 1, 2)))
     values = {qgraph.input: u}
     last = {t: i for i, op in enumerate(qgraph.ops) for t in op.inputs}
     for i, op in enumerate(qgraph.ops):

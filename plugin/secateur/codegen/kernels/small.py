@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...lowering.qgraph import QAdd, QPad, QPool, QRescale, QSoftmax, QTensor
+from ...lowering.qgraph import QAdd, QGraph, QPad, QPool, QRescale, QSoftmax
 from ..emit import CFunction, Emission, environment, render
 from ..requant import table
 from .base import Kernel, Layer, register
@@ -15,21 +15,26 @@ def _macro(macro: str, *args: object) -> str:
     return str(getattr(module, macro)(*args))
 
 
-def planes(t: QTensor) -> tuple[int, int]:
-    """(channels, pixels) of a tensor; a vector is one channel."""
-    return (1, t.shape[0]) if len(t.shape) == 1 else (t.shape[0], t.shape[1] * t.shape[2])
+def _end(graph: QGraph, tensor: str) -> tuple[int, int, int]:
+    """(channels, rows, columns) as stored; a vector is one row of one channel."""
+    shape = graph.tensors[tensor].shape
+    return (1, 1, shape[0]) if len(shape) == 1 else (shape[0], shape[1], shape[2])
 
 
-def input_function(t: QTensor) -> CFunction:
+def input_function(graph: QGraph) -> CFunction:
     """int8 (H, W, C) to planar codes."""
-    c, hw = planes(t)
-    return CFunction("read_input", _macro("input", "read_input", c, hw))
+    c, h, w = _end(graph, graph.input)
+    plain = c == 1 and (not graph.transposed or min(h, w) == 1)
+    text = _macro("input", "read_input", c, h, w, graph.transposed, plain)
+    return CFunction("read_input", text)
 
 
-def output_function(t: QTensor) -> CFunction:
+def output_function(graph: QGraph) -> CFunction:
     """Planar codes to int8 (H, W, C)."""
-    c, hw = planes(t)
-    return CFunction("write_output", _macro("output", "write_output", c, hw))
+    c, h, w = _end(graph, graph.output)
+    plain = (c == 1 and (not graph.transposed or min(h, w) == 1)) or h * w == 1
+    text = _macro("output", "write_output", c, h, w, graph.transposed, plain)
+    return CFunction("write_output", text)
 
 
 @register
