@@ -150,6 +150,7 @@ class Board(_Block):
     power: Power
     flasher: Flasher = Field(default=Flasher(), validation_alias=AliasChoices("flash", "flasher"))
     wait_states: int = Field(default=0, ge=0, le=16)
+    flash_cache: bool = True  #: loops run from a cache or accelerator without wait states
     min_stack: int = Field(default=1024, ge=256)
     defines: dict[str, str] = {}
     manifest: dict[str, Any] = Field(repr=False)  #: the whole file, for the builders

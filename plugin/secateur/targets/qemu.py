@@ -15,6 +15,7 @@ from .boards import Board
 from .client import Client, Run
 from .process import ProcessLine
 from .session import converse
+from .sim import cycles_of
 
 #: Instructions of SysTick_Handler in firmware/src/harness_timer_systick.c.
 _WRAP_COST = 5
@@ -74,7 +75,8 @@ class Qemu(Target):
         ns = 1 << machine.icount_shift
         per_run = [instructions(run, talk.info.timer_hz, ns) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
-        return RunResult(talk.outputs, mean, None, "estimated", talk.stack, talk.arena, per_run)
+        cycles = cycles_of(image, inputs)
+        return RunResult(talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run)
 
 
 def instructions(run: Run, hz: int, ns: int) -> int:

@@ -22,6 +22,7 @@ from .base import Image, RunResult, Target
 from .boards import Board
 from .client import Client
 from .session import converse
+from .sim import cycles_of
 
 
 def script(image: Image, port: int) -> str:
@@ -124,7 +125,8 @@ class Renode(Target):
         rate = mips(image.board) * 1e6
         per_run = [round(run.ticks * rate / hz) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
-        return RunResult(talk.outputs, mean, None, "estimated", talk.stack, talk.arena, per_run)
+        cycles = cycles_of(image, inputs)
+        return RunResult(talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run)
 
 
 def _free_port() -> int:

@@ -19,6 +19,7 @@ from .base import Image, RunResult, Target
 from .blocks import Decoder, Instruction
 from .boards import Board
 from .client import Client
+from .cycles import Block, Edge, estimate
 from .session import converse
 
 _REPLACED = ("port_init", "port_getc", "port_putc", "port_flush", "timer_init", "timer_now",
@@ -64,11 +65,11 @@ class Machine:
         self._received = bytearray()
         self._sent = bytearray()
         self._hook: int | None = None
-        self._interval: Counter[tuple[int, int]] = Counter()
-        self._stamps: list[Counter[tuple[int, int]]] = []
-        self._lengths: dict[tuple[int, int], list[Instruction]] = {}
+        self._interval: Counter[Edge] = Counter()
+        self._intervals: list[Counter[Edge]] = []
+        self._last: Block | None = None
         self._decoder = Decoder(image.board.core)
-        self._last: tuple[int, int] | None = None
+        self.decoded: dict[Block, list[Instruction]] = {}
         self._clock = 0
 
     def _map(self) -> None:
@@ -121,28 +122,32 @@ class Machine:
             self._uc.hook_del(self._hook)
             self._hook = None
         self._interval.clear()
-        self._stamps.clear()
 
     def _block(self, uc: Any, address: int, size: int, data: object) -> None:
-        self._interval[address, size] += 1
+        block = (address, size)
+        self._interval[self._last, block] += 1
+        self._last = block
 
     def _close_interval(self) -> int:
         """Instructions since the clock was read last."""
-        self._stamps.append(Counter(self._interval))
-        total = sum(len(self.decode(b)) * n for b, n in self._interval.items())
-        self._interval.clear()
+        total = 0
+        for (_, block), times in self._interval.items():
+            if block not in self.decoded:
+                code = bytes(self._uc.mem_read(*block))
+                self.decoded[block] = self._decoder.decode(code, block[0])
+            total += len(self.decoded[block]) * times
+        self._intervals.append(self._interval)
+        self._interval = Counter()
+        self._last = None
         return total
 
-    def decode(self, block: tuple[int, int]) -> list[Instruction]:
-        """The instructions of a block (address, size in bytes)."""
-        if block not in self._lengths:
-            code = bytes(self._uc.mem_read(*block))
-            self._lengths[block] = self._decoder.decode(code, block[0])
-        return self._lengths[block]
+    def runs(self) -> list[Counter[Edge]]:
+        """What each counted run of the model executed; the first is the empty model.
 
-    def blocks(self) -> list[Counter[tuple[int, int]]]:
-        """Executed blocks of each interval between two readings of the clock."""
-        return self._stamps
+        The firmware reads its clock before and behind a run, and times an empty model twice
+        when it starts: every second interval is a run, the first of them a warm-up.
+        """
+        return self._intervals[1::2][1:]
 
     # --- Transport ---------------------------------------------------------------------------
 
@@ -213,13 +218,37 @@ class Sim(Target):
         machine = Machine(image, self.run_time)
         counted = len(inputs) if self.counted < 0 else min(self.counted, len(inputs))
         machine.count(counted > 0)
-        client = Client(machine, retries=1)
+        client = Client(machine, run_time=self.run_time, retries=1)
         first = converse(image, client, inputs[:counted])
         machine.count(False)
+        executed = machine.runs()
         rest = converse(image, client, inputs[counted:])
         outputs = np.concatenate([first.outputs, rest.outputs])
         per_run = [run.ticks for run in first.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
         stack = first.stack or rest.stack
         arena = first.arena or rest.arena
-        return RunResult(outputs, mean, None, "estimated", stack, arena, per_run)
+        cycles = _cycles(image.board, machine, executed)
+        return RunResult(outputs, mean, cycles, "estimated", stack, arena, per_run)
+
+
+def cycles_of(image: Image, inputs: np.ndarray) -> float | None:
+    """Estimated cycles of the first input, for emulators that count instructions only.
+
+    None where the simulator has no model of the core.
+    """
+    sim = Sim()
+    if not sim.supports(image.board) or sim.available() or not len(inputs):
+        return None
+    return sim.run(image, inputs[:1]).cycles
+
+
+def _cycles(board: Board, machine: Machine, executed: list[Counter[Edge]]) -> float | None:
+    """Estimated cycles of a run, the mean over the counted ones; None if none was counted."""
+    if len(executed) < 2:
+        return None
+    empty, *runs = (
+        estimate(edges, machine.decoded, board.core, board.wait_states, board.flash_cache)
+        for edges in executed
+    )
+    return sum(runs) / len(runs) - empty
