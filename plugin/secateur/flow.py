@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .codegen.formats import save_as
 from .codegen.library import c_identifier
 from .codegen.plan import Plan, make_plan, matrix
 from .coding.entropy import entropy_bytes
@@ -94,11 +95,14 @@ class CompiledModel:
         """The NumPy reference's int8 outputs for real or int8 inputs."""
         return reference.run(self.qgraph, self.quantize(inputs))
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the library and its manifest `secateur.json`; replaces an earlier one whole."""
+    def save(self, folder: str | Path, form: str = "platformio") -> Path:
+        """Write the library and its manifest `secateur.json`; replaces an earlier one whole.
+
+        form: "platformio", "plain", "cmake", "arduino" or "zephyr" (codegen/formats.py).
+        """
         manifest = json.dumps(self.manifest(), indent=2) + "\n"
         self.plan.library.files["secateur.json"] = manifest
-        return self.plan.library.save(Path(folder))
+        return save_as(self.plan.library, Path(folder), form)
 
     def manifest(self) -> dict[str, Any]:
         """What `inspect` and the build need to know of a saved library."""

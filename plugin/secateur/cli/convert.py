@@ -32,10 +32,23 @@ def conversion_options(f: Any) -> Any:
     help=".npz with the key x: some hundred typical inputs.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option(
+    "--format",
+    "form",
+    default="platformio",
+    show_default=True,
+    help="platformio, plain, cmake, arduino or zephyr.",
+)
 @conversion_options
 @json_option
 def command(
-    model: Path, calibration: Path, out: Path, name: str | None, optimize: str, as_json: bool
+    model: Path,
+    calibration: Path,
+    out: Path,
+    form: str,
+    name: str | None,
+    optimize: str,
+    as_json: bool,
 ) -> None:
     """Convert MODEL (.keras) to a C library.
 
@@ -52,7 +65,7 @@ def command(
         import_keras()
 
         compiled = secateur.convert(model, calibration=x, name=name, optimize=optimize)
-        folder = compiled.save(out)
+        folder = compiled.save(out, form)
     layers = compiled.layers
     data = {
         "name": compiled.name,

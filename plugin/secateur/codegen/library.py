@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,23 +40,38 @@ class Library:
 
         Raises ModelError if the folder cannot be written.
         """
-        folder = Path(folder)
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".secateur-") as tmp:
-                stage = Path(tmp) / "library"
-                for path, text in self.files.items():
-                    target = stage / path
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_text(text)
-                if folder.exists():
-                    folder.rename(Path(tmp) / "old")
-                stage.rename(folder)
-        except OSError as e:
-            raise ModelError(
-                f"cannot write the library to {folder} ({e.strerror}); choose a writable folder"
-            ) from e
-        return folder
+        return write_folder(Path(folder), self.files)
+
+
+def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+    """Make `folder` hold exactly `files` (content by relative path), in one step.
+
+    Replaces what an earlier call wrote; raises ModelError rather than replace anything else.
+    """
+    tops = {path.split("/")[0] for path in files}
+    try:
+        if folder.is_dir() and not (folder / "secateur.json").is_file():
+            foreign = sorted(p.name for p in folder.iterdir() if p.name not in tops)
+            if foreign:
+                raise ModelError(
+                    f"{folder} holds {foreign[0]!r}, which no earlier conversion wrote; choose a "
+                    "new or empty folder"
+                )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".secateur-") as tmp:
+            stage = Path(tmp) / "library"
+            for path, content in files.items():
+                target = stage / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content if isinstance(content, bytes) else content.encode())
+            if folder.exists():
+                folder.rename(Path(tmp) / "old")
+            stage.rename(folder)
+    except OSError as e:
+        raise ModelError(
+            f"cannot write the library to {folder} ({e.strerror}); choose a writable folder"
+        ) from e
+    return folder
 
 
 class _Functions:
