@@ -3,10 +3,6 @@
 #include "stm32.h"
 
 #define RCC 0x40023800u
-#define USART_SR REG32(SECATEUR_UART_BASE + 0x00)
-#define USART_DR REG32(SECATEUR_UART_BASE + 0x04)
-#define USART_BRR REG32(SECATEUR_UART_BASE + 0x08)
-#define USART_CR1 REG32(SECATEUR_UART_BASE + 0x0C)
 #define APB_HZ (SECATEUR_UART_BASE >= 0x40010000u ? F_CPU / 2 : F_CPU / 4)
 
 static void clock_168mhz(void) {
@@ -15,9 +11,9 @@ static void clock_168mhz(void) {
   REG32(0x40023C00) = 7u << 8 | 5u;                    /* caches, prefetch, 5 wait states */
   REG32(RCC + 0x04) = 2u << 28 | 7u << 24 | 168u << 6 | 8u; /* 16 MHz / 8 * 168 / 2 */
   REG32(RCC) |= 1u << 24;
-  stm32_wait(RCC, 1u << 25, 1u << 25);
+  stm32_wait(RCC, 1u << 25);
   REG32(RCC + 0x08) = 4u << 13 | 5u << 10 | 2u; /* APB2 / 2, APB1 / 4, PLL */
-  stm32_wait(RCC + 0x08, 12, 8);
+  stm32_wait(RCC + 0x08, 8);
 }
 
 PORT_FN void port_init(void) {
@@ -27,20 +23,11 @@ PORT_FN void port_init(void) {
   REG32(RCC + 0x44) |= 1u << 4 | 1u << 5;   /* USART1, USART6 */
   stm32_alternate(0x40020000, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
   stm32_alternate(0x40020000, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
-  USART_BRR = (APB_HZ + SECATEUR_BAUD / 2) / SECATEUR_BAUD;
-  USART_CR1 = 1u << 13 | 3u << 2;
+  stm32_usart1_start(APB_HZ);
 }
-PORT_FN int port_getc(void) {
-  while (!(USART_SR & 0x20)) continue;
-  return (int)(USART_DR & 0xFF);
-}
-PORT_FN void port_putc(uint8_t byte) {
-  while (!(USART_SR & 0x80)) continue;
-  USART_DR = byte;
-}
-PORT_FN void port_flush(void) {
-  while (!(USART_SR & 0x40)) continue;
-}
+PORT_FN int port_getc(void) { return stm32_usart1_getc(); }
+PORT_FN void port_putc(uint8_t byte) { stm32_usart1_putc(byte); }
+PORT_FN void port_flush(void) { stm32_usart1_flush(); }
 #else
 typedef int secateur_not_stm32f4;
 #endif

@@ -11,12 +11,12 @@ static void clock_120mhz(void) {
   REG32(PWR + 0x80) &= ~(1u << 8);       /* range 1 boost: above 80 MHz */
   REG32(0x40022000) = 7u << 8 | 5u;      /* caches, prefetch, 5 wait states */
   REG32(RCC) |= 1u << 8;                 /* 16 MHz oscillator */
-  stm32_wait(RCC, 1u << 10, 1u << 10);
+  stm32_wait(RCC, 1u << 10);
   REG32(RCC + 0x0C) = 1u << 24 | 30u << 8 | 1u << 4 | 2u; /* 16 MHz / 2 * 30 / 2 */
   REG32(RCC) |= 1u << 24;
-  stm32_wait(RCC, 1u << 25, 1u << 25);
+  stm32_wait(RCC, 1u << 25);
   REG32(RCC + 0x08) = 8u << 4 | 3u; /* by way of 60 MHz, at least 1 us */
-  stm32_wait(RCC + 0x08, 12, 12);
+  stm32_wait(RCC + 0x08, 8);
   for (volatile uint32_t i = 0; i < 100; i++) continue;
   REG32(RCC + 0x08) = 3u;
 }
@@ -27,8 +27,7 @@ PORT_FN void port_init(void) {
   REG32(RCC + 0x5C) |= 1;     /* LPUART1 */
   stm32_alternate(0x48000000, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
   stm32_alternate(0x48000000, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
-  USART2_BRR = (uint32_t)(256ull * F_CPU / SECATEUR_BAUD);
-  USART2_CR1 = 0xD; /* on, receive, send */
+  stm32_usart2_start((uint32_t)(256ull * F_CPU / SECATEUR_BAUD));
 }
 PORT_FN int port_getc(void) { return stm32_usart2_getc(); }
 PORT_FN void port_putc(uint8_t byte) { stm32_usart2_putc(byte); }

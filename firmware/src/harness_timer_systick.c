@@ -11,6 +11,7 @@ volatile uint32_t timer_high;
 /* Exactly five instructions, so that emulators' counts can be corrected by the wraps. */
 __attribute__((naked)) void SysTick_Handler(void) {
   __asm volatile(
+      ".syntax unified\n"
       "ldr r0, =timer_high\n"
       "ldr r1, [r0]\n"
       "adds r1, #1\n"

@@ -3,9 +3,9 @@
 #define SECATEUR_STM32_H
 #include "port.h"
 
-/* Gives up in the end, for emulators that have no clock tree. */
-static inline void stm32_wait(uintptr_t address, uint32_t mask, uint32_t value) {
-  for (uint32_t i = 0; i < 100000 && (REG32(address) & mask) != value; i++) continue;
+/* Waits for a bit, in the end in vain: emulators have no clock tree. */
+static inline void stm32_wait(uintptr_t address, uint32_t bit) {
+  for (uint32_t i = 0; i < 20000 && !(REG32(address) & bit); i++) continue;
 }
 
 static inline void stm32_alternate(uintptr_t gpio, uint32_t pin, uint32_t function) {
@@ -16,6 +16,28 @@ static inline void stm32_alternate(uintptr_t gpio, uint32_t pin, uint32_t functi
   REG32(port) = (REG32(port) & ~(3u << (2 * n))) | 2u << (2 * n);
 }
 
+/* The serial lines of F1, F4 and GD32V: one data register. */
+#define USART1_SR REG32(SECATEUR_UART_BASE + 0x00)
+#define USART1_DR REG32(SECATEUR_UART_BASE + 0x04)
+#define USART1_BRR REG32(SECATEUR_UART_BASE + 0x08)
+#define USART1_CR1 REG32(SECATEUR_UART_BASE + 0x0C)
+
+static inline void stm32_usart1_start(uint32_t hz) {
+  USART1_BRR = (hz + SECATEUR_BAUD / 2) / SECATEUR_BAUD;
+  USART1_CR1 = 1u << 13 | 3u << 2; /* on, send, receive */
+}
+static inline int stm32_usart1_getc(void) {
+  while (!(USART1_SR & 0x20)) continue;
+  return (int)(USART1_DR & 0xFF);
+}
+static inline void stm32_usart1_putc(uint8_t byte) {
+  while (!(USART1_SR & 0x80)) continue;
+  USART1_DR = byte;
+}
+static inline void stm32_usart1_flush(void) {
+  while (!(USART1_SR & 0x40)) continue;
+}
+
 /* The serial lines of L4, H7, U5, WB, G4: status, receive and transmit registers apart. */
 #define USART2_CR1 REG32(SECATEUR_UART_BASE + 0x00)
 #define USART2_BRR REG32(SECATEUR_UART_BASE + 0x0C)
@@ -24,6 +46,10 @@ static inline void stm32_alternate(uintptr_t gpio, uint32_t pin, uint32_t functi
 #define USART2_RDR REG32(SECATEUR_UART_BASE + 0x24)
 #define USART2_TDR REG32(SECATEUR_UART_BASE + 0x28)
 
+static inline void stm32_usart2_start(uint32_t divider) {
+  USART2_BRR = divider;
+  USART2_CR1 = 0xD; /* on, receive, send */
+}
 static inline int stm32_usart2_getc(void) {
   while (!(USART2_ISR & 0x20)) USART2_ICR = 8; /* an overrun would stop reception */
   return (int)(USART2_RDR & 0xFF);

@@ -66,7 +66,7 @@ class Memory(_Block):
 class Timer(_Block):
     """The counter behind an inference's time; `hz` ticks a second."""
 
-    kind: Literal["systick", "dwt", "mcycle", "nrf", "mtime", "rp2040", "none"]
+    kind: Literal["systick", "dwt", "mcycle", "nrf", "none"]
     hz: int = Field(gt=0)
 
 
@@ -93,7 +93,7 @@ class Sim(_Block):
 
 
 class Renode(_Block):
-    """Renode's platform file: one of its own (`@platforms/...`) or ours (a file in `renode/`)."""
+    """Renode's platform: one of its own (`@platforms/...`), or `generated` from the manifest."""
 
     platform: str
     uart: str  #: the peripheral's name behind `sysbus.`
@@ -131,7 +131,7 @@ class Flasher(_Block):
     dfu: str | None = None  #: USB id vendor:product of the boot loader
     uf2: str | None = None  #: Board-ID or volume label of the boot loader's drive
     uf2_family: Address | None = None
-    esptool: str | None = None
+    bossac: bool = False
     usb: list[str] = []  #: USB ids vendor:product of the board's serial port
 
 
