@@ -75,8 +75,8 @@ class _Context(Encoding):
             raise ValueError(f"{self.name} does not hold this matrix")
         ranks, book, meta = self._ranks(w)
         _, stride, contexts, bins = self._best(w, ranks, meta["width"])
-        meta |= {"stride": stride, "rate": 7, "growth": self._growth_of(w)}
-        data = encode_bins(contexts, bins, meta["rate"])
+        meta |= {"stride": stride, "growth": self._growth_of(w)}
+        data = encode_bins(contexts, bins)
         return self._encoded(w, (Stream("r", "joint", data, 8 * len(data)), *book), **meta)
 
     def _best(
@@ -167,7 +167,7 @@ class _Context(Encoding):
         m = encoded.meta
         width, stride = m["width"], m["stride"]
         positive, negative = self._levels(encoded)
-        coder = RangeDecoder(encoded.stream("r").data, self._size(width), m["rate"])
+        coder = RangeDecoder(encoded.stream("r").data, self._size(width))
         pad = 2 * stride
         dead = [0] * (pad + 1)
         for c in range(encoded.cols):
@@ -218,7 +218,7 @@ class _Context(Encoding):
         return (
             f"{{.data = {arrays['r']}, .size = {len(encoded.stream('r').data)}, "
             f".book = {arrays.get('b', '0')}, .growth = {m['growth']}, .rows = {encoded.rows}, "
-            f".cols = {encoded.cols}, .stride = {m['stride']}, .rate = {m['rate']}, "
+            f".cols = {encoded.cols}, .stride = {m['stride']}, "
             f".width = {m['width']}, .positive = {m.get('positive', 0)}, "
             f".negative = {m.get('negative', 0)}}}"
         )
@@ -232,13 +232,13 @@ class _Context(Encoding):
 
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""
-        contexts = -(-3 * self._size(encoded.meta["width"]) // 4) * 4
+        contexts = 4 * self._size(encoded.meta["width"])
         return contexts + -(-encoded.cols // 4) * 4 + 4 * FARTHEST + 32
 
 
 @register
 class ContextTernary(_Context):
-    """Stream "r". Meta: "stride", "growth", "rate", "width" = 0."""
+    """Stream "r". Meta: "stride", "growth", "width" = 0."""
 
     name: ClassVar[str] = "context_ternary"
     form: ClassVar[str] = "ternary"
@@ -259,7 +259,7 @@ class ContextTernary(_Context):
 class ContextSparse(_Context):
     """Streams "r", "b" (positive levels ascending, then negative ones by magnitude).
 
-    Meta: "stride", "growth", "rate", "width", "positive" and "negative" (numbers of levels; both 0:
+    Meta: "stride", "growth", "width", "positive" and "negative" (numbers of levels; both 0:
     no codebook, a rank is the magnitude - 1).
     """
 

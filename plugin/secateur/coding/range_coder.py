@@ -15,22 +15,16 @@ from ..errors import StreamError
 
 #: Layers that need more bins are left to Huffman: coding them takes seconds here and on the device.
 MOST_BINS = 3_000_000
+#: Shift of the adaptation by number of bins seen in a context; the last holds from then on.
+#: 2**-shift follows 1 / (n + 1.6), the step of an estimator that counts, down to 1/128. (Slower or
+#: faster forgetting costs size on pruned MNIST and keyword networks.)
+SHIFTS = [max(1, round(math.log2(n + 1.6))) for n in range(90)]
 RAW = -1  #: context of a bin that is coded with probability one half
 HALF = 1 << 15
 
 
-def rates(rate: int) -> list[int]:
-    """Shift of the adaptation by number of bins seen in a context; the last holds from then on.
-
-    2**-shift follows 1 / (n + 1.6), the step of an estimator that counts, down to 2**-rate.
-    """
-    shifts = [round(math.log2(n + 1.6)) or 1 for n in range(256)]
-    return shifts[: shifts.index(rate) + 1]
-
-
-def _probabilities(contexts: np.ndarray, bins: np.ndarray, rate: int) -> np.ndarray:
+def _probabilities(contexts: np.ndarray, bins: np.ndarray) -> np.ndarray:
     """What the decoder expects each bin to be: probability of a 0, in 1/4096."""
-    shifts = rates(rate)
     out = np.full(contexts.size, HALF, np.int64)
     # Contexts do not see each other, so each is followed on its own: far faster than in turns.
     order = np.argsort(contexts, kind="stable")
@@ -42,21 +36,21 @@ def _probabilities(contexts: np.ndarray, bins: np.ndarray, rate: int) -> np.ndar
         history: list[int] = []
         prob = HALF
         ones = bins[where].tolist()
-        for one, shift in zip(ones, shifts, strict=False):
+        for one, shift in zip(ones, SHIFTS, strict=False):
             history.append(prob)
             prob += -(prob >> shift) if one else (65536 - prob) >> shift
-        for one in ones[len(shifts) :]:
+        for one in ones[len(SHIFTS) :]:
             history.append(prob)
-            prob += -(prob >> rate) if one else (65536 - prob) >> rate
+            prob += -(prob >> SHIFTS[-1]) if one else (65536 - prob) >> SHIFTS[-1]
         out[where] = history
     return out >> 4
 
 
-def encode_bins(contexts: np.ndarray, bins: np.ndarray, rate: int) -> bytes:
-    """Code `bins` (0/1), each in its context (0 or more, or `RAW`), final adaptation 2**-rate."""
+def encode_bins(contexts: np.ndarray, bins: np.ndarray) -> bytes:
+    """Code `bins` (0/1), each in its context (0 or more, or `RAW`)."""
     out = bytearray()
     low, span = 0, 0xFFFFFFFF
-    probabilities = _probabilities(contexts, bins, rate).tolist()
+    probabilities = _probabilities(contexts, bins).tolist()
     for probability, one in zip(probabilities, bins.tolist(), strict=True):
         bound = (span >> 12) * probability
         if one:
@@ -105,31 +99,29 @@ def ideal_bits(contexts: np.ndarray, bins: np.ndarray, size: int) -> float:
 class RangeDecoder:
     """Inverse of `encode_bins`, bin by bin. StreamError once more than 4 bytes are missing."""
 
-    def __init__(self, data: bytes, size: int, rate: int) -> None:
+    def __init__(self, data: bytes, size: int) -> None:
         self._data = data
         self._at = 4
         self._span = 0xFFFFFFFF
         self._code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
         self._prob = [HALF] * size
         self._seen = [0] * size
-        self._shifts = rates(rate)
-        self._settled = len(self._shifts) - 1
 
     def bin(self, context: int) -> int:
         """The next bin, coded in `context`."""
         p = self._prob[context]
         bound = (self._span >> 12) * (p >> 4)
         n = self._seen[context]
-        if n < self._settled:
+        if n < len(SHIFTS) - 1:
             self._seen[context] = n + 1
         if self._code < bound:
             self._span = bound
-            self._prob[context] = p + ((65536 - p) >> self._shifts[n])
+            self._prob[context] = p + ((65536 - p) >> SHIFTS[n])
             one = 0
         else:
             self._code -= bound
             self._span -= bound
-            self._prob[context] = p - (p >> self._shifts[n])
+            self._prob[context] = p - (p >> SHIFTS[n])
             one = 1
         if self._span < 0x1000000:
             self._refill()

@@ -110,11 +110,8 @@ class _Range(Encoding):
         _, k, columns = _gap_columns(gaps)
         value_columns, _, streams, meta = self._values(values, gaps)
         contexts, bins = flatten(columns + value_columns)
-        rate = 7
-        data = encode_bins(contexts, bins, rate)
-        return self._encoded(
-            w, (Stream("r", "joint", data, 8 * len(data)), *streams), k=k, rate=rate, **meta
-        )
+        data = encode_bins(contexts, bins)
+        return self._encoded(w, (Stream("r", "joint", data, 8 * len(data)), *streams), k=k, **meta)
 
     def estimate(self, weight: np.ndarray) -> float:
         """See the base class."""
@@ -159,7 +156,7 @@ class _Range(Encoding):
         return (
             f"{{.data = {arrays['r']}, .size = {len(encoded.stream('r').data)}, "
             f".book = {arrays.get('b', '0')}, .nnz = {m['nnz']}, .rows = {encoded.rows}, "
-            f".cols = {encoded.cols}, .k = {m['k']}, .rate = {m['rate']}, "
+            f".cols = {encoded.cols}, .k = {m['k']}, "
             f".width = {m.get('width', 0)}, .levels = {m.get('levels', 0)}, "
             f".contexts = {self._contexts(encoded)}}}"
         )
@@ -170,12 +167,12 @@ class _Range(Encoding):
 
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""
-        return -(-3 * self._contexts(encoded) // 4) * 4 + 48
+        return 4 * self._contexts(encoded) + 48
 
 
 @register
 class RangeTernary(_Range):
-    """Stream "r". Meta: "k" (low bits of a gap), "rate" (final adaptation)."""
+    """Stream "r". Meta: "k" (low bits of a gap)."""
 
     name: ClassVar[str] = "range_ternary"
     form: ClassVar[str] = "ternary"
@@ -199,7 +196,7 @@ class RangeTernary(_Range):
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
         m = encoded.meta
-        coder = RangeDecoder(encoded.stream("r").data, self._contexts(encoded), m["rate"])
+        coder = RangeDecoder(encoded.stream("r").data, self._contexts(encoded))
         negative = 0
 
         def step() -> tuple[int, int]:
@@ -213,7 +210,7 @@ class RangeTernary(_Range):
 
 @register
 class RangeSparse(_Range):
-    """Streams "r", "b" (codebook, if any). Meta: "k", "rate", "levels", "width" (bits a level)."""
+    """Streams "r", "b" (codebook, if any). Meta: "k", "levels", "width" (bits a level)."""
 
     name: ClassVar[str] = "range_sparse"
     form: ClassVar[str] = "sparse"
@@ -240,7 +237,7 @@ class RangeSparse(_Range):
         m = encoded.meta
         values = value_table(encoded, m["levels"])
         values += [0] * ((1 << m["width"]) - len(values))
-        coder = RangeDecoder(encoded.stream("r").data, self._contexts(encoded), m["rate"])
+        coder = RangeDecoder(encoded.stream("r").data, self._contexts(encoded))
 
         def step() -> tuple[int, int]:
             gap = self._next_gap(coder, m["k"])

@@ -29,7 +29,6 @@ typedef struct {
     uint32_t growth; /* non-zeros a row adds to the average column, 1/65536 */
     uint16_t rows, cols;
     uint8_t stride;
-    uint8_t rate;
     uint8_t width; /* bits of a rank */
     uint8_t positive, negative;
 } sc_context_sparse_stream;
@@ -40,7 +39,7 @@ typedef struct {
     uint32_t expected;
     int16_t ring[SC_CONTEXT_RING]; /* of the row: 256 * significant + sign */
     uint8_t seen[SC_CONTEXT_COLS]; /* non-zeros of a column so far, up to 254 */
-    sc_range_model model;
+    sc_range_cell cells[SC_RANGE_CONTEXTS];
 } sc_context_sparse;
 
 static inline int sc_context_sparse_open(sc_context_sparse *s, const sc_context_sparse_stream *d)
@@ -52,13 +51,13 @@ static inline int sc_context_sparse_open(sc_context_sparse *s, const sc_context_
     if (contexts > SC_RANGE_CONTEXTS || d->cols > SC_CONTEXT_COLS) {
         return SC_CODING_ERROR;
     }
-    sc_range_open(&s->range, &s->model, d->data, d->size, contexts, d->rate);
+    sc_range_open(&s->range, s->cells, contexts, d->data, d->size);
     for (uint32_t c = 0u; c < d->cols; c++) {
         uint32_t context = SC_CONTEXT_DEAD;
         context += c > 0u && s->seen[c - 1u] == SC_CONTEXT_IS_DEAD ? 1u : 0u;
         context += stride != 0u && c >= stride && s->seen[c - stride] == SC_CONTEXT_IS_DEAD ? 1u
                                                                                            : 0u;
-        s->seen[c] = sc_range_bin(&s->range, &s->model, context) != 0u ? SC_CONTEXT_IS_DEAD : 0u;
+        s->seen[c] = sc_range_bin(&s->range, &s->cells[context]) != 0u ? SC_CONTEXT_IS_DEAD : 0u;
     }
     return sc_range_failed(&s->range) ? SC_CODING_ERROR : 0;
 }
@@ -69,14 +68,14 @@ static inline int32_t sc_context_value(sc_context_sparse *s, sc_range *r, uint32
 {
     const sc_context_sparse_stream *d = s->d;
     pull = pull < -4 ? -4 : pull > 4 ? 4 : pull;
-    uint32_t minus = sc_range_bin(r, &s->model, (uint32_t)((int32_t)SC_CONTEXT_SIGN + 4 + pull));
+    uint32_t minus = sc_range_bin(r, &s->cells[(int32_t)SC_CONTEXT_SIGN + 4 + pull]);
     uint32_t rank = 0u;
     if (width != 0u) {
         const uint32_t tree = (near >= SC_CONTEXT_MANY ? 2u : 0u) + minus;
         const uint32_t base = SC_CONTEXT_MAGNITUDE - 1u + tree * ((1u << width) - 1u);
         uint32_t node = 1u;
         for (uint32_t i = 0u; i < width; i++) {
-            node = node << 1 | sc_range_bin(r, &s->model, base + node);
+            node = node << 1 | sc_range_bin(r, &s->cells[base + node]);
         }
         rank = node - (1u << width);
     }
@@ -110,7 +109,7 @@ static inline int sc_context_cells(sc_context_sparse *s, SC_COL_T *cols, int8_t 
 
     *front = 0u;
     *back = room;
-    if (sc_range_bin(&r, &s->model, SC_CONTEXT_EMPTY) != 0u) {
+    if (sc_range_bin(&r, &s->cells[SC_CONTEXT_EMPTY]) != 0u) {
         s->range = r;
         return sc_range_failed(&r) ? SC_CODING_ERROR : 0;
     }
@@ -133,7 +132,7 @@ static inline int sc_context_cells(sc_context_sparse *s, SC_COL_T *cols, int8_t 
             context += (seen > limit ? 1u : 0u) + (seen > limit >> 1 ? 1u : 0u);
             context += (seen > limit >> 2 ? 1u : 0u) + (seen > limit >> 3 ? 1u : 0u);
             context += seen > limit >> 4 ? 1u : 0u;
-            if (sc_range_bin(&r, &s->model, context) != 0u) {
+            if (sc_range_bin(&r, &s->cells[context]) != 0u) {
                 int32_t value = sc_context_value(s, &r, near, sum - (int32_t)(near << 8), width);
                 if (value == 0 || first == last) {
                     return SC_CODING_ERROR;

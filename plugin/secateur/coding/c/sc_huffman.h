@@ -94,10 +94,12 @@ static inline int sc_huffman_open(sc_huffman *h, const uint8_t *table, uint32_t 
     return 0;
 }
 
-/* Codes longer than the look-up, rare: by canonical order, a bit at a time. */
-static inline uint32_t sc_huffman_read_long(const sc_huffman *h, sc_bits *b)
+/*
+ * Codes longer than the look-up, rare: by canonical order, a bit at a time. Returns
+ * symbol << 4 | length; length 15 if there is no such code.
+ */
+static inline uint32_t sc_huffman_long(const sc_huffman *h, uint32_t bits)
 {
-    uint32_t bits = b->buffer;
     uint32_t code = 0u, first = 0u, index = 0u;
     for (uint32_t length = 1u; length <= SC_HUFFMAN_LIMIT; length++) {
         uint32_t count = h->count[length];
@@ -105,14 +107,12 @@ static inline uint32_t sc_huffman_read_long(const sc_huffman *h, sc_bits *b)
         bits >>= 1;
         first <<= 1;
         if (code - first < count) {
-            sc_bits_drop(b, length);
-            return h->sorted[index + code - first];
+            return (uint32_t)h->sorted[index + code - first] << 4 | length;
         }
         first += count;
         index += count;
     }
-    sc_bits_fail(b); /* an empty code */
-    return 0u;
+    return SC_HUFFMAN_LONG;
 }
 
 /* The next symbol, below the table's number of symbols. */
@@ -120,11 +120,14 @@ static inline uint32_t sc_huffman_read(const sc_huffman *h, sc_bits *b)
 {
     sc_bits_fill(b);
     uint32_t entry = h->quick[b->buffer & ((1u << SC_HUFFMAN_PEEK) - 1u)];
-    uint32_t length = entry & 15u;
-    if (length == SC_HUFFMAN_LONG) {
-        return sc_huffman_read_long(h, b);
+    if ((entry & 15u) == SC_HUFFMAN_LONG) {
+        entry = sc_huffman_long(h, b->buffer);
+        if (entry == SC_HUFFMAN_LONG) {
+            sc_bits_fail(b);
+            return 0u;
+        }
     }
-    sc_bits_drop(b, length);
+    sc_bits_drop(b, entry & 15u);
     return entry >> 4;
 }
 

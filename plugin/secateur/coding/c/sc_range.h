@@ -19,7 +19,6 @@ typedef struct {
     uint16_t levels;
     uint16_t contexts;
     uint8_t k;     /* low bits of a gap */
-    uint8_t rate;  /* final adaptation is 2**-rate */
     uint8_t width; /* bits of a level */
 } sc_range_sparse_stream;
 
@@ -34,7 +33,7 @@ typedef struct {
     const int8_t *book;
     uint16_t rows, cols, levels;
     uint8_t k, width;
-    sc_range_model model;
+    sc_range_cell cells[SC_RANGE_CONTEXTS];
 } sc_range_sparse;
 
 static inline int sc_range_sparse_open(sc_range_sparse *s, const sc_range_sparse_stream *d)
@@ -50,17 +49,17 @@ static inline int sc_range_sparse_open(sc_range_sparse *s, const sc_range_sparse
     if (d->contexts > SC_RANGE_CONTEXTS) {
         return SC_CODING_ERROR;
     }
-    sc_range_open(&s->hot.range, &s->model, d->data, d->size, d->contexts, d->rate);
+    sc_range_open(&s->hot.range, s->cells, d->contexts, d->data, d->size);
     return 0;
 }
 
 static inline uint32_t sc_range_gap(sc_range_sparse *s, sc_range *r)
 {
-    sc_range_model *m = &s->model;
+    sc_range_cell *cells = s->cells;
     const uint32_t k = s->k;
     const uint32_t modelled = k < SC_RANGE_MODELLED ? k : SC_RANGE_MODELLED;
     uint32_t quotient = 0u;
-    while (quotient < SC_RANGE_UNARY && sc_range_bin(r, m, quotient) != 0u) {
+    while (quotient < SC_RANGE_UNARY && sc_range_bin(r, &cells[quotient]) != 0u) {
         quotient++;
     }
     if (quotient == SC_RANGE_UNARY) {
@@ -73,7 +72,7 @@ static inline uint32_t sc_range_gap(sc_range_sparse *s, sc_range *r)
     const uint32_t base = SC_RANGE_UNARY - 1u + (quotient != 0u ? SC_RANGE_TREE : 0u);
     uint32_t node = 1u;
     for (uint32_t i = 0u; i < modelled; i++) {
-        node = node << 1 | sc_range_bin(r, m, base + node);
+        node = node << 1 | sc_range_bin(r, &cells[base + node]);
     }
     node -= 1u << modelled;
     if (k > modelled) {
@@ -88,7 +87,7 @@ static inline void sc_range_sparse_step(sc_range_sparse *s, sc_range_sparse_hot 
     h->walk.next += sc_range_gap(s, &h->range);
     h->walk.left--;
     for (uint32_t i = 0u; i < s->width; i++) {
-        node = node << 1 | sc_range_bin(&h->range, &s->model, SC_RANGE_VALUE - 1u + node);
+        node = node << 1 | sc_range_bin(&h->range, &s->cells[SC_RANGE_VALUE - 1u + node]);
     }
     node -= 1u << s->width;
     if (s->book == 0) {
@@ -122,8 +121,8 @@ static inline void sc_range_ternary_step(sc_range_ternary *s, sc_range_ternary_h
     uint32_t gap = sc_range_gap(s, &h->range);
     h->walk.next += gap;
     h->walk.left--;
-    h->negative = sc_range_bin(&h->range, &s->model,
-                               SC_RANGE_VALUE + 2u * h->negative + (gap == 0u ? 1u : 0u));
+    h->negative = sc_range_bin(
+        &h->range, &s->cells[SC_RANGE_VALUE + 2u * h->negative + (gap == 0u ? 1u : 0u)]);
     h->walk.value = h->negative != 0u ? -1 : 1;
 }
 

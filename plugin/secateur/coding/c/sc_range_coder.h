@@ -2,7 +2,7 @@
  * Adaptive binary range decoder: secateur/coding/range_coder.py is the definition.
  *
  * A context holds the probability of a 0 in 1/65536 and how often it was used. It adapts by
- * 2**-shift, with a shift that grows with use until it reaches the layer's `rate`.
+ * 2**-shift, with a shift that grows with use.
  */
 #ifndef SC_RANGE_CODER_H
 #define SC_RANGE_CODER_H
@@ -14,11 +14,7 @@
 #define SC_RANGE_CONTEXTS 289 /* most contexts of a layer of the model */
 #endif
 
-typedef struct {
-    uint16_t prob[SC_RANGE_CONTEXTS];
-    uint8_t seen[SC_RANGE_CONTEXTS];
-    uint8_t settled; /* `seen` stops here */
-} sc_range_model;
+typedef uint32_t sc_range_cell; /* a context: probability << 16 | bins seen */
 
 typedef struct {
     uint32_t span;
@@ -28,7 +24,9 @@ typedef struct {
     uint32_t past; /* bytes made up behind the end; an intact stream needs at most 4 */
 } sc_range;
 
-static const uint8_t sc_range_shift[90] = {
+#define SC_RANGE_SETTLED 89
+
+static const uint8_t sc_range_shift[SC_RANGE_SETTLED + 1] = {
         1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5,
         5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6,
         6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 7};
@@ -42,9 +40,8 @@ static inline uint32_t sc_range_byte(sc_range *r)
     return 0u;
 }
 
-/* `rate` is 4..7. */
-static inline void sc_range_open(sc_range *r, sc_range_model *m, const uint8_t *data,
-                                 uint32_t size, uint32_t contexts, uint32_t rate)
+static inline void sc_range_open(sc_range *r, sc_range_cell *cells, uint32_t contexts,
+                                 const uint8_t *data, uint32_t size)
 {
     r->at = data;
     r->end = data + size;
@@ -54,13 +51,8 @@ static inline void sc_range_open(sc_range *r, sc_range_model *m, const uint8_t *
     for (uint32_t i = 0u; i < 4u; i++) {
         r->code = r->code << 8 | sc_range_byte(r);
     }
-    m->settled = 0u;
-    while (sc_range_shift[m->settled] < rate) {
-        m->settled++;
-    }
     for (uint32_t i = 0u; i < contexts; i++) {
-        m->prob[i] = 0x8000u;
-        m->seen[i] = 0u;
+        cells[i] = 0x8000u << 16;
     }
 }
 
@@ -77,28 +69,29 @@ static inline void sc_range_fill(sc_range *r)
     }
 }
 
-/* The next bin, in context `c`. */
-static inline uint32_t sc_range_bin(sc_range *r, sc_range_model *m, uint32_t c)
+/* The next bin, in the context `cell`. */
+static inline uint32_t sc_range_bin(sc_range *r, sc_range_cell *cell)
 {
-    uint32_t prob = m->prob[c];
-    uint32_t seen = m->seen[c];
-    uint32_t shift = sc_range_shift[seen];
-    uint32_t bound = (r->span >> 12) * (prob >> 4);
+    sc_range_cell state = *cell;
+    const uint32_t prob = state >> 16;
+    const uint32_t seen = state & 0xffffu;
+    const uint32_t shift = sc_range_shift[seen];
+    const uint32_t bound = (r->span >> 12) * (state >> 20);
     uint32_t one;
-    if (seen < m->settled) {
-        m->seen[c] = (uint8_t)(seen + 1u);
+    if (seen < SC_RANGE_SETTLED) {
+        state++;
     }
     if (r->code < bound) {
         r->span = bound;
-        prob += (65536u - prob) >> shift;
+        state += (65536u - prob) >> shift << 16;
         one = 0u;
     } else {
         r->code -= bound;
         r->span -= bound;
-        prob -= prob >> shift;
+        state -= prob >> shift << 16;
         one = 1u;
     }
-    m->prob[c] = (uint16_t)prob;
+    *cell = state;
     sc_range_fill(r);
     return one;
 }
