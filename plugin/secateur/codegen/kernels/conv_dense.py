@@ -86,6 +86,8 @@ def plan(g: Geometry) -> DensePlan:
             last = min(pitch, (g.w - 1 - shift) // g.sx + 1)
             sources.append(Source(first, last, shift, i * pitch, high))
     row_pitch = pitch * len(phases)
+    if 4 * row_pitch + 8 > 1020:  # beyond what one load instruction reaches
+        block = 1
     taps = tuple(phases.index(kx % g.sx) * pitch + kx // g.sx for kx in kxs)
     in_rows = rows_in(rows)
     return DensePlan(
@@ -169,10 +171,15 @@ class ConvDense(Kernel):
         band = render("pair_band.c.j2", name=band_name, g=g, d=d)
         name = f"dense_{shape_key(g)}{source.suffix}"
         stores = [
-            accumulator_store(op, g, q, [f"a{k}{j}" for j in range(4)]) for k in range(d.block)
+            accumulator_store(op, g, q, [f"a[{4 * k + j}]" for j in range(4)]) for k in range(d.block)
         ]
+        reach = 4 * ((d.inner[0] - 1) * d.inner[1] + max(d.taps)) + 8
+        unroll = d.inner[0] * len(d.taps) <= 12 and reach <= 1020
+        tile_name = f"dot_{shape_key(g)}"
+        tile = render("dense_tile.c.j2", name=tile_name, d=d, unroll=unroll)
         text = render(
             "conv_dense.c.j2",
+            tile_name=tile_name,
             name=name,
             title=f"Dense int8 convolution {shape_key(g)}: 4 pixels x {d.block} output channels.",
             g=g,
@@ -188,6 +195,10 @@ class ConvDense(Kernel):
         args += [*layer.inputs[1:], layer.scratch]
         return Emission(
             f"{name}({', '.join(args)});",
-            [CFunction(band_name, band), CFunction(name, text)],
+            [
+                CFunction(band_name, band),
+                *([CFunction(tile_name, tile)] if d.block == 2 else []),
+                CFunction(name, text),
+            ],
             [*source.arrays, q.array],
         )
