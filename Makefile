@@ -43,6 +43,10 @@ lint: setup ## ruff and mypy alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: setup ## the documentation as a site: build/site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 axe: ## axe-core through npm, for the accessibility test of the HTML report
 	npm install --no-save --no-package-lock axe-core
 

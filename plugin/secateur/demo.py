@@ -83,6 +83,7 @@ def fine_tune(epochs: int = EPOCHS, verbose: int | str = "auto") -> keras.Model:
         ((clips[i], labels[i]) for i in order),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
+        shuffle=False,
         verbose=verbose,
         callbacks=[
             sc.Prune(FIRST_LAYER_ZEROS, end_step=ramp, include=["conv2d"]),
