@@ -28,15 +28,16 @@ def from_keras(model_or_path: Any, name: str | None = None) -> Graph:
         model = _load(Path(model))
     title = name or str(model.name)
     inner = _functional(model, title)
-    _one(inner.inputs, "inputs", title)
-    _one(inner.outputs, "outputs", title)
+    require_one(inner.inputs, "inputs", title)
+    require_one(inner.outputs, "outputs", title)
     b = Builder(title)
     source = inner.inputs[0]
     start = b.add_input(source._keras_history.operation.name, tuple(source.shape[1:]))
     return b.finish(_walk(b, inner, start))
 
 
-def _one(tensors: Any, what: str, title: str) -> None:
+def require_one(tensors: Any, what: str, title: str) -> None:
+    """ModelError unless there is exactly one of `tensors`."""
     n = len(tensors)
     if n != 1:
         raise ModelError(
@@ -74,12 +75,12 @@ def _walk(b: Builder, model: Any, start: str) -> str:
             if node.is_input:
                 continue
             inputs = [tensors[id(t)] for t in node.input_tensors]
-            _one(node.output_tensors, f"outputs at layer '{op.name}'", b.name)
+            require_one(node.output_tensors, f"outputs at layer '{op.name}'", b.name)
             out = node.output_tensors[0]
             if hasattr(op, "_nodes_by_depth") or hasattr(op, "_functional"):
                 nested = _functional(op, op.name)
-                _one(nested.inputs, "inputs", op.name)
-                _one(nested.outputs, "outputs", op.name)
+                require_one(nested.inputs, "inputs", op.name)
+                require_one(nested.outputs, "outputs", op.name)
                 tensors[id(out)] = _walk(b, nested, inputs[0])
             else:
                 shape = tuple(int(d) for d in out.shape[1:] if d is not None)
@@ -98,17 +99,21 @@ def _layer(op: Any) -> Layer:
 
 
 def _load(path: Path) -> Any:
-    config = read_config(path)
-    _refuse_code(config, path)
+    refuse_code(read_config(path), path)
     try:
         import keras
     except ImportError as e:
         raise ModelError(
             f"{path} needs Keras 3 to be read ({e}); run: pip install 'secateur[train]'"
         ) from e
+    return load_safely(keras.models.load_model, path)
+
+
+def load_safely(load_model: Any, path: Path) -> Any:
+    """`load_model(path)` without code from the file; whatever it trips over is a ModelError."""
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as e:  # whatever Keras trips over, the file is at fault
+        return load_model(path, compile=False, safe_mode=True)
+    except Exception as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise ModelError(f"{path} cannot be loaded ({first}); save the model again") from e
 
@@ -137,11 +142,13 @@ def read_config(path: Path) -> dict[str, Any]:
         ) from e
 
 
-def _refuse_code(config: Any, path: Path, layer: str = "model") -> None:
-    """ModelError if the configuration names code that is not Keras' own."""
+def refuse_code(
+    config: Any, path: Path, packages: tuple[str, ...] = ("keras",), layer: str = "model"
+) -> None:
+    """ModelError if the configuration names code from outside `packages`."""
     if isinstance(config, list):
         for item in config:
-            _refuse_code(item, path, layer)
+            refuse_code(item, path, packages, layer)
         return
     if not isinstance(config, dict):
         return
@@ -154,11 +161,11 @@ def _refuse_code(config: Any, path: Path, layer: str = "model") -> None:
             f"layer '{layer}' in {path} is a Lambda, whose code is never executed from a file; "
             "replace it with a Keras layer"
         )
-    if module is not None and kind is not None and str(module).split(".")[0] != "keras":
+    if module is not None and kind is not None and str(module).split(".")[0] not in packages:
         raise ModelError(
             f"layer '{layer}' in {path} uses {module}.{kind}, code from outside Keras, which is "
             "never executed from a file; replace it with a Keras layer"
         )
     for key, value in config.items():
         if key not in ("compile_config", "metadata"):
-            _refuse_code(value, path, layer)
+            refuse_code(value, path, packages, layer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,28 @@ def _from_package(obj: Any, package: str) -> bool:
     return any(c.__module__.split(".")[0] == package for c in type(obj).__mro__)
 
 
+def _keras_major(path: Path) -> str:
+    """First digit of the Keras version a `.keras` file names; "" where none can be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])[:1]
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+        return ""  # the front end says what is wrong with the file
+
+
+def _is_tf_keras(obj: Any) -> bool:
+    if isinstance(obj, Path):
+        old = obj.suffix == ".keras" and _keras_major(obj) == "2"
+        return old or obj.suffix in (".h5", ".hdf5")
+    return _from_package(obj, "tf_keras")
+
+
+def _load_tf_keras(obj: Any, name: str | None) -> Graph:
+    from secateur.frontend.tfkeras import from_tf_keras
+
+    return from_tf_keras(obj, name)
+
+
 def _is_keras3(obj: Any) -> bool:
     return obj.suffix == ".keras" if isinstance(obj, Path) else _from_package(obj, "keras")
 
@@ -53,5 +77,6 @@ def _load_keras3(obj: Any, name: str | None) -> Graph:
 
 #: Asked in this order.
 FRONTENDS: list[Frontend] = [
+    Frontend("a tf_keras model, .keras or .h5 file", _is_tf_keras, _load_tf_keras),
     Frontend("a Keras 3 model or .keras file", _is_keras3, _load_keras3),
 ]

@@ -1,0 +1,221 @@
+"""tf_keras (Keras 2) models, in memory or on disk, with TFMOT's wrappers taken off.
+
+TFMOT 0.8 serves tf_keras alone. Pruning and clustering wrappers give the weights they would
+export; quantization-aware ones give their fake-quantized weights, which lowering recognises as a
+grid, while activation ranges come from calibration like everybody's.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from secateur.errors import ModelError
+from secateur.frontend.ir import Graph
+from secateur.frontend.keras3 import load_safely, read_config, refuse_code, require_one
+from secateur.frontend.layers import Builder, Layer, add_layer
+
+_TFMOT = "tensorflow_model_optimization"
+#: tf functions on Keras tensors: as which layer they are converted.
+_FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "__operators__.add": ("Add", {}),
+    "math.add": ("Add", {}),
+    "nn.relu": ("ReLU", {}),
+    "nn.relu6": ("ReLU", {"max_value": 6.0}),
+    "nn.softmax": ("Softmax", {}),
+}
+
+
+def from_tf_keras(model_or_path: Any, name: str | None = None) -> Graph:
+    """The float graph of a tf_keras model, a `.keras` file it wrote, or an `.h5` file.
+
+    Sequential and functional models, nested ones included; TFMOT wrappers are stripped, the model
+    itself is not changed. Raises ModelError for whatever cannot be converted.
+    """
+    model = model_or_path
+    if isinstance(model, str | Path):
+        model = _load(Path(model))
+        if type(model).__module__.startswith("keras."):  # an .h5 file of Keras 3
+            from secateur.frontend.keras3 import from_keras
+
+            return from_keras(model, name)
+    title = name or str(model.name)
+    _check(model, title)
+    b = Builder(title)
+    source = model.inputs[0]
+    first = b.add_input(model.input_names[0], tuple(source.shape[1:]))
+    return b.finish(_walk(b, model, first))
+
+
+def _check(model: Any, title: str) -> None:
+    if not getattr(model, "_is_graph_network", False):
+        if not model.built:
+            raise ModelError(
+                f"model '{title}' has not been built, so its shapes are unknown; start it with "
+                "tf_keras.Input(shape) or call model.build((None, ...)) first"
+            )
+        raise ModelError(
+            f"model '{title}' is a subclassed {type(model).__name__}, whose graph cannot be read; "
+            "rebuild it with the functional API or as a Sequential"
+        )
+    require_one(model.inputs, "inputs", title)
+    require_one(model.outputs, "outputs", title)
+
+
+def _walk(b: Builder, model: Any, start: str) -> str:
+    tensors: dict[int, str] = {id(model.inputs[0]): start}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            layer, out = node.layer, node.outputs
+            inputs = [tensors[id(t)] for t in node.keras_inputs]
+            if isinstance(out, list | tuple):
+                require_one(out, f"outputs at layer '{layer.name}'", b.name)
+                out = out[0]
+            if hasattr(layer, "_nodes_by_depth"):
+                _check(layer, layer.name)
+                tensors[id(out)] = _walk(b, layer, inputs[0])
+            elif type(layer).__name__ == "QuantizeLayer":
+                tensors[id(out)] = inputs[0]
+            else:
+                shape = tuple(int(d) for d in out.shape[1:] if d is not None)
+                tensors[id(out)] = add_layer(b, _layer(layer), inputs, shape)
+    return tensors[id(model.outputs[0])]
+
+
+def _layer(layer: Any) -> Layer:
+    kind, package = type(layer).__name__, type(layer).__module__.split(".")[0]
+    if package == _TFMOT:
+        return _strip(layer)
+    if kind == "TFOpLambda":
+        function = str(layer.get_config()["function"])
+        kind, config = _FUNCTIONS.get(function, (f"TFOpLambda (tf.{function})", {}))
+        return Layer(kind, layer.name, config)
+    if kind == "Lambda" or package != "tf_keras":
+        kind = f"{kind} (custom code)"
+    return Layer(kind, layer.name, layer.get_config(), _weights(layer))
+
+
+def _weights(layer: Any) -> dict[str, np.ndarray]:
+    return {_short(v.name): np.asarray(v.numpy()) for v in layer.weights}
+
+
+def _short(name: str) -> str:
+    return name.split("/")[-1].split(":")[0]
+
+
+def _strip(wrapper: Any) -> Layer:
+    """The layer inside a TFMOT wrapper, with the weights the wrapper stands for."""
+    kind, inner = type(wrapper).__name__, getattr(wrapper, "layer", None)
+    if kind == "PruneLowMagnitude":
+        plain = _layer(inner)
+        for v, mask, _ in wrapper.pruning_vars:
+            plain.weights[_short(v.name)] = np.asarray(v.numpy() * mask.numpy())
+        return plain
+    if kind == "ClusterWeights":
+        plain = _layer(inner)
+        wrapper.update_clustered_weights_associations()
+        for name in wrapper.position_original_weights.values():
+            value = wrapper.get_weight_from_layer(name)
+            plain.weights[_short(name)] = np.asarray(value)
+        return plain
+    if kind.startswith("QuantizeWrapper"):
+        plain = _layer(inner)
+        plain.config = {**plain.config, "activation": _activation(plain.config.get("activation"))}
+        own = _weights(wrapper)
+        for name in ("kernel", "depthwise_kernel"):
+            if f"{name}_min" in own:  # the wrapper took this variable over
+                low, high = own[f"{name}_min"], own[f"{name}_max"]
+                plain.weights[name] = fake_quant(own[name], low, high)
+        return plain
+    raise ModelError(
+        f"layer '{wrapper.name}' is wrapped in TFMOT's {kind}, which cannot be taken off; strip it "
+        "with TFMOT first"
+    )
+
+
+def fake_quant(kernel: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """TFMOT's symmetric 8-bit weights (narrow range, codes -127..127) as real numbers."""
+    peak = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+    scale = np.where(peak > 0, peak, 1.0) / 127
+    quantized = np.clip(np.rint(kernel / scale), -127, 127) * scale
+    return np.where(peak > 0, quantized, kernel).astype(np.float32)
+
+
+def _activation(spec: Any) -> Any:
+    """The activation inside TFMOT's QuantizeAwareActivation."""
+    if not isinstance(spec, dict):
+        return spec
+    if spec.get("class_name") == "QuantizeAwareActivation":
+        return _activation(spec.get("config", {}).get("activation"))
+    return "linear" if spec.get("class_name") == "NoOpActivation" else spec
+
+
+def _load(path: Path) -> Any:
+    if path.suffix in (".h5", ".hdf5"):
+        config, version = _read_h5(path)
+    else:
+        config, version = read_config(path), "2"
+    wrapped = _TFMOT in json.dumps(config) or _wrapped_by_name(config)
+    refuse_code(config, path, ("keras", "tf_keras", "builtins", _TFMOT))
+    try:
+        if version.startswith("3"):
+            import keras as framework
+        else:
+            import tf_keras as framework
+    except ImportError as e:
+        raise ModelError(
+            f"{path} was written by tf_keras and needs it to be read ({e}); run: "
+            "pip install 'secateur[train,tfmot]'"
+        ) from e
+    with ExitStack() as scopes:
+        if wrapped:
+            for scope in _tfmot_scopes(path):
+                scopes.enter_context(scope)
+        return load_safely(framework.models.load_model, path)
+
+
+def _wrapped_by_name(config: Any) -> bool:
+    text = json.dumps(config)
+    return any(w in text for w in ("PruneLowMagnitude", "ClusterWeights", "QuantizeWrapper"))
+
+
+def _tfmot_scopes(path: Path) -> list[Any]:
+    try:
+        import tensorflow_model_optimization as tfmot
+    except ImportError as e:
+        raise ModelError(
+            f"{path} holds TFMOT wrappers and needs that package ({e}); strip them before saving "
+            "or run: pip install 'secateur[train,tfmot]'"
+        ) from e
+    return [
+        tfmot.sparsity.keras.prune_scope(),
+        tfmot.clustering.keras.cluster_scope(),
+        tfmot.quantization.keras.quantize_scope(),
+    ]
+
+
+def _read_h5(path: Path) -> tuple[dict[str, Any], str]:
+    """The model configuration of an `.h5` file and the Keras version that wrote it."""
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist or is no file; give the path of a saved model")
+    try:
+        import h5py
+    except ImportError as e:
+        raise ModelError(
+            f"{path} needs h5py to be read ({e}); run: pip install 'secateur[train]'"
+        ) from e
+    try:
+        with h5py.File(path, "r") as f:
+            text, version = f.attrs.get("model_config"), f.attrs.get("keras_version", "2")
+            if text is None:
+                raise ModelError(f"{path} holds weights alone; save the whole model: model.save()")
+            config: dict[str, Any] = json.loads(text)
+            return config, version if isinstance(version, str) else version.decode()
+    except (OSError, ValueError) as e:
+        raise ModelError(f"{path} is not an intact .h5 file ({e}); save the model again") from e

@@ -1,0 +1,147 @@
+"""tf_keras models and TFMOT's wrappers, in a process of their own.
+
+Importing TFMOT switches a process to legacy Keras; a forked-off interpreter keeps that from the
+other tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+
+_COMMON = """
+import sys
+import numpy as np, pytest
+k = pytest.importorskip("tf_keras")
+L = k.layers
+from secateur.errors import ModelError
+from secateur.frontend import execute
+from secateur.frontend.load import load
+
+rng = np.random.default_rng(0)
+X = rng.normal(0, 1, (4, 9, 8, 3)).astype(np.float32)
+
+def randomise(m):
+    for v in m.weights:
+        value = rng.normal(0, 0.5, v.shape)
+        v.assign(np.abs(value) + 0.1 if "variance" in v.name else value)
+    return m
+
+def check(graph, model, tol=1e-4):
+    want = model(X, training=False).numpy()
+    got = execute.run(graph, X).reshape(want.shape)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=tol)
+
+def small():
+    return k.Sequential([
+        k.Input((9, 8, 3)), L.Conv2D(8, 3, activation="relu", name="c1"),
+        L.DepthwiseConv2D(3, padding="same", strides=2), L.BatchNormalization(), L.ReLU(6.0),
+        L.SeparableConv2D(6, 3, padding="same"), L.AveragePooling2D(2, padding="same"),
+        L.Flatten(), L.Dense(5, activation="softmax", name="fc")], name="small")
+"""
+
+_PLAIN = """
+m = randomise(small())
+check(load(m), m)
+i = k.Input((9, 8, 3))
+inner = k.Sequential([k.Input((9, 8, 3)), L.Conv2D(3, 3, padding="same")])
+y = inner(i) + i
+import tensorflow as tf
+y = tf.nn.relu(L.Add()([y, i, L.ZeroPadding2D(1)(L.Conv2D(3, 3)(i))]))
+f = randomise(k.Model(i, L.GlobalAveragePooling2D()(y)))
+check(load(f), f)
+out = sys.argv[1]
+for name in ("m.keras", "m.h5"):
+    m.save(f"{out}/{name}")
+    check(load(f"{out}/{name}"), m)
+
+def refused(model, pattern):
+    with pytest.raises(ModelError, match=pattern):
+        load(model)
+refused(k.Sequential([L.Dense(3)], name="late"), "'late'.*not been built")
+refused(k.Sequential([k.Input((4, 3)), L.LSTM(3, name="memory")]), "'memory'.*LSTM.*supported")
+refused(k.Sequential([k.Input((3,)), L.Lambda(lambda x: x, name="f")]), "'f'.*Lambda")
+refused(k.Model(i, tf.math.cos(i)), "tf.math.cos")
+class Own(k.Model):
+    def call(self, x):
+        return x
+own = Own(name="own"); own.build((None, 3))
+refused(own, "'own'.*subclassed")
+bad = small(); bad.get_layer("fc").kernel.assign(bad.get_layer("fc").kernel * np.inf)
+refused(bad, "'kernel'.*'fc'.*NaN")
+k.Sequential([k.Input((3,)), L.Lambda(lambda x: x, name="sneaky")]).save(f"{out}/l.h5")
+refused(f"{out}/l.h5", "'sneaky'.*Lambda.*never executed")
+open(f"{out}/bad.h5", "wb").write(open(f"{out}/m.h5", "rb").read()[:3000])
+refused(f"{out}/bad.h5", "bad.h5.*not an intact")
+m.save_weights(f"{out}/w.h5")
+refused(f"{out}/w.h5", "weights alone")
+"""
+
+_TFMOT = """
+tfmot = pytest.importorskip("tensorflow_model_optimization")
+from secateur.lowering.quantize import lower
+Y = np.eye(5)[rng.integers(0, 5, len(X))]
+
+def trained(m, callbacks=()):
+    m.compile("adam", "categorical_crossentropy")
+    m.fit(X, Y, epochs=2, verbose=0, callbacks=list(callbacks))
+    return m
+
+schedule = tfmot.sparsity.keras.ConstantSparsity(0.75, 0, frequency=1)
+base = randomise(small())
+p = tfmot.sparsity.keras.prune_low_magnitude(base, schedule)
+trained(p, [tfmot.sparsity.keras.UpdatePruningStep()])
+g = load(p)
+check(g, tfmot.sparsity.keras.strip_pruning(p))
+assert np.mean(g.node("c1").params["kernel"] == 0) >= 0.7
+p.save(sys.argv[1] + "/pruned.keras")
+check(load(sys.argv[1] + "/pruned.keras"), tfmot.sparsity.keras.strip_pruning(p))
+
+c = trained(tfmot.clustering.keras.cluster_weights(
+    randomise(small()), number_of_clusters=6,
+    cluster_centroids_init=tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS))
+g = load(c)
+check(g, tfmot.clustering.keras.strip_clustering(c))
+q = lower(g, X)
+assert len(np.unique(q.op("c1").weight)) <= 6
+
+def plain():
+    return k.Sequential([k.Input((9, 8, 3)), L.Conv2D(8, 3, activation="relu", name="c1"),
+                         L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU(), L.Flatten(),
+                         L.Dense(5, activation="softmax", name="fc")])
+a = trained(tfmot.quantization.keras.quantize_model(plain()))
+want = a(X, training=False).numpy()
+assert np.abs(execute.run(load(a), X) - want).max() < 0.05  # its activations are rounded
+assert lower(load(a), X).op("c1").weight_bits <= 8
+"""
+
+
+def _in_own_process(body: str, folder: Path) -> None:
+    env = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", _COMMON + body, str(folder)],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=600,
+        check=False,
+    )
+    if "Skipped" in done.stderr and "importorskip" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_tf_keras_models_and_refusals(tmp_path: Path) -> None:
+    pytest.importorskip("tf_keras")
+    _in_own_process(_PLAIN, tmp_path)
+
+
+def test_tfmot_wrappers_are_taken_off(tmp_path: Path) -> None:
+    pytest.importorskip("tf_keras")
+    _in_own_process(_TFMOT, tmp_path)
