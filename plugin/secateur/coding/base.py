@@ -29,9 +29,8 @@ class Stream:
     kind: str  #: one of KINDS
     data: bytes
     bits: int
-    ctype: str = (
-        "uint8_t"  #: element type of the C array ("uint16_t", "int8_t", ...), little endian
-    )
+    ctype: str = "uint8_t"  #: element type of the C array, little endian: "uint16_t", "int8_t"...
+    shared: str = ""  #: streams of several layers with the same key are one array, stored once
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or not 0 <= self.bits <= 8 * len(self.data):
@@ -52,7 +51,7 @@ class Encoded:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes in flash, all streams, padding included."""
+        """Bytes in flash, all streams, padding included, shared ones in full (see `sharing`)."""
         return sum(len(s.data) for s in self.streams)
 
     def stream(self, name: str) -> Stream:

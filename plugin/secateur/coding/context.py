@@ -76,6 +76,7 @@ class _Context(Encoding):
         ranks, book, meta = self._ranks(w)
         _, stride, contexts, bins = self._best(w, ranks, meta["width"])
         meta |= {"stride": stride, "growth": self._growth_of(w)}
+        meta["cells"] = int(w.any(axis=0).sum()) * int(w.any(axis=1).sum())
         data = encode_bins(contexts, bins)
         return self._encoded(w, (Stream("r", "joint", data, 8 * len(data)), *book), **meta)
 
@@ -210,7 +211,8 @@ class _Context(Encoding):
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
         m = encoded.meta
-        return encoded.rows * encoded.cols * 60.0 + m["nnz"] * 40.0 * (1 + m["width"])
+        zeros = 68.0 * m["cells"] + 8.0 * encoded.rows * encoded.cols + 40.0 * encoded.cols
+        return zeros + m["nnz"] * (30 + 45.0 * (1 + m["width"]))
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
@@ -238,7 +240,7 @@ class _Context(Encoding):
 
 @register
 class ContextTernary(_Context):
-    """Stream "r". Meta: "stride", "growth", "width" = 0."""
+    """Stream "r". Meta: "stride", "growth", "cells" (weights with a bin), "width" = 0."""
 
     name: ClassVar[str] = "context_ternary"
     form: ClassVar[str] = "ternary"
@@ -259,8 +261,8 @@ class ContextTernary(_Context):
 class ContextSparse(_Context):
     """Streams "r", "b" (positive levels ascending, then negative ones by magnitude).
 
-    Meta: "stride", "growth", "width", "positive" and "negative" (numbers of levels; both 0:
-    no codebook, a rank is the magnitude - 1).
+    Meta: "stride", "growth", "cells" (weights with a bin), "width", "positive" and "negative"
+    (numbers of levels; both 0: no codebook, a rank is the magnitude - 1).
     """
 
     name: ClassVar[str] = "context_sparse"

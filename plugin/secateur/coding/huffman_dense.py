@@ -68,7 +68,8 @@ class HuffmanDense(Encoding):
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
         total = encoded.rows * encoded.cols
-        return 1500 + total * (12 + 16.0 / encoded.meta["block"])
+        symbols = self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]
+        return 2000 + 10.0 * symbols + total * (17 + 14.0 / encoded.meta["block"])
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

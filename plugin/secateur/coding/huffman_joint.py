@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ ESCAPES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LARGEST = 1024
 
 
-class _Joint(Encoding):
+class Joint(Encoding):
     """Symbol = gap << width | level; gap == escape (level 0) is the filler."""
 
     decoder: ClassVar[str | None] = "sc_huffman_joint.h"
@@ -34,27 +35,40 @@ class _Joint(Encoding):
         w = as_matrix(weight)
         if not self.applies(w):
             raise ValueError(f"{self.name} does not hold this matrix")
-        gaps, values = gaps_of(w)
-        levels, size, book = self._levels(values)
-        width = (size - 1).bit_length() if size else 0
-        best: tuple[int, int, np.ndarray] | None = None
+        best: tuple[int, int] | None = None
         for escape in ESCAPES:
+            codes, width, _, _ = self.symbols(w, escape)
             alphabet = (escape << width) + 1
             if alphabet > LARGEST and best is not None:
                 break
-            codes, last = split(gaps, escape)
-            codes <<= width
-            codes[last] |= levels
             counts = np.bincount(codes, minlength=alphabet)
             bits = coded_bits(counts, code_lengths(counts)) + 4 * alphabet
-            if best is None or bits < best[0]:
-                best = bits, escape, codes
+            best = min(best, (bits, escape)) if best else (bits, escape)
         assert best is not None
-        _, escape, codes = best
-        table = Table.of(codes, (escape << width) + 1)
+        return self.encode_with(w, best[1])
+
+    def symbols(
+        self, weight: np.ndarray, escape: int
+    ) -> tuple[np.ndarray, int, int, tuple[Stream, ...]]:
+        """(symbols, bits of a level, number of levels, codebook) where gaps end at `escape`."""
+        gaps, values = gaps_of(weight)
+        levels, size, book = self._levels(values)
+        width = (size - 1).bit_length() if size else 0
+        codes, last = split(gaps, escape)
+        codes <<= width
+        codes[last] |= levels
+        return codes, width, size, book
+
+    def encode_with(
+        self, weight: np.ndarray, escape: int, table: Table | None = None, shared: str = ""
+    ) -> Encoded:
+        """Encode with a given escape, and a given table if it is shared under a key."""
+        codes, width, size, book = self.symbols(weight, escape)
+        table = table or Table.of(codes, (escape << width) + 1)
         data, bits = table.encode(codes)
-        streams = (Stream("j", "joint", data, bits), table.stream("t"), *book)
-        return self._encoded(w, streams, escape=escape, width=width, levels=size)
+        stored = replace(table.stream("t"), shared=shared)
+        streams = (Stream("j", "joint", data, bits), stored, *book)
+        return self._encoded(weight, streams, escape=escape, width=width, levels=size)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
@@ -72,7 +86,9 @@ class _Joint(Encoding):
 
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
-        return 1500 + 30.0 * encoded.meta["nnz"] + 20.0 * encoded.rows
+        each = 66.0 if self.form == "ternary" else 78.0
+        symbols = self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]
+        return 2000 + 20.0 * symbols + each * encoded.meta["nnz"] + 70.0 * encoded.rows
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
@@ -94,7 +110,7 @@ class _Joint(Encoding):
 
 
 @register
-class HuffmanJoint(_Joint):
+class HuffmanJoint(Joint):
     """Streams "j" (symbols), "t" (table), "b" (codebook). At most 64 non-zero levels.
 
     Meta: "escape", "width" (bits of the level in a symbol), "levels".
@@ -116,7 +132,7 @@ class HuffmanJoint(_Joint):
 
 
 @register
-class HuffmanTernary(_Joint):
+class HuffmanTernary(Joint):
     """Streams "j" (symbol = gap << 1 | negative), "t" (table). Meta: "escape", "width" = 1."""
 
     name: ClassVar[str] = "huffman_ternary"

@@ -71,7 +71,8 @@ class HuffmanSparse(Encoding):
 
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
-        return 2500 + 52.0 * encoded.meta["nnz"] + 20.0 * encoded.rows
+        symbols = encoded.meta["escape"] + encoded.meta["levels"]
+        return 4000 + 20.0 * symbols + 78.0 * encoded.meta["nnz"] + 70.0 * encoded.rows
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

@@ -67,7 +67,7 @@ class _PackedGaps(Encoding):
 
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
-        return 30 + 25.0 * encoded.meta["nnz"] + 20.0 * encoded.rows
+        return 20 + 45.0 * encoded.meta["nnz"] + 70.0 * encoded.rows
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

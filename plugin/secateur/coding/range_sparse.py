@@ -148,7 +148,7 @@ class _Range(Encoding):
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
         bins = encoded.meta["k"] + 2.5 + encoded.meta.get("width", 1)
-        return 500 + encoded.meta["nnz"] * (25 + 26.0 * bins) + 20.0 * encoded.rows
+        return 200 + encoded.meta["nnz"] * (40 + 30.0 * bins) + 70.0 * encoded.rows
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
