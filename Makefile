@@ -43,6 +43,12 @@ lint: setup ## ruff and mypy alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+reproduce: setup ## Deep Compression on MNIST, trained, converted and counted: docs/reproduction.md
+	$(BIN)/python -m benchmarks.reproduce
+
+bench-callbacks: setup ## steps a second of fit, plain and with each callback
+	$(BIN)/python benchmarks/callbacks.py
+
 docs: setup ## the documentation as a site: build/site
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -100,7 +100,7 @@ def arena(d: Details) -> str:
         css = "bar alt" if b.name.startswith("scratch:") else "bar block"
         tip = f"{b.name}: {b.size:,} bytes at {b.offset:,}"
         out.append(_rect(x + 0.5, y + 0.5, w - 1, h - 1, css, tip))
-    for i in range(0, steps, max(1, steps // 8)):
+    for i in range(0, steps, -(-steps // 5)):
         name = d.steps[i] if len(d.steps[i]) < 16 else d.steps[i][:14] + "…"
         out.append(_text(left + i * column, body + foot, name, "small"))
     return "".join([*out, "</svg>"])
