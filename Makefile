@@ -13,7 +13,7 @@ EXTRAS := train,boards,tfmot,search,dev
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup test lint check demo bench reproduce bench-methods axe clean
+.PHONY: help setup demo test lint reproduce bench-callbacks docs axe clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
