@@ -63,7 +63,7 @@ def test_qemu(board: str, image: Callable[[str], Image]) -> None:
     assert first.instructions > 2000
     assert first.arena == 500
     assert first.stack < 200
-    again = Qemu().run(image(board), inputs)
+    again = Qemu(estimate=False).run(image(board), inputs)
     assert again.per_run == first.per_run
     if board in SIM:
         assert Sim(counted=-1).run(image(board), inputs).per_run == first.per_run
@@ -82,9 +82,9 @@ def test_simulator(board: str, image: Callable[[str], Image]) -> None:
 def test_a_timer_that_overflows_counts_on(image: Callable[[str], Image]) -> None:
     need("qemu-system-arm")
     inputs = samples(1)
-    short = Qemu().run(image("mps2_an386"), inputs)
+    short = Qemu(estimate=False).run(image("mps2_an386"), inputs)
     inputs[0, 0] = 104  # 20 million turns of a loop of two instructions
-    long = Qemu().run(image("mps2_an386"), inputs)
+    long = Qemu(estimate=False).run(image("mps2_an386"), inputs)
     assert short.instructions is not None
     assert long.instructions is not None
     extra = long.instructions - short.instructions - 2 * 20_000_000
