@@ -1,0 +1,1 @@
+"""Training recipes behind the figures in docs: data, networks, schedules."""

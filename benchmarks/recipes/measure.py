@@ -1,0 +1,92 @@
+"""What a trained network costs and scores once it is integers: stored bytes, error, layer table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from secateur import coding
+from secateur.codegen.plan import matrix
+from secateur.codegen.requant import table
+from secateur.coding.base import Encoded
+from secateur.coding.entropy import layer_entropy
+from secateur.frontend.load import load
+from secateur.lowering import reference
+from secateur.lowering.align import align
+from secateur.lowering.qgraph import QConv, QDense, QGraph
+from secateur.lowering.quantize import lower
+
+#: bytes of a layer's constants that generated code holds as literals: shared multiplier, shifts
+LITERALS = 4
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with weights. Bits are means over the non-zeros; bytes are as stored."""
+
+    name: str
+    weights: int
+    kept: int
+    levels: int  #: distinct non-zero values
+    value_bits: float  #: of an index into the codebook, plain
+    value_huffman: float
+    gap_bits: float  #: of a gap, plain, fillers included
+    gap_huffman: float
+    packed: int  #: bytes: prune + quantize without Huffman coding, codebook included
+    huffman: int  #: bytes with Huffman coding, tables and codebook included
+    encoding: str  #: the smallest of all encodings
+    stored: int  #: bytes under it
+    entropy: float  #: bytes, the lowest zeroth-order bound
+    rest: int  #: bytes of offsets (the biases) and multipliers
+
+
+def integers(model: keras.Model, calibration: np.ndarray) -> QGraph:
+    """The integer graph of `model`, as `secateur convert` makes it."""
+    return align(lower(load(model), calibration))
+
+
+def layers_of(graph: QGraph) -> list[Layer]:
+    """The layers with weights, each coded every way."""
+    return [_layer(op) for op in graph if isinstance(op, QConv | QDense)]
+
+
+def top1(graph: QGraph, x: np.ndarray, y: np.ndarray) -> float:
+    """Top-1 of the integer model's reference execution on real inputs, percent."""
+    out = reference.run(graph, reference.quantize_input(graph, x), batch=250)
+    return 100.0 * float((out.reshape(len(out), -1).argmax(1) == y).mean())
+
+
+def _layer(op: QConv | QDense) -> Layer:
+    w = matrix(op)
+    assert w is not None
+    kept = int(np.count_nonzero(w))
+    packed = coding.get("gap_sparse").encode(w)
+    huffman = coding.get("huffman_sparse").encode(w)
+    best = coding.best(w)
+    bits = {
+        (e.encoding, kind): _bits(e, kind) / max(1, kept)
+        for e in (packed, huffman)
+        for kind in ("value", "gap")
+    }
+    return Layer(
+        op.name,
+        int(w.size),
+        kept,
+        int(np.unique(w[w != 0]).size),
+        bits[packed.encoding, "value"],
+        bits["huffman_sparse", "value"],
+        bits[packed.encoding, "gap"],
+        bits["huffman_sparse", "gap"],
+        packed.stored_bytes,
+        huffman.stored_bytes,
+        best.encoding,
+        best.stored_bytes,
+        layer_entropy(w).least,
+        table("x", op.requant).array.size + LITERALS,
+    )
+
+
+def _bits(encoded: Encoded, kind: str) -> int:
+    return encoded.bits_by_kind().get(kind, 0)

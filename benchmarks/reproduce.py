@@ -1,0 +1,150 @@
+"""Deep Compression on MNIST, trained, converted, coded and counted: `make reproduce`.
+
+    python -m benchmarks.reproduce [--network lenet5] [--seeds 0 1] [--train-only]
+
+Every run (network, goal, seed) is kept in build/reproduce and not repeated as long as its recipe
+is the same, so an interrupted reproduction goes on where it stopped. Writes
+build/reproduce/reproduce.json and, when all runs are there, docs/reproduction.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from benchmarks.recipes import lenet, measure, mnist
+from benchmarks.recipes.reproduction_page import write_page
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "reproduce"
+GOALS = ("beyond", "paper")
+
+
+def main() -> None:
+    """Run what is missing, then write the results."""
+    parser = argparse.ArgumentParser(description="Deep Compression on MNIST, reproduced")
+    parser.add_argument("--network", nargs="+", choices=list(lenet.NETWORKS), default=None)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--train-only", action="store_true", help="stop before measuring")
+    parser.add_argument("--threads", type=int, default=0, help="threads of an operation; 0: all")
+    args = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (x, y), (x_test, y_test) = mnist.load()
+    runs = []
+    for seed in args.seeds:
+        for network in args.network or lenet.NETWORKS:
+            for goal in GOALS:
+                model = _compressed(network, goal, seed, x, y)
+                if not args.train_only:
+                    runs.append(_measured(network, goal, seed, model, x, x_test, y_test))
+    if args.train_only:
+        return
+    keys = ("network", "goal", "seed", "baseline_error", "error", "ratio")
+    _write(FOLDER / "reproduce.json", [{k: run[k] for k in keys} for run in runs])
+    print(f"wrote {FOLDER / 'reproduce.json'}")
+    if len(runs) == len(lenet.NETWORKS) * len(GOALS) * 5:
+        write_page(ROOT / "docs" / "reproduction.md", runs)
+        print(f"wrote {ROOT / 'docs' / 'reproduction.md'}")
+
+
+def _compressed(
+    network: str, goal: str, seed: int, x: np.ndarray, y: np.ndarray
+) -> tuple[Path, Path]:
+    """Files of the compressed network and its baseline, trained unless they are there."""
+    base_recipe, recipe = lenet.BASELINES[network], lenet.RECIPES[network, goal]
+    base = FOLDER / f"{network}-{seed}-baseline-{_hash(base_recipe)}.keras"
+    path = FOLDER / f"{network}-{seed}-{goal}-{_hash(base_recipe, recipe)}.keras"
+    if not base.is_file():
+        _timed(base, lambda: lenet.train_baseline(network, x, y, seed))
+    if not path.is_file():
+        baseline = keras.saving.load_model(base, safe_mode=True)
+        _timed(path, lambda: lenet.compress(baseline, recipe, x, y, seed))
+    return path, base
+
+
+def _timed(path: Path, train: Any) -> None:
+    """Train, save, and note how long it took."""
+    wall, cpu = time.monotonic(), time.process_time()
+    model = train()
+    seconds = {
+        "seconds": round(time.monotonic() - wall, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+    }
+    partial = path.with_name("partial-" + path.name)
+    model.save(partial)
+    _write(path.with_suffix(".time.json"), seconds)
+    partial.replace(path)
+    print(f"{path.name}: {seconds['seconds']:.0f} s", flush=True)
+
+
+def _measured(
+    network: str,
+    goal: str,
+    seed: int,
+    files: tuple[Path, Path],
+    x: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+) -> dict[str, Any]:
+    """The run's figures; the test set is looked at here and nowhere else."""
+    path, base = files
+    baseline = keras.saving.load_model(base, safe_mode=True)
+    model = keras.saving.load_model(path, safe_mode=True)
+    graph = measure.integers(model, mnist.images(x[:1000]))
+    layers = measure.layers_of(graph)
+    stored = sum(layer.stored + layer.rest for layer in layers)
+    spent = [json.loads(p.with_suffix(".time.json").read_text()) for p in files]
+    run = {
+        "network": network,
+        "goal": goal,
+        "seed": seed,
+        "baseline_error": _error(baseline, x_test, y_test),
+        "float_error": _error(model, x_test, y_test),
+        "error": round(100 - measure.top1(graph, mnist.images(x_test), y_test), 4),
+        "ratio": round(graph.float_bytes / stored, 2),
+        "float_bytes": graph.float_bytes,
+        "stored_bytes": stored,
+        "seconds": spent[0]["seconds"],
+        "baseline_seconds": spent[1]["seconds"],
+        "cpu_seconds": spent[0]["cpu_seconds"],
+        "baseline_cpu_seconds": spent[1]["cpu_seconds"],
+        "layers": [asdict(layer) for layer in layers],
+    }
+    print(
+        f"{network} {goal} seed {seed}: baseline {run['baseline_error']:.2f} %, "
+        f"{run['error']:.2f} %, {run['ratio']:.1f}x",
+        flush=True,
+    )
+    return run
+
+
+def _error(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
+    found = model.predict(mnist.images(x), batch_size=500, verbose=0).argmax(1)
+    return round(100.0 * float((found != y).mean()), 4)
+
+
+def _hash(*recipes: Any) -> str:
+    return hashlib.sha256(repr(recipes).encode()).hexdigest()[:8]
+
+
+def _write(path: Path, content: Any) -> None:
+    partial = path.with_name("partial-" + path.name)
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    main()
