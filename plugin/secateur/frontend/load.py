@@ -75,8 +75,19 @@ def _load_keras3(obj: Any, name: str | None) -> Graph:
     return from_keras(obj, name)
 
 
+def _is_tflite(obj: Any) -> bool:
+    return isinstance(obj, Path) and obj.suffix == ".tflite"
+
+
+def _load_tflite(obj: Any, name: str | None) -> Graph:
+    from secateur.frontend.tflite import from_tflite
+
+    return from_tflite(obj, name)
+
+
 #: Asked in this order.
 FRONTENDS: list[Frontend] = [
     Frontend("a tf_keras model, .keras or .h5 file", _is_tf_keras, _load_tf_keras),
     Frontend("a Keras 3 model or .keras file", _is_keras3, _load_keras3),
+    Frontend("a .tflite file", _is_tflite, _load_tflite),
 ]
