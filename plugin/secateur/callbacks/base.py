@@ -142,6 +142,12 @@ class Compression(keras.callbacks.Callback):
         return {p.path: p.levels(np.array(p.variable.numpy())) for p in self.projections}
 
 
+def require(ok: bool, sentence: str) -> None:
+    """ModelError(sentence) unless `ok`."""
+    if not ok:
+        raise ModelError(sentence)
+
+
 def _as_list(patterns: Sequence[Pattern] | Pattern | None) -> list[Pattern] | None:
     if patterns is None:
         return None

@@ -88,6 +88,19 @@ class Projection(ABC):
                 None if nothing masks this weight.
         """
 
+    def absorb(self, delta: Tensor, previous: Tensor) -> Tensor:
+        """The latent weight after a step; straight through: latent + delta.
+
+        Methods whose paper scales the gradient override this. Before `begin_step` the result is
+        not used, but the function runs.
+
+        Args:
+            delta: how far the optimizer moved the weight (with SGD: -rate * dL/dw).
+            previous: the projected weight the gradient was taken at.
+        """
+        assert self.latent is not None
+        return self.latent.value + delta
+
     def levels(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A trained weight as the device stores it: integer levels and a scale.
 
@@ -115,6 +128,28 @@ def ternary_levels(weight: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarra
     """Levels -1, 0, 1 and the scale of each output channel of a weight in {-a, 0, a}."""
     scale = np.abs(weight).max(axis=axes, keepdims=True).astype(np.float32)
     return np.sign(weight).astype(np.int32), np.where(scale == 0, np.float32(1), scale)
+
+
+def scaled_sign(value: Tensor, kept: Tensor, axes: tuple[int, ...] | None) -> Tensor:
+    """a * sign(value) * kept with a = mean |value| over the kept ones along `axes`."""
+    total = tf.reduce_sum(tf.abs(value) * kept, axes, keepdims=True)
+    scale = total / tf.maximum(tf.reduce_sum(kept, axes, keepdims=True), 1.0)
+    return scale * tf.where(value < 0, -1.0, 1.0) * kept
+
+
+def keep_largest(magnitude: Tensor, share: Tensor) -> Tensor:
+    """1 for all but the round(share * n) smallest of n magnitudes, exactly; any shape."""
+    flat = tf.reshape(magnitude, [-1])
+    size = int(flat.shape[0])
+    drop = tf.cast(tf.round(tf.cast(share, tf.float32) * size), tf.int32)
+    order = tf.argsort(flat, stable=True)
+    kept = tf.cast(tf.range(size) >= drop, tf.float32)
+    return tf.reshape(tf.scatter_nd(order[:, None], kept, [size]), magnitude.shape)
+
+
+def columns(value: Tensor, inner: int) -> Tensor:
+    """[n, channels] from a weight whose first `inner` axes are summed over."""
+    return tf.reshape(value, [int(np.prod(value.shape[:inner])), -1])
 
 
 class Chain:
@@ -182,7 +217,7 @@ class Chain:
         weight = tf.convert_to_tensor(variable)
         quantizer = self.quantizer
         if quantizer is not None and quantizer.latent is not None:
-            moved = quantizer.latent.value + (weight - self.previous.value)
+            moved = quantizer.absorb(weight - self.previous.value, self.previous.value)
             weight = tf.where(quantizer.step.value >= quantizer.begin_step, moved, weight)
         return self._step(weight)
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from secateur.callbacks.base import Compression
-from secateur.callbacks.projection import Projection, Tensor
+from secateur.callbacks.projection import Projection, Tensor, keep_largest
 from secateur.callbacks.schedule import Schedule
 from secateur.callbacks.select import Pattern, Target
 from secateur.errors import ModelError
@@ -117,16 +117,6 @@ class GlobalMask(MagnitudeMask):
         for p, m in zip(self.pool, masks, strict=True):
             p.mask.assign(m)
         return masks[0]
-
-
-def keep_largest(magnitude: Tensor, share: Tensor) -> Tensor:
-    """1 for all but the round(share * n) smallest of n magnitudes, exactly; any shape."""
-    flat = tf.reshape(magnitude, [-1])
-    size = int(flat.shape[0])
-    drop = tf.cast(tf.round(tf.cast(share, tf.float32) * size), tf.int32)
-    order = tf.argsort(flat, stable=True)
-    kept = tf.cast(tf.range(size) >= drop, tf.float32)
-    return tf.reshape(tf.scatter_nd(order[:, None], kept, [size]), magnitude.shape)
 
 
 class Prune(Compression):

@@ -14,8 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from secateur.callbacks.base import Compression
-from secateur.callbacks.projection import Projection, Tensor, ternary_levels
-from secateur.callbacks.prune import keep_largest
+from secateur.callbacks.projection import (
+    Projection,
+    Tensor,
+    keep_largest,
+    scaled_sign,
+    ternary_levels,
+)
 from secateur.callbacks.schedule import Schedule
 from secateur.callbacks.select import Pattern, Target
 from secateur.errors import ModelError
@@ -66,13 +71,6 @@ class Ternary(Projection):
     def levels(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """-1, 0, 1 and the scale of each output channel."""
         return ternary_levels(weight, self.axes)
-
-
-def scaled_sign(value: Tensor, kept: Tensor, axes: tuple[int, ...] | None) -> Tensor:
-    """a * sign(value) * kept with a = mean |value| over the kept ones along `axes`."""
-    total = tf.reduce_sum(tf.abs(value) * kept, axes, keepdims=True)
-    scale = total / tf.maximum(tf.reduce_sum(kept, axes, keepdims=True), 1.0)
-    return scale * tf.sign(value) * kept
 
 
 def _keep_largest_by_channel(magnitude: Tensor, share: Tensor, inner: int) -> Tensor:

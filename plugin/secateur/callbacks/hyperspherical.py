@@ -1,0 +1,137 @@
+"""Hyperspherical quantization (HQ) to ternary weights.
+
+Liu, Chen, Ma, Liu, "Hyperspherical Quantization: Toward Smaller and More Accurate Models", 2022.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from secateur.callbacks.base import Compression, require
+from secateur.callbacks.projection import Projection, Tensor, keep_largest, ternary_levels
+from secateur.callbacks.schedule import Schedule
+from secateur.callbacks.select import Pattern, Target
+
+_LEAST = 1e-6  #: shortest vector that still has a direction
+
+
+class HQ(Projection):
+    """One weight whose output channels are points on spheres, later their ternary directions."""
+
+    method = "HypersphericalTernary"
+
+    def __init__(
+        self, variable: keras.Variable, prune: Schedule, grow: Schedule, depthwise: bool = False
+    ):
+        super().__init__(variable, prune.begin, depthwise)
+        self.prune, self.grow = prune, grow
+        shape = [1] * len(self.axes) + list(variable.shape[len(self.axes) :])
+        self.radius = self.add_state("radius", np.ones(shape, np.float32))
+
+    def absorb(self, delta: Tensor, previous: Tensor) -> Tensor:
+        """The radial part of a move changes the radius, the rest turns the latent direction."""
+        assert self.latent is not None
+        direction = previous / self._length(previous)
+        radial = tf.reduce_sum(delta * direction, self.axes, keepdims=True)
+        turned = self.latent.value + delta - radial * direction
+        radius = tf.maximum(self.radius.value + radial, _LEAST)
+        self.radius.assign(radius)
+        return radius * turned / self._length(turned)
+
+    def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """The nearest point: on the sphere at first, later ternary."""
+        assert self.latent is not None
+        step = self.step.value
+        first = tf.equal(step, self.begin_step)
+        radius = tf.where(first, self._length(value), self.radius.value)
+        self.radius.assign(radius)
+        unit = value / self._length(value)
+
+        def pruned() -> Tensor:  # zeroed weights train on from zero: nothing is masked
+            kept = tf.cond(
+                self.prune.due(step),
+                lambda: keep_largest(tf.abs(unit), self.prune.at(step, 0.0)),
+                lambda: tf.ones_like(unit),
+            )
+            return radius * unit * kept / self._length(unit * kept)
+
+        def ternary() -> Tensor:
+            kept = keep_largest(tf.abs(unit), self.grow.at(step, self.prune.final))
+            kept = kept if mask is None else kept * mask
+            count = tf.reduce_sum(kept, self.axes, keepdims=True)
+            sign = tf.where(unit < 0, -1.0, 1.0) * kept
+            return radius / tf.sqrt(tf.maximum(count, 1.0)) * sign
+
+        reached = step >= max(1, self.grow.begin)
+        result = tf.cond(reached, ternary, pruned)
+        self.latent.assign(tf.where(reached, radius * unit, result))
+        return result
+
+    def levels(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """-1, 0, 1 and the scale of each output channel, radius / sqrt(non-zeros)."""
+        return ternary_levels(weight, self.axes)
+
+    def _length(self, value: Tensor) -> Tensor:
+        square = tf.reduce_sum(tf.square(value), self.axes, keepdims=True)
+        return tf.sqrt(tf.maximum(square, _LEAST**2))
+
+
+class HypersphericalTernary(Compression):
+    """Ternary weights reached over the sphere (HQ).
+
+    Every output channel is w = r u, |u| = 1. A step turns u and, separately, changes r (the
+    paper's unit sphere with the length kept as a trained scale, so that layers without batch
+    normalisation keep theirs):
+
+        dr = <dw, u>,   u <- (v + dw - <dw, u> u) / |.|        v the latent vector, |v| = r
+
+    1. `begin_step`..`ternary_step`: at every `every`-th step the share p(t) of smallest |u_i| of
+       the layer, rising from 0 to `initial_sparsity` along a cubic, is reset to 0 and trained on
+       from there. That opens a gap around zero and shrinks the cosine distance between u and its
+       ternary pattern, on which the straight-through gradient's bias depends.
+    2. `ternary_step`..`end_step`: w = r / sqrt(k) * sign(v) [|v| / r > t], k the channel's
+       survivors, straight through to v; the threshold t rises step by step so that the share of
+       zeros goes from `initial_sparsity` to `sparsity`. Then it stays.
+
+    The paper also normalises the feature entering the classifier; that is a layer of the model
+    (`keras.layers.UnitNormalization`), not of its weights, and is left to the user.
+
+    Args:
+        sparsity: share of zeros in each layer at the end.
+        begin_step, ternary_step, end_step: see above.
+        initial_sparsity: where pruning ends and the ternary threshold starts.
+        every: steps between two resets.
+        include, exclude, resume: see `Compression`; depthwise kernels only when included.
+    """
+
+    depthwise_by_default = False
+
+    def __init__(
+        self,
+        sparsity: float = 0.8,
+        begin_step: int = 0,
+        ternary_step: int = 400,
+        end_step: int = 800,
+        initial_sparsity: float = 0.5,
+        every: int = 8,
+        include: Sequence[Pattern] | None = None,
+        exclude: Sequence[Pattern] = (),
+        resume: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(include, exclude, resume)
+        require(
+            0 <= initial_sparsity <= sparsity,
+            f"HypersphericalTernary: initial_sparsity={initial_sparsity} is not in 0..sparsity; "
+            f"give at most {sparsity}",
+        )
+        self.prune = Schedule(initial_sparsity, begin_step, ternary_step, every=every)
+        self.grow = Schedule(sparsity, ternary_step, end_step)
+
+    def make(self, target: Target) -> Projection:
+        """The projection for one weight."""
+        return HQ(target.variable, self.prune, self.grow, target.depthwise)

@@ -1,0 +1,181 @@
+"""SmartDeal: a small basis and sparse power-of-two coefficients for each filter.
+
+Chen, Zhao, Wang, Li, Fu, Zhang, Wang, Lin, "SmartDeal: Remodeling Deep Network Weights for
+Efficient Inference and Training", TNNLS 2022 (SmartExchange, ISCA 2020).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from secateur.callbacks.base import Compression, require
+from secateur.callbacks.projection import Projection, Tensor
+from secateur.callbacks.select import Pattern, Target
+
+_FIRST_ROUNDS = 8  #: alternations when the decomposition begins; one a step from then on
+
+
+class Deal(Projection):
+    """One weight as coefficients [co, rows, S] times basis [co, S, S]."""
+
+    method = "SmartDeal"
+
+    def __init__(
+        self,
+        variable: keras.Variable,
+        basis: int,
+        power_bits: int,
+        begin_step: int = 0,
+        row_threshold: float = 0.0,
+    ):
+        super().__init__(variable, begin_step)
+        self.size = basis
+        self.powers = 2 ** (power_bits - 1) - 1  #: exponents 0, -1 .. 1 - powers; sign and zero too
+        self.row_threshold = row_threshold
+        channels = int(variable.shape[-1])
+        self.inner = int(np.prod(variable.shape[:-1]))
+        self.rows = -(-self.inner // basis)
+        shape = (channels, self.rows, basis)
+        self.coefficients = self.add_state("coefficients", np.zeros(shape, np.float32))
+        eye = np.tile(np.eye(basis, dtype=np.float32), (channels, 1, 1))
+        self.basis = self.add_state("basis", eye)
+
+    def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Coefficients times basis, both fitted to `value`. A mask zeroes weights afterwards."""
+        rows = self._split(value)
+        first = tf.equal(self.step.value, self.begin_step)
+
+        def begin() -> tuple[Tensor, Tensor]:
+            scale = tf.reduce_max(tf.abs(rows), axis=(1, 2), keepdims=True)
+            basis = tf.eye(self.size) * tf.maximum(scale, 1e-6)
+            return tf.while_loop(
+                lambda ce, basis: True,
+                lambda ce, basis: self._alternate(rows, basis),
+                (tf.zeros_like(rows), tf.broadcast_to(basis, self.basis.shape)),
+                maximum_iterations=_FIRST_ROUNDS,
+            )
+
+        ce, basis = tf.cond(
+            first, begin, lambda: self._alternate(rows, tf.convert_to_tensor(self.basis.value))
+        )
+        self.coefficients.assign(ce)
+        self.basis.assign(basis)
+        joined = self._join(tf.matmul(ce, basis), value)
+        return joined if mask is None else joined * mask
+
+    def _alternate(self, rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+        """Fit the coefficients, round them to powers of two, fit the basis to them."""
+        ridge = 1e-6 * tf.eye(self.size)
+        gram = tf.matmul(basis, basis, transpose_b=True)
+        wide = tf.reduce_mean(tf.linalg.diag_part(gram), -1)[:, None, None]
+        right = tf.matmul(basis, rows, transpose_b=True)
+        fit = tf.linalg.matrix_transpose(tf.linalg.solve(gram + ridge * wide + 1e-20, right))
+        most = tf.reduce_max(tf.abs(fit), axis=(1, 2), keepdims=True)
+        ce = round_to_powers(fit / tf.maximum(most, 1e-20), self.powers)
+        if self.row_threshold:
+            length = tf.sqrt(tf.reduce_sum(tf.square(rows), -1, keepdims=True))
+            mean = tf.reduce_mean(length, axis=1, keepdims=True)
+            ce = tf.where(length > self.row_threshold * mean, ce, 0.0)
+        gram = tf.matmul(ce, ce, transpose_a=True)
+        fitted = tf.linalg.solve(gram + 1e-4 * tf.eye(self.size), tf.matmul(ce, rows, True))
+        return ce, fitted
+
+    def _split(self, value: Tensor) -> Tensor:
+        """[co, rows, S], each filter flattened as (ci, kh, kw) and filled up with zeros."""
+        rank = len(value.shape)
+        order = [rank - 1, rank - 2, *range(rank - 2)]
+        flat = tf.reshape(tf.transpose(value, order), [int(value.shape[-1]), self.inner])
+        flat = tf.pad(flat, [[0, 0], [0, self.rows * self.size - self.inner]])
+        return tf.reshape(flat, [-1, self.rows, self.size])
+
+    def _join(self, rows: Tensor, like: Tensor) -> Tensor:
+        flat = tf.reshape(rows, [int(like.shape[-1]), -1])[:, : self.inner]
+        shape = [like.shape[-1], like.shape[-2], *like.shape[:-2]]
+        rank = len(shape)
+        return tf.transpose(tf.reshape(flat, shape), [*range(2, rank), 1, 0])
+
+    def levels(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Integer coefficients [co, rows, S] (0 or +-2^p, p >= 0) and basis float32 [co, S, S].
+
+        The weight is levels @ scale, its filters flattened as (ci, kh, kw), the fill cut off.
+        """
+        unit = np.float32(2.0 ** (1 - self.powers))
+        levels = np.rint(np.array(self.coefficients.numpy()) / unit).astype(np.int32)
+        return levels, np.array(self.basis.numpy()) * unit
+
+    def bits(self, weight: np.ndarray) -> float:
+        """Bits of a coefficient (the bases come on top: S * S numbers a filter)."""
+        if int(self.step.numpy()) < self.begin_step:
+            return 32.0
+        return float(np.log2(2 * self.powers + 1)) * self.rows * self.size / self.inner
+
+
+def round_to_powers(value: Tensor, count: int) -> Tensor:
+    """0 or the nearest +-2^p with p in 1 - count..0, for |value| <= 1."""
+    size = tf.abs(value)
+    exponent = tf.floor(tf.math.log(tf.maximum(size, 1e-30) * (4.0 / 3.0)) / np.float32(np.log(2)))
+    least = 1 - count
+    power = tf.pow(2.0, tf.clip_by_value(exponent, float(least), 0.0))
+    power = tf.where(size < 2.0**least / 2, 0.0, power)
+    return power * tf.where(value < 0, -1.0, 1.0)
+
+
+class SmartDeal(Compression):
+    """W = Ce B for each filter: B small, Ce sparse with entries 0 or +-2^p, p <= 0.
+
+    A filter's weights, in the order (ci, kh, kw), become a matrix of rows of S = `basis` columns
+    (filled with zeros). At every step, on the latent weight:
+
+        Ce <- W B^T (B B^T)^-1, divided by its largest entry, rounded to powers of two,
+              rows with |W_r| below `row_threshold` times the mean dropped
+        B  <- (Ce^T Ce)^-1 Ce^T W,          w = Ce B,   dL/dW = dL/dw (straight through)
+
+    Args:
+        basis: S, 2..8.
+        power_bits: bits of a coefficient with its sign and zero: 2^(power_bits-1) - 1 exponents.
+        begin_step: first step that projects.
+        row_threshold: share of the mean row length below which a row is dropped; 0 keeps all.
+        include, exclude, resume: see `Compression`. Depthwise kernels are left out.
+    """
+
+    depthwise_by_default = False
+
+    def __init__(
+        self,
+        basis: int = 3,
+        power_bits: int = 4,
+        begin_step: int = 0,
+        row_threshold: float = 0.0,
+        include: Sequence[Pattern] | None = None,
+        exclude: Sequence[Pattern] = (),
+        resume: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(include, exclude, resume)
+        require(2 <= basis <= 8, f"SmartDeal: basis={basis} is not in 2..8")
+        require(2 <= power_bits <= 4, f"SmartDeal: power_bits={power_bits} is not 2, 3 or 4")
+        require(begin_step >= 0, f"SmartDeal: begin_step={begin_step} is negative; give 0 or more")
+        require(
+            row_threshold >= 0, f"SmartDeal: row_threshold={row_threshold} is negative; give 0.."
+        )
+        self.size, self.power_bits = basis, power_bits
+        self.begin_step, self.row_threshold = begin_step, row_threshold
+
+    def prepare(self, targets: list[Target]) -> None:
+        """A depthwise filter is too small to be a product."""
+        for target in targets:
+            require(
+                not target.depthwise,
+                f"SmartDeal: layer {target.layer.name!r} is depthwise, its filters are too small "
+                "for a basis; exclude it",
+            )
+
+    def make(self, target: Target) -> Projection:
+        """The projection for one weight."""
+        return Deal(
+            target.variable, self.size, self.power_bits, self.begin_step, self.row_threshold
+        )
