@@ -1,0 +1,183 @@
+"""Compiles generated libraries together and runs them: on the host, or on a core in unicorn."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from secateur.codegen.plan import Plan, make_plan
+from secateur.lowering.qgraph import QGraph
+from secateur.targets import elf, tools
+
+WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
+SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+#: Arena, input and output in blocks of exactly their size, so that a byte too far is an error; the
+#: arena holds rubbish before each run, so that nothing may be expected of it.
+_RUN = """
+static void run_{name}(int n)
+{{
+    uint8_t *arena = malloc({upper}_ARENA_BYTES);
+    int8_t *in = malloc({upper}_INPUT_SIZE), *out = malloc({upper}_OUTPUT_SIZE);
+    for (int i = 0; i < n; i++) {{
+        if (fread(in, 1, {upper}_INPUT_SIZE, stdin) != {upper}_INPUT_SIZE) exit(3);
+        memset(arena, 0xA5 + i, {upper}_ARENA_BYTES);
+        if ({name}_run_in(arena, in, out) != 0) exit(4);
+        fwrite(out, 1, {upper}_OUTPUT_SIZE, stdout);
+    }}
+    free(arena), free(in), free(out);
+}}
+"""
+
+
+def plan(graph: QGraph, name: str, encoding: str | None = None) -> Plan:
+    """The plan of `graph` under a C name of its own."""
+    graph.name = name
+    return make_plan(graph, encoding)
+
+
+def _compile(compiler: str, flags: Sequence[str], sources: Sequence[Path]) -> list[str]:
+    def one(source: Path) -> str:
+        out = source.with_suffix(".o")
+        tools.run([compiler, *flags, "-c", str(source), "-o", str(out)], f"compiling {source}")
+        return str(out)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, sources))
+
+
+def _sources(plans: Sequence[Plan], folder: Path) -> list[Path]:
+    sources: list[Path] = []
+    for p in plans:
+        home = p.library.save(folder / p.library.name) / "src"
+        sources += sorted(home.glob("*.c"))
+    return sources
+
+
+def on_host(
+    plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path, compiler: str = "gcc",
+    flags: Sequence[str] = SANITIZE,
+) -> list[np.ndarray]:  # fmt: skip
+    """Outputs int8 [n, size] of every plan for its int8 inputs [n, ...]."""
+    sources = _sources(plans, folder)
+    names = [p.library.name for p in plans]
+    main = ["#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>"]
+    main += [f'#include "{n}/src/{n}.h"' for n in names]
+    main += [_RUN.format(name=n, upper=n.upper()) for n in names]
+    calls = "".join(f"    run_{n}({len(x)});\n" for n, x in zip(names, inputs, strict=True))
+    main += [f"int main(void)\n{{\n{calls}    return 0;\n}}\n"]
+    (folder / "main.c").write_text("\n".join(main))
+    objects = _compile(compiler, [*WARNINGS, *flags], [folder / "main.c", *sources])
+    program = folder / "program"
+    tools.run([compiler, *flags, *objects, "-o", str(program)], "linking")
+    data = b"".join(np.ascontiguousarray(x, np.int8).tobytes() for x in inputs)
+    done = subprocess.run(
+        [str(program)], input=data, capture_output=True, timeout=120,
+        env={"ASAN_OPTIONS": "detect_leaks=0"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+    return _split(plans, inputs, done.stdout)
+
+
+def _split(plans: Sequence[Plan], inputs: Sequence[np.ndarray], raw: bytes) -> list[np.ndarray]:
+    out, at = [], 0
+    for p, x in zip(plans, inputs, strict=True):
+        size = _macro(p, "OUTPUT_SIZE")
+        out.append(np.frombuffer(raw, np.int8, len(x) * size, at).reshape(len(x), size))
+        at += len(x) * size
+    assert at == len(raw)
+    return out
+
+
+def _macro(p: Plan, which: str) -> int:
+    name = p.library.name
+    text = p.library.files[f"src/{name}.h"]
+    return int(text.split(f"#define {name.upper()}_{which} ")[1].split()[0])
+
+
+CORES = ("cortex-m4", "cortex-m0plus", "rv32imac")
+_FLASH, _STACK, _RAM, _IO, _PAGE = 0x10000, 0x1F000000, 0x20000000, 0x40000000, 0x1000
+_BACK = _FLASH - _PAGE  #: where a run returns to and stops
+
+#: Constants and code; a model has no variables but its arena, which is left out here.
+_SCRIPT = f"""
+SECTIONS {{
+  . = {_FLASH};
+  .text : {{ *(.text .text.* .rodata .rodata.* .srodata .srodata.*) }}
+  .ARM.exidx : {{ *(.ARM.exidx*) }}
+  .data : {{ *(.data .data.* .sdata .sdata.*) }}
+  ASSERT(SIZEOF(.data) == 0, "the library has variables")
+}}
+"""
+
+
+def on_core(
+    core: str, plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path
+) -> list[np.ndarray]:
+    """The same as `on_host`, compiled for a core and run in unicorn.
+
+    The arena ends where mapped memory ends, and begins where it begins if it fills whole pages.
+    """
+    import unicorn
+    from unicorn import arm_const, riscv_const
+
+    flags = tools.flags()
+    machine = flags.CORES[core]
+    compiler = flags.prefix(core) + "gcc"
+    sources = _sources(plans, folder)
+    keep = [f"-Wl,-u,{p.library.name}_run_in" for p in plans]
+    static = [f"-D{p.library.name.upper()}_NO_STATIC_ARENA" for p in plans]
+    objects = _compile(compiler, [*machine, *flags.COMPILE, "-g0", *static], sources)
+    program = folder / f"{core}.elf"
+    riscv = core.startswith("rv32")
+    specs = [] if riscv else ["--specs=nano.specs"]
+    script = folder / "flash.ld"
+    script.write_text(_SCRIPT)
+    tools.run(
+        [compiler, *machine, *specs, "-nostartfiles", f"-T{script}", "-Wl,--gc-sections",
+         "-Wl,--no-warn-rwx-segments", *keep, *objects, "-o", str(program)],
+        f"linking for {core}",
+    )  # fmt: skip
+    if riscv:
+        uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+        args = [getattr(riscv_const, f"UC_RISCV_REG_A{i}") for i in range(3)]
+        sp, link = riscv_const.UC_RISCV_REG_SP, riscv_const.UC_RISCV_REG_RA
+    else:
+        uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        model = {"cortex-m4": "M4", "cortex-m0plus": "M0"}[core]
+        uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_CORTEX_{model}"))
+        args = [getattr(arm_const, f"UC_ARM_REG_R{i}") for i in range(3)]
+        sp, link = arm_const.UC_ARM_REG_SP, arm_const.UC_ARM_REG_LR
+    uc.mem_map(_BACK, 0x800000)
+    for address, data in elf.segments(program):
+        uc.mem_write(address, data)
+    symbols = elf.symbols(program)
+    uc.mem_map(_STACK, 0x10000)
+    uc.mem_map(_IO, 0x40000)
+    result = _IO + 0x20000
+    out: list[np.ndarray] = []
+    ram = _RAM
+    for p, x in zip(plans, inputs, strict=True):
+        name = p.library.name
+        arena, size = _macro(p, "ARENA_BYTES"), _macro(p, "OUTPUT_SIZE")
+        assert arena % 4 == 0
+        pages = (arena + _PAGE - 1) & -_PAGE
+        uc.mem_map(ram, pages)
+        rows = []
+        for i, one in enumerate(x):
+            uc.mem_write(ram, bytes([0xA5 + i & 255]) * pages)
+            uc.mem_write(_IO, one.tobytes())
+            for register, value in zip(args, (ram + pages - arena, _IO, result), strict=True):
+                uc.reg_write(register, value)
+            uc.reg_write(sp, _STACK + 0x10000)
+            uc.reg_write(link, _BACK | (0 if riscv else 1))
+            uc.emu_start(symbols[f"{name}_run_in"][0] | (0 if riscv else 1), _BACK)
+            rows.append(np.frombuffer(bytes(uc.mem_read(result, size)), np.int8))
+        uc.mem_unmap(ram, pages)
+        ram += pages + _PAGE
+        out.append(np.stack(rows))
+    return out

@@ -1,0 +1,157 @@
+"""Memory planner: nothing that lives overlaps, little is wasted, overwriting only where legal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secateur import data
+from secateur.codegen.memory import MemoryPlan, plan_memory
+from secateur.codegen.plan import make_plan
+from secateur.frontend.load import load
+from secateur.lowering.align import align
+from secateur.lowering.orient import orient
+from secateur.lowering.qgraph import QAdd, QGraph, QOp, QRescale, QTensor, Requant
+from secateur.lowering.quantize import lower
+
+from .qgraphs import layer_chains
+
+
+def lives(graph: QGraph) -> dict[str, tuple[int, int]]:
+    """First and last step of every tensor: 0 is the input's copy, n + 1 the output's."""
+    out = {graph.input: (0, 0)}
+    for i, op in enumerate(graph.ops):
+        for t in op.inputs:
+            out[t] = (out[t][0], i + 1)
+        out[op.output] = (i + 1, i + 1)
+    out[graph.output] = (out[graph.output][0], len(graph.ops) + 1)
+    return out
+
+
+def check(
+    graph: QGraph, m: MemoryPlan, scratch: dict[str, int], overwrites: dict[str, tuple[int, ...]]
+) -> None:
+    """Everything in the arena; two things overlap only where one may overwrite the other."""
+    things: list[tuple[str, int, int, int, int]] = []
+    for name, (first, last) in lives(graph).items():
+        things.append((name, m.tensors[name], graph.tensors[name].size, first, last))
+    for i, op in enumerate(graph.ops):
+        if scratch.get(op.name):
+            offset = m.scratch[op.name]
+            things.append((f"scratch:{op.name}", offset, scratch[op.name], i + 1, i + 1))
+    for name, offset, size, _, _ in things:
+        assert offset >= 0, name
+        assert offset % 4 == 0, name
+        assert offset + size <= m.arena, name
+    by_output = {op.output: (i + 1, op) for i, op in enumerate(graph.ops)}
+    for i, (a, at, size, first, last) in enumerate(things):
+        for b, bt, bsize, bfirst, blast in things[:i]:
+            apart = at + size <= bt or bt + bsize <= at
+            step = max(first, bfirst)
+            if apart or step > min(last, blast):
+                continue
+            # They meet in one step only, where the later one is written over an operand.
+            assert step == min(last, blast), (a, b)
+            new, old, place, oldplace = (a, b, at, bt) if first >= bfirst else (b, a, bt, at)
+            made = by_output.get(new)
+            assert made is not None, (a, b)
+            assert made[0] == step, (a, b)
+            op = made[1]
+            assert old in [op.inputs[k] for k in overwrites.get(op.name, ())], (a, b)
+            assert place == oldplace, (a, b)
+            assert list(op.inputs).count(old) == 1, (a, b)
+
+
+def planned(graph: QGraph, scratch: dict[str, int], over: dict[str, tuple[int, ...]]) -> MemoryPlan:
+    m = plan_memory(graph, lambda op: scratch.get(op.name, 0), lambda op: over.get(op.name, ()))
+    check(graph, m, scratch, over)
+    return m
+
+
+@st.composite
+def tensor_graphs(
+    draw: st.DrawFn,
+) -> tuple[QGraph, dict[str, int], dict[str, tuple[int, ...]]]:
+    """Graphs whose operators only have names, operands and sizes."""
+    size = st.integers(1, 500)
+    names = ["x"]
+    graph = QGraph("g", [], {"x": QTensor("x", (draw(size),), 1, 0)}, "x", "x")
+    scratch: dict[str, int] = {}
+    over: dict[str, tuple[int, ...]] = {}
+    none = Requant(np.ones(1, np.int16), np.zeros(1, np.int32), 0, 0)
+    for i in range(draw(st.integers(1, 12))):
+        recent = names[-4:]
+        a = draw(st.sampled_from(recent))
+        op: QOp
+        if draw(st.booleans()):
+            b = draw(st.sampled_from(recent))
+            op = QAdd(f"op{i}", (a, b), f"t{i}", (1, 1), 0, 0)
+        else:
+            op = QRescale(f"op{i}", (a,), f"t{i}", none)
+        n = draw(size)
+        graph.tensors[op.output] = QTensor(op.output, (n,), 1, 0)
+        graph.ops.append(op)
+        scratch[op.name] = draw(st.sampled_from([0, 0, 1, 64, 333]))
+        over[op.name] = draw(st.sampled_from([(), (0,), (1,), (0, 1)]))
+        over[op.name] = tuple(k for k in over[op.name] if k < len(op.inputs))
+        names.append(op.output)
+    graph.output = names[-1]
+    return graph, scratch, over
+
+
+@settings(max_examples=300, deadline=None)
+@given(tensor_graphs())
+def test_nothing_alive_overlaps(
+    made: tuple[QGraph, dict[str, int], dict[str, tuple[int, ...]]],
+) -> None:
+    m = planned(*made)
+    assert m.lower_bound <= m.arena
+
+
+@settings(max_examples=25, deadline=None)
+@given(layer_chains())
+def test_the_kernels_claims_hold_together(graph: QGraph) -> None:
+    """With the scratch and the overwriting that the chosen kernels declare."""
+    from secateur.codegen.kernels import get
+    from secateur.codegen.plan import choose
+
+    chosen = {op.name: choose(op, graph, None) for op in graph}
+    scratch = {n: k.scratch(layer) for n, (k, layer) in chosen.items()}
+    over = {n: k.overwrites(layer) for n, (k, layer) in chosen.items()}
+    planned(graph, scratch, over)
+    assert get(next(iter(chosen.values()))[0].name) is next(iter(chosen.values()))[0]
+
+
+def _resnet8(keras: Any) -> Any:
+    layers = keras.layers
+
+    def conv(y: Any, n: int, k: int, s: int, relu: bool) -> Any:
+        y = layers.Conv2D(n, k, strides=s, padding="same")(y)
+        y = layers.BatchNormalization()(y)
+        return layers.ReLU()(y) if relu else y
+
+    x = keras.Input((32, 32, 3))
+    y = conv(x, 16, 3, 1, True)
+    for n, s in ((16, 1), (32, 2), (64, 2)):
+        z = conv(conv(y, n, 3, s, True), n, 3, 1, False)
+        y = layers.Conv2D(n, 1, strides=s)(y) if s > 1 else y
+        y = layers.ReLU()(layers.Add()([y, z]))
+    y = layers.Flatten()(layers.AveragePooling2D(8)(y))
+    return keras.Model(x, layers.Dense(10, activation="softmax")(y), name="resnet8")
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", ["kws", "resnet8"])
+@pytest.mark.parametrize("encoding", [None, "sparse"])
+def test_arena_is_the_lower_bound(name: str, encoding: str | None) -> None:
+    keras = pytest.importorskip("keras")
+    model = data.KWS_MODEL if name == "kws" else _resnet8(keras)
+    graph = load(model)
+    shape = graph.node(graph.input).shape
+    x = np.random.default_rng(0).normal(0, 10, (8, *shape)).astype(np.float32)
+    m = make_plan(align(orient(lower(graph, x))), encoding).memory
+    assert m.arena <= 1.02 * m.lower_bound
