@@ -17,15 +17,15 @@ from secateur import data
 if TYPE_CHECKING:
     import keras
 
-EPOCHS = 36
+EPOCHS = 32
 BATCH = 100
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 1.5e-3
 COPIES = 5  #: shifted copies of each clip
 SHIFT = 3  #: frames of 20 ms at most, either way
 TEACHER = 0.9  #: weight of the original network's answer in the labels
 POINTWISE = ("conv2d_1", "conv2d_2", "conv2d_3", "conv2d_4", "dense")
 TERNARY_ZEROS = 0.65
-FIRST_LAYER_ZEROS = 0.5
+FIRST_LAYER_ZEROS = 0.65
 
 
 def load_model() -> keras.Model:
