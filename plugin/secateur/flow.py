@@ -147,7 +147,8 @@ def convert(
     qgraph = lower(graph, np.asarray(calibration), method=calibration_method)  # type: ignore[arg-type]
     qgraph = align(orient(qgraph))
     qgraph.name = graph.name
-    return CompiledModel(graph.name, graph, qgraph, make_plan(qgraph, encodings), optimize)
+    plan = make_plan(qgraph, encodings, optimize)
+    return CompiledModel(graph.name, graph, qgraph, plan, optimize)
 
 
 def deploy(

@@ -61,6 +61,15 @@ class CFunction:
     text: str
 
 
+@dataclass(frozen=True)
+class Constant:
+    """A const object that is not an array: a decoder's descriptor."""
+
+    text: str
+    size: int  #: bytes in flash
+    macros: dict[str, int] = field(default_factory=dict)  #: minima of macros its header needs
+
+
 @dataclass
 class Emission:
     """What a kernel contributes to the library for one layer."""
@@ -69,6 +78,7 @@ class Emission:
     functions: list[CFunction] = field(default_factory=list)  #: in order of definition
     arrays: list[CArray] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)  #: coding headers the functions include
+    constants: list[Constant] = field(default_factory=list)
 
 
 @cache

@@ -7,12 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from .. import __version__
 from ..errors import ModelError
 from ..lowering.qgraph import QGraph
-from .emit import CArray, CFunction, Emission, port_header, render
+from .emit import CArray, CFunction, Constant, Emission, port_header, render
 from .kernels import Layer, get
 from .kernels.small import input_function, output_function
 from .memory import MemoryPlan
@@ -25,10 +26,12 @@ class Library:
     name: str
     files: dict[str, str]
     arrays: dict[str, list[CArray]]  #: op name -> its constant arrays
+    constants: dict[str, list[Constant]]  #: op name -> its decoder's descriptors
 
     def bytes_of(self, op: str) -> int:
         """Bytes of constants stored for one operator."""
-        return sum(a.size for a in self.arrays.get(op, []))
+        constants = self.constants.get(op, [])
+        return sum(a.size for a in self.arrays.get(op, [])) + sum(c.size for c in constants)
 
     @property
     def constant_bytes(self) -> int:
@@ -106,7 +109,7 @@ def _rename(text: str, names: dict[str, str]) -> str:
 
 def c_identifier(name: str) -> str:
     """`name` as a C identifier."""
-    s = re.sub(r"\W+", "_", name).strip("_").lower()
+    s = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower()
     return s if s and not s[0].isdigit() else f"m_{s}"
 
 
@@ -122,6 +125,8 @@ def write(
     at = {t: f"arena + {o}" if o else "arena" for t, o in memory.tensors.items()}
     functions = _Functions()
     arrays: dict[str, list[CArray]] = {}
+    constants: dict[str, list[Constant]] = {}
+    macros: dict[str, int] = {}
     headers: list[str] = []
     read, done = input_function(graph), output_function(graph)
     steps = [("input: int8 (H, W, C) to planes", _call(functions, read, f"input, {at[graph.input]}"))]
@@ -132,6 +137,10 @@ def write(
         layer.scratch = f"arena + {memory.scratch.get(op.name, 0)}"
         e = get(kernels[op.name]).emit(layer)
         arrays[op.name] = e.arrays
+        constants[op.name] = e.constants
+        for constant in e.constants:
+            for macro, value in constant.macros.items():
+                macros[macro] = max(value, macros.get(macro, 0))
         headers += [h for h in e.headers if h not in headers]
         steps.append((comments.get(op.name, op.name), functions.add(e)))
     steps.append(("output", _call(functions, done, f"{at[graph.output]}, output")))
@@ -147,6 +156,8 @@ def write(
         "output": _end(graph, graph.output),
         "arena": max(memory.arena, 4),
         "headers": headers,
+        "macros": macros,
+        "constants": [c.text for group in constants.values() for c in group],
         "weight_bytes": sum(a.size for a in every),
     }
     files = {
@@ -157,11 +168,24 @@ def write(
         "src/secateur_port.h": port_header(),
         "library.json": render("library.json.j2", **context),
     }
-    from importlib import resources
+    for h in coding_headers(headers):
+        files[f"src/{h}"] = _coding_header(h)
+    return Library(name, files, arrays, constants)
 
-    for h in headers:
-        files[f"src/{h}"] = (resources.files("secateur.coding") / "c" / h).read_text()
-    return Library(name, files, arrays)
+
+def _coding_header(name: str) -> str:
+    return (resources.files("secateur.coding") / "c" / name).read_text()
+
+
+def coding_headers(names: list[str]) -> list[str]:
+    """`names` and every header of coding/c they include, each once."""
+    todo, found = list(names), []
+    while todo:
+        name = todo.pop(0)
+        if name not in found:
+            found.append(name)
+            todo += re.findall(r'#include "(sc_\w+\.h)"', _coding_header(name))
+    return found
 
 
 def _call(functions: _Functions, f: CFunction, args: str) -> str:

@@ -1,22 +1,71 @@
-"""Plans: for every layer an encoding and a kernel, for every byte of RAM a place."""
+"""Plans: for every layer an encoding and a kernel, for every byte of RAM a place.
+
+Every layer has a handful of candidates (encoding x kernel), each with stored bytes, scratch and
+estimated instructions. A plan minimises a weighted sum of bytes and instructions; budgets are met
+by walking the weights from the user's wish towards the budget that binds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
 from .. import coding
 from ..coding.base import Encoded
-from ..errors import ModelError
+from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from .kernels import Kernel, Layer, all_kernels, get
+from .kernels.unpack import is_coded
 from .library import Library, write
 from .memory import MemoryPlan, plan_memory
 
-#: Encodings whose streams kernels read where they lie, in order of preference at equal size.
+#: Encodings whose streams kernels read where they lie.
 DIRECT = ("ternary", "sparse", "codebook", "dense")
+
+#: What `optimize` may be: weight of bytes against instructions (both relative to dense int8).
+WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
+
+#: About how many bytes of code a decoder adds to a library.
+DECODER_BYTES = {"gap": 230, "range": 600, "huffman": 750, "context": 1000}
+
+#: Cycles per instruction of generated code on a Cortex-M4 without wait states, for budgets only.
+CYCLES_PER_INSTRUCTION = 1.35
+
+#: Code of the model that no layer's kernel accounts for: entry, input, output, pooling.
+BASE_CODE = 700
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hard limits; None: no limit. Bytes of flash (constants and code), of arena; milliseconds."""
+
+    flash: int | None = None
+    ram: int | None = None
+    latency_ms: float | None = None
+    clock_hz: int = 0  #: needed for latency
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to store and execute one operator."""
+
+    kernel: Kernel
+    layer: Layer
+    bytes: int  #: of the weights' streams
+    instructions: float  #: estimated, Cortex-M4 (times the kernel's factor on plain cores)
+
+    @property
+    def encoding(self) -> str:
+        """Name of the encoding, "" without weights."""
+        return self.layer.encoded.encoding if self.layer.encoded else ""
+
+    @property
+    def decoder(self) -> str:
+        """Family of its decoder, "" if it has none."""
+        return self.encoding.split("_")[0] if is_coded(self.layer.encoded) else ""
 
 
 @dataclass(frozen=True)
@@ -26,6 +75,7 @@ class LayerPlan:
     op: str
     kernel: str
     encoding: str  #: "" for operators without weights
+    instructions: float = 0.0  #: the cost model's estimate
 
 
 @dataclass
@@ -36,11 +86,22 @@ class Plan:
     memory: MemoryPlan
     library: Library
     encoded: dict[str, Encoded] = field(default_factory=dict)
+    code_bytes: int = 0  #: estimated
 
     @property
     def arena(self) -> int:
         """Bytes of RAM for activations and scratch."""
         return self.memory.arena
+
+    @property
+    def instructions(self) -> float:
+        """Estimated instructions of an inference."""
+        return sum(p.instructions for p in self.layers.values())
+
+    @property
+    def flash(self) -> int:
+        """Constants and estimated code, bytes."""
+        return self.library.constant_bytes + self.code_bytes
 
 
 def matrix(op: QOp) -> np.ndarray | None:
@@ -50,57 +111,169 @@ def matrix(op: QOp) -> np.ndarray | None:
     return None
 
 
-def candidates(op: QOp, graph: QGraph) -> list[tuple[Kernel, Layer]]:
-    """Every (kernel, layer with its encoding) that executes `op` exactly."""
+def candidates(op: QOp, graph: QGraph, dsp: bool = True, only: str | None = None) -> list[Candidate]:
+    """Every way to execute `op` exactly; `only` keeps one encoding, if a kernel takes it."""
     w = matrix(op)
+    bare = Layer(op, graph)
+    fits = [k for k in all_kernels() if k.applies(bare)]
     if w is None:
-        layer = Layer(op, graph)
-        return [(k, layer) for k in all_kernels() if not k.forms and k.applies(layer)]
+        return [_candidate(k, bare, dsp) for k in fits if not k.forms]
+    encodings = [
+        e for e in coding.all_encodings()
+        if (e.name in DIRECT or e.decoder is not None) and e.applies(w)
+    ]  # fmt: skip
+    if only is not None and any(e.name == only for e in encodings):
+        encodings = [e for e in encodings if e.name == only]
     out = []
-    for name in DIRECT:
-        encoding = coding.get(name)
-        if not encoding.applies(w):
-            continue
-        layer = Layer(op, graph, encoding.encode(w))
-        for k in all_kernels():
-            if encoding.form in k.forms and k.applies(layer):
-                out.append((k, layer))
+    cache: dict[tuple[str, bytes], Encoded] = {}
+    for e in encodings:
+        for k in fits:
+            if e.form not in k.forms:
+                continue
+            order = k.order(bare) if e.decoder else None
+            key = (e.name, b"" if order is None else order.tobytes())
+            if key not in cache:
+                cache[key] = e.encode(w if order is None else np.ascontiguousarray(w[:, order]))
+            out.append(_candidate(k, Layer(op, graph, cache[key]), dsp))
     return out
 
 
-def choose(op: QOp, graph: QGraph, encoding: str | None) -> tuple[Kernel, Layer]:
-    """The kernel and encoding of one operator; `encoding` forces it where a kernel fits."""
-    options = candidates(op, graph)
-    if not options:
-        raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
-    if encoding is not None:
-        forced = [o for o in options if o[1].encoded and o[1].encoded.encoding == encoding]
-        if forced:
-            return forced[0]
-    w = matrix(op)
-    if w is None:
-        return options[0]
-    density = np.count_nonzero(w) / w.size
-    by_name = {o[1].encoded.encoding: o for o in options if o[1].encoded}
-    if "ternary" in by_name:
-        return by_name["ternary"]
-    if "sparse" in by_name and density < 0.4:
-        return by_name["sparse"]
-    return by_name["dense"]
+def _candidate(kernel: Kernel, layer: Layer, dsp: bool) -> Candidate:
+    size = layer.encoded.stored_bytes if layer.encoded else 0
+    if is_coded(layer.encoded):
+        size += 32  # its descriptor
+    cost = kernel.cost(layer) * (1.0 if dsp else kernel.plain_factor)
+    return Candidate(kernel, layer, size, cost)
 
 
-def make_plan(graph: QGraph, encodings: Mapping[str, str] | str | None = None) -> Plan:
+def _code(chosen: Iterable[Candidate]) -> int:
+    """Estimated code of a choice: kernels once per shape, decoders once."""
+    shapes = {
+        (c.kernel.name, c.encoding if is_coded(c.layer.encoded) else "", _shape(c.layer)): c
+        for c in chosen
+    }
+    decoders = {c.decoder for c in shapes.values() if c.decoder}
+    return sum(c.kernel.code_bytes for c in shapes.values()) + sum(
+        DECODER_BYTES.get(d, 500) for d in decoders
+    )
+
+
+def _shape(layer: Layer) -> tuple[object, ...]:
+    t = layer.graph.tensors
+    w = matrix(layer.op)
+    return (t[layer.op.inputs[0]].shape, t[layer.op.output].shape, None if w is None else w.shape)
+
+
+def _pick(
+    options: dict[str, list[Candidate]], weight: float, usable: Callable[[Candidate], bool]
+) -> dict[str, Candidate]:
+    """For each layer the candidate of least weighted cost, decoders paying for their code."""
+    base = {n: _dense(o) for n, o in options.items()}
+    total_bytes = max(1, sum(c.bytes for c in base.values()))
+    total_cost = max(1.0, sum(c.instructions for c in base.values()))
+
+    def score(c: Candidate) -> float:
+        return weight * c.bytes / total_bytes + (1 - weight) * c.instructions / total_cost
+
+    decoders = sorted({c.decoder for o in options.values() for c in o if c.decoder})
+    sets = [(), *[(d,) for d in decoders], *combinations(decoders, 2)] if weight > 0 else [()]
+    best: tuple[float, dict[str, Candidate]] | None = None
+    for allowed in sets:
+        chosen = {}
+        for name, o in options.items():
+            ok = [c for c in o if (not c.decoder or c.decoder in allowed) and usable(c)]
+            # never slower than dense when only speed counts, never larger when only size does
+            if weight == 0.0:
+                ok = [c for c in ok if c.instructions <= base[name].instructions] or ok
+            if weight == 1.0:
+                ok = [c for c in ok if c.bytes <= base[name].bytes] or ok
+            key = (lambda c: (score(c), c.instructions)) if weight else (
+                lambda c: (c.instructions, c.bytes))  # fmt: skip
+            chosen[name] = min(ok or o, key=key)
+        s = sum(score(c) for c in chosen.values()) + weight * _code(chosen.values()) / total_bytes
+        if best is None or s < best[0]:
+            best = (s, chosen)
+    assert best is not None
+    return best[1]
+
+
+def _dense(options: list[Candidate]) -> Candidate:
+    """The dense int8 candidate, or the only kind there is."""
+    return next((c for c in options if c.encoding == "dense"), options[0])
+
+
+def make_plan(
+    graph: QGraph,
+    encodings: Mapping[str, str] | str | None = None,
+    optimize: str = "balanced",
+    budget: Budget | None = None,
+    dsp: bool = True,
+) -> Plan:
     """Plan `graph`.
 
     encodings: one encoding name for all layers or a mapping from operator name; layers it does
-    not fit (or does not name) are chosen freely. Raises ModelError if an operator has no kernel.
+    not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS. dsp: whether the core
+    has the DSP extension. Raises ModelError if an operator has no kernel, BudgetError if no plan
+    fits the budget.
     """
-    layers: dict[str, Layer] = {}
-    kernels: dict[str, str] = {}
+    if optimize not in WEIGHTS:
+        raise ModelError(f"optimize is {optimize!r}; choose one of {', '.join(WEIGHTS)}")
+    options: dict[str, list[Candidate]] = {}
     for op in graph:
-        want = encodings if isinstance(encodings, str) else (encodings or {}).get(op.name)
-        kernel, layer = choose(op, graph, want)
-        layers[op.name], kernels[op.name] = layer, kernel.name
+        only = encodings if isinstance(encodings, str) else (encodings or {}).get(op.name)
+        options[op.name] = candidates(op, graph, dsp, only)
+        if not options[op.name]:
+            raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
+    wish = WEIGHTS[optimize]
+    if budget is None or budget == Budget():
+        return _build(graph, _pick(options, wish, lambda c: True))
+    return _within(graph, options, wish, budget)
+
+
+def _within(
+    graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget
+) -> Plan:
+    """The plan nearest to the wish that keeps every budget."""
+    weights = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
+    nearest: tuple[float, str] | None = None
+    for lean in (False, True):  # lean: nothing is unpacked to RAM
+        for w in weights:
+            plan = _build(graph, _pick(options, w, _lean if lean else lambda c: True))
+            over = _excess(plan, budget)
+            if not over:
+                return plan
+            worst = max(over.items(), key=lambda x: x[1][0])
+            text = f"{worst[0]}: the nearest plan needs {worst[1][1]}"
+            if nearest is None or worst[1][0] < nearest[0]:
+                nearest = (worst[1][0], text)
+    assert nearest is not None
+    raise BudgetError(
+        f"no plan for '{graph.name}' keeps the budget for {nearest[1]}; raise it, or prune or "
+        "quantize the model further"
+    )
+
+
+def _lean(c: Candidate) -> bool:
+    return not c.decoder
+
+
+def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
+    """Budgets the plan breaks: name -> (how many times over, the figure it needs)."""
+    out = {}
+    if b.flash is not None and plan.flash > b.flash:
+        out["flash"] = (plan.flash / max(1, b.flash), f"{plan.flash} of {b.flash} bytes")
+    if b.ram is not None and plan.arena > b.ram:
+        out["ram"] = (plan.arena / max(1, b.ram), f"{plan.arena} of {b.ram} bytes")
+    if b.latency_ms is not None:
+        ms = 1e3 * plan.instructions * CYCLES_PER_INSTRUCTION / max(1, b.clock_hz)
+        if ms > b.latency_ms:
+            out["latency"] = (ms / b.latency_ms, f"about {ms:.3g} of {b.latency_ms:g} ms")
+    return out
+
+
+def _build(graph: QGraph, chosen: dict[str, Candidate]) -> Plan:
+    layers = {n: c.layer for n, c in chosen.items()}
+    kernels = {n: c.kernel.name for n, c in chosen.items()}
     memory = plan_memory(
         graph,
         lambda op: get(kernels[op.name]).scratch(layers[op.name]),
@@ -110,10 +283,9 @@ def make_plan(graph: QGraph, encodings: Mapping[str, str] | str | None = None) -
     library = write(graph, layers, kernels, memory, comments)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {
-        n: LayerPlan(n, kernels[n], la.encoded.encoding if la.encoded else "")
-        for n, la in layers.items()
+        n: LayerPlan(n, kernels[n], c.encoding, c.instructions) for n, c in chosen.items()
     }
-    return Plan(plans, memory, library, encoded)
+    return Plan(plans, memory, library, encoded, BASE_CODE + _code(chosen.values()))
 
 
 def describe(op: QOp, layer: Layer, kernel: str) -> str:

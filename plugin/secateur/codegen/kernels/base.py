@@ -8,6 +8,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import ClassVar
 
+import numpy as np
+
 from ...coding.base import Encoded
 from ...lowering.qgraph import QGraph, QOp
 from ..emit import Emission
@@ -49,6 +51,19 @@ class Kernel(ABC):
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         """Indices of the inputs over which the output may lie."""
         return ()
+
+    def order(self, layer: Layer) -> np.ndarray | None:
+        """Order in which coded columns are stored for this kernel; None: as they are."""
+        return None
+
+    #: instructions on a core without the DSP extension, relative to one with it
+    plain_factor: ClassVar[float] = 1.0
+    #: about how many bytes of code it adds to a library, once per shape
+    code_bytes: ClassVar[int] = 150
+
+    def cost(self, layer: Layer) -> float:
+        """Instructions of the layer on a Cortex-M4, estimated; calibrated against counted ones."""
+        return 8.0 * layer.graph.tensors[layer.op.output].size
 
     @abstractmethod
     def emit(self, layer: Layer) -> Emission:

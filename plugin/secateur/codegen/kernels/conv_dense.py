@@ -12,6 +12,7 @@ from ..requant import table
 from .base import Kernel, Layer, register
 from .convtile import accumulator_store, may_overwrite, shape_key
 from .source import dense_source
+from .unpack import decode_cost
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,30 @@ class ConvDense(Kernel):
 
     def scratch(self, layer: Layer) -> int:
         d = plan(self.geometry(layer))
-        return 4 * (d.band_words + d.pair_words) + dense_source(layer).row_buffer
+        return 4 * (d.band_words + d.pair_words) + dense_source(layer, again=True).row_buffer
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         g = self.geometry(layer)
         return tuple(i for i in may_overwrite(layer.op, g) if g.pointwise or i == 1)
+
+    plain_factor = 3.0
+    code_bytes = 700
+
+    def cost(self, layer: Layer) -> float:
+        g = self.geometry(layer)
+        d = plan(g)
+        words = d.outer[0] * d.inner[0] * len(d.taps)
+        sums = (11.0 * words + 75.0) * g.tiles * g.co / 2
+        if d.block == 1:
+            sums *= 2.2
+        bands = -(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows)
+        fill = 3.0 * g.ci * g.ow if g.pointwise else 5.0 * bands * d.band_words * 2
+        weights = g.co * g.ci * g.kh * g.kw
+        expand = bands * weights * (1.3 if g.pointwise and g.ci % 4 == 0 else 5.0)
+        e = layer.encoded
+        if e is not None and e.encoding == "codebook":
+            expand += 10.0 * bands * weights
+        return sums + fill + expand + decode_cost(e)
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op
@@ -166,7 +186,7 @@ class ConvDense(Kernel):
         g = self.geometry(layer)
         d = plan(g)
         q = table(layer.prefix, op.requant)
-        source = dense_source(layer, f"scratch + {4 * (d.band_words + d.pair_words)}")
+        source = dense_source(layer, f"scratch + {4 * (d.band_words + d.pair_words)}", True)
         band_name = f"pairs_{shape_key(g)}"
         band = render("pair_band.c.j2", name=band_name, g=g, d=d)
         name = f"dense_{shape_key(g)}{source.suffix}"
@@ -194,11 +214,13 @@ class ConvDense(Kernel):
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
         args += [*layer.inputs[1:], layer.scratch]
         return Emission(
-            f"{name}({', '.join(args)});",
+            source.call(name, args),
             [
                 CFunction(band_name, band),
                 *([CFunction(tile_name, tile)] if d.block == 2 else []),
                 CFunction(name, text),
             ],
             [*source.arrays, q.array],
+            source.headers,
+            source.constants,
         )

@@ -10,6 +10,7 @@ from ..geometry import Geometry, conv_geometry
 from ..requant import table
 from .base import Kernel, Layer, register
 from .convtile import (
+    band_cost,
     accumulator_store,
     band_function,
     call_arguments,
@@ -18,6 +19,15 @@ from .convtile import (
     keep_rows,
     may_overwrite,
     shape_key,
+)
+from .unpack import (
+    align4,
+    coded,
+    is_coded,
+    memory_order,
+    unpack_cost,
+    unpack_function,
+    working_bytes,
 )
 
 
@@ -59,12 +69,36 @@ class ConvSparse(Kernel):
         assert isinstance(layer.op, QConv)
         return conv_geometry(layer.op, layer.graph, self.pixels)
 
+    def _rows(self, layer: Layer) -> tuple[np.ndarray, int, bool]:
+        """Executable rows: see `sparse_rows`."""
+        assert isinstance(layer.op, QConv)
+        g = self.geometry(layer)
+        weight = layer.op.weight.reshape(layer.op.weight.shape[0], -1)
+        return sparse_rows(weight, np.arange(g.ci) if g.pointwise else g.offsets())
+
+    def order(self, layer: Layer) -> np.ndarray | None:
+        return memory_order(self.geometry(layer))
+
     def scratch(self, layer: Layer) -> int:
         g = self.geometry(layer)
-        return 16 * g.ci if g.pointwise else g.band_bytes
+        band = 16 * g.ci if g.pointwise else g.band_bytes
+        if not is_coded(layer.encoded):
+            return band
+        assert layer.encoded is not None
+        return align4(self._rows(layer)[0].size) + max(band, working_bytes(g, layer.encoded))
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         return may_overwrite(layer.op, self.geometry(layer))
+
+    plain_factor = 2.2
+    code_bytes = 550
+
+    def cost(self, layer: Layer) -> float:
+        assert isinstance(layer.op, QConv)
+        g = self.geometry(layer)
+        each = 16.5 if g.pointwise else 19.5
+        per_tile = each * np.count_nonzero(layer.op.weight) + 62.0 * g.co
+        return g.tiles * per_tile + band_cost(g) + unpack_cost(layer.encoded)
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op
@@ -72,10 +106,8 @@ class ConvSparse(Kernel):
         g = self.geometry(layer)
         keep = keep_rows(g, layer.inputs[0] == layer.output)
         q = table(layer.prefix, op.requant)
-        weight = op.weight.reshape(op.weight.shape[0], -1)
-        offsets = np.arange(g.ci) if g.pointwise else g.offsets()
-        values, record, wide = sparse_rows(weight, offsets)
-        density = np.count_nonzero(weight) / weight.size
+        values, record, wide = self._rows(layer)
+        density = np.count_nonzero(op.weight) / op.weight.size
         rows = CArray(
             f"{layer.prefix}_rows", "uint8_t", values,
             f"{op.name}: per output channel n, then (step, value) records; density {density:.1%}",
@@ -103,5 +135,18 @@ class ConvSparse(Kernel):
             store=accumulator_store(op, g, q, accs),
         )  # fmt: skip
         functions.append(CFunction(name, text))
-        args = call_arguments(layer, g, [rows.name, q.array.name])
-        return Emission(f"{name}({args});", functions, [rows, q.array])
+        if not is_coded(layer.encoded):
+            args = call_arguments(layer, g, [rows.name, q.array.name])
+            return Emission(f"{name}({args});", functions, [rows, q.array])
+        c = coded(layer)
+        unpack = unpack_function(c, g, f"{shape_key(g)}_{record}", "", record, wide)
+        band_at = f"{layer.scratch} + {align4(values.size)}"
+        call = (
+            f"if ({unpack.name}(&{c.name}, {layer.scratch}, {band_at}) != 0) {{\n"
+            "    return -1;\n}\n"
+        )
+        args = call_arguments(layer, g, [layer.scratch, q.array.name], band_at)
+        return Emission(
+            call + f"{name}({args});", [unpack, *functions], [*c.arrays, q.array], [c.header],
+            [c.constant],
+        )  # fmt: skip

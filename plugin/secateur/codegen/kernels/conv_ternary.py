@@ -12,6 +12,7 @@ from ..geometry import Geometry, conv_geometry
 from ..requant import table
 from .base import Kernel, Layer, register
 from .convtile import (
+    band_cost,
     band_function,
     call_arguments,
     copy_tile,
@@ -20,6 +21,15 @@ from .convtile import (
     may_overwrite,
     shape_key,
     tile_store,
+)
+from .unpack import (
+    align4,
+    coded,
+    is_coded,
+    memory_order,
+    unpack_cost,
+    unpack_function,
+    working_bytes,
 )
 
 
@@ -57,11 +67,37 @@ class ConvTernary(Kernel):
         assert isinstance(layer.op, QConv)
         return conv_geometry(layer.op, layer.graph, self.pixels)
 
+    def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
+        """Executable rows and their element type."""
+        assert isinstance(layer.op, QConv)
+        g = self.geometry(layer)
+        weight = layer.op.weight.reshape(layer.op.weight.shape[0], -1)
+        values = ternary_rows(weight, g.offsets(), 4 if g.pointwise else 0)
+        return values, "uint8_t" if values.max(initial=0) < 256 else "uint16_t"
+
+    def order(self, layer: Layer) -> np.ndarray | None:
+        return memory_order(self.geometry(layer))
+
     def scratch(self, layer: Layer) -> int:
-        return self.geometry(layer).band_bytes
+        g = self.geometry(layer)
+        if not is_coded(layer.encoded):
+            return g.band_bytes
+        assert layer.encoded is not None
+        values, elem = self._rows(layer)
+        rows = align4(values.size * (1 if elem == "uint8_t" else 2))
+        return rows + max(g.band_bytes, working_bytes(g, layer.encoded))
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         return may_overwrite(layer.op, self.geometry(layer))
+
+    plain_factor = 4.5
+    code_bytes = 750
+
+    def cost(self, layer: Layer) -> float:
+        assert isinstance(layer.op, QConv)
+        g = self.geometry(layer)
+        per_tile = 13.3 * np.count_nonzero(layer.op.weight) + 95.0 * g.co
+        return g.tiles * per_tile + band_cost(g) + unpack_cost(layer.encoded)
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op
@@ -71,10 +107,8 @@ class ConvTernary(Kernel):
         keep = keep_rows(g, in_place)
         q = table(layer.prefix, op.requant)
         unit = 4 if g.pointwise else 0
-        weight = op.weight.reshape(op.weight.shape[0], -1)
-        values = ternary_rows(weight, g.offsets(), unit)
-        elem = "uint8_t" if values.size == 0 or values.max() < 256 else "uint16_t"
-        density = np.count_nonzero(weight) / weight.size
+        values, elem = self._rows(layer)
+        density = np.count_nonzero(op.weight) / op.weight.size
         rows = CArray(
             f"{layer.prefix}_rows", elem, values,
             f"{op.name}: per output channel n(-1), steps to them, n(+1), steps to them; "
@@ -101,8 +135,20 @@ class ConvTernary(Kernel):
             store=tile_store(op, g, q, lanes),
         )
         functions.append(CFunction(name, text))
-        args = call_arguments(layer, g, [rows.name, q.array.name])
-        return Emission(f"{name}({args});", functions, [rows, q.array])
+        if not is_coded(layer.encoded):
+            args = call_arguments(layer, g, [rows.name, q.array.name])
+            return Emission(f"{name}({args});", functions, [rows, q.array])
+        c = coded(layer)
+        size = align4(values.size * (1 if elem == "uint8_t" else 2))
+        unpack = unpack_function(c, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False)
+        pointer = f"({elem} *)(void *)({layer.scratch})" if elem != "uint8_t" else layer.scratch
+        band = f"{layer.scratch} + {size}"
+        call = f"if ({unpack.name}(&{c.name}, {pointer}, {band}) != 0) {{\n    return -1;\n}}\n"
+        args = call_arguments(layer, g, [f"(const {elem} *)({pointer})", q.array.name], band)
+        return Emission(
+            call + f"{name}({args});", [unpack, *functions], [*c.arrays, q.array], [c.header],
+            [c.constant],
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=256)

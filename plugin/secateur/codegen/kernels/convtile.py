@@ -51,6 +51,16 @@ def band_function(g: Geometry, keep: int) -> CFunction | None:
     return CFunction(name, render("band.c.j2", name=name, g=g, keep=keep, phases=phases))
 
 
+def band_cost(g: Geometry) -> float:
+    """Instructions of filling the bands of a whole layer, or of copying pointwise tiles."""
+    if g.direct:
+        return 0.0
+    if g.pointwise:
+        return 1.3 * g.ci * g.ow
+    rows = g.oh * g.step if g.rows < g.oh else g.in_rows
+    return g.ci * rows * (30.0 + (1.0 if g.sx == 1 else 6.0) * g.row_pitch)
+
+
 def copy_tile(g: Geometry, unit: int = 1) -> str:
     """C that copies one pointwise tile of every channel into the band."""
     rest = g.ow % g.tw
@@ -158,11 +168,11 @@ def in_memory_order(columns: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarra
     return columns, np.diff(offsets[columns], prepend=0)
 
 
-def call_arguments(layer: Layer, g: Geometry, arrays: list[str]) -> str:
-    """The arguments of a tiled convolution's call."""
+def call_arguments(layer: Layer, g: Geometry, arrays: list[str], band: str = "") -> str:
+    """The arguments of a tiled convolution's call; the band is at `band` or at the scratch."""
     args: list[Any] = [*arrays, layer.inputs[0], layer.output]
     if len(layer.inputs) > 1:
         args.append(layer.inputs[1])
     if not g.direct:
-        args.append(layer.scratch)
+        args.append(band or layer.scratch)
     return ", ".join(args)

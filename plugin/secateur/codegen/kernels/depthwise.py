@@ -11,6 +11,7 @@ from ..emit import CFunction, Emission, render
 from ..requant import RequantTable, table
 from .base import Kernel, Layer, register
 from .source import dense_source
+from .unpack import decode_cost
 
 
 def strip(
@@ -77,6 +78,20 @@ class Depthwise(Kernel):
         a, b = (layer.graph.tensors[t].shape for t in (layer.op.inputs[0], layer.op.output))
         return (0,) if b[1] * b[2] <= a[1] * a[2] else ()
 
+    plain_factor = 2.5
+    code_bytes = 650
+
+    def cost(self, layer: Layer) -> float:
+        op = layer.op
+        assert isinstance(op, QConv)
+        out = layer.graph.tensors[op.output].size
+        kh, kw = op.weight.shape[2:]
+        fast = (kh, kw) == (3, 3) and op.stride == (1, 1)
+        e = layer.encoded
+        unpack = 10.0 * op.weight.size if e is not None and e.encoding == "codebook" else 0.0
+        each = 12.5 if fast else 4.0 * kh * kw + 14.0
+        return each * out + 2.0 * layer.graph.tensors[op.inputs[0]].size + unpack + decode_cost(e)
+
     def emit(self, layer: Layer) -> Emission:
         op = layer.op
         assert isinstance(op, QConv)
@@ -108,5 +123,6 @@ class Depthwise(Kernel):
         )  # fmt: skip
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
         return Emission(
-            f"{name}({', '.join(args)});", [CFunction(name, text)], [*source.arrays, q.array]
-        )
+            source.call(name, args), [CFunction(name, text)], [*source.arrays, q.array],
+            source.headers, source.constants,
+        )  # fmt: skip

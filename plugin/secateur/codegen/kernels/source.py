@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...lowering.qgraph import QConv, QDense
-from ..emit import CArray
+from ..emit import CArray, Constant
 from .base import Layer
+from .unpack import align4, coded, is_coded
 
 
 @dataclass
@@ -20,14 +21,24 @@ class RowSource:
     rewind: str  #: before the first row
     next_row: str  #: sets `row` to the next row's int8 weights
     arrays: list[CArray] = field(default_factory=list)
-    row_buffer: int = 0  #: bytes of scratch for one unpacked row
+    row_buffer: int = 0  #: bytes of scratch for unpacked rows
     suffix: str = ""  #: of the kernel function's name
+    headers: list[str] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
+    result: str = "void"  #: of the kernel function: int where rows come from a decoder
+    start: str = ""  #: once, before everything
+
+    def call(self, function: str, arguments: list[str]) -> str:
+        """C that calls the kernel function and hands a decoder's failure on."""
+        call = f"{function}({', '.join(arguments)})"
+        return f"{call};" if self.result == "void" else f"if ({call} != 0) {{\n    return -1;\n}}"
 
 
-def dense_source(layer: Layer, buffer: str = "") -> RowSource:
+def dense_source(layer: Layer, buffer: str = "", again: bool = False) -> RowSource:
     """Rows of `layer` as its encoding stores them: int8, or packed codebook indices.
 
-    buffer: C expression of the scratch that holds one unpacked row.
+    buffer: C expression of the scratch that holds one unpacked row (`again`: of all rows, because
+    they are walked over more than once).
     """
     op = layer.op
     assert isinstance(op, (QConv, QDense))
@@ -52,6 +63,34 @@ def dense_source(layer: Layer, buffer: str = "") -> RowSource:
             (cols + 3) & ~3,
             f"_book{bits}",
         )
+    if is_coded(e):
+        c = coded(layer)
+        size = cols * (weight.shape[0] if again else 1)
+        fail = f"if (sc_{c.c_name}_row(&decoder, @) != 0) {{\n    return -1;\n}}"
+        start = (
+            f"sc_{c.c_name} decoder;\nif (sc_{c.c_name}_open(&decoder, stream) != 0) {{\n"
+            "    return -1;\n}"
+        )
+        if again:
+            start += (
+                f"\nfor (int i = 0; i < {weight.shape[0]}; i++) {{\n    "
+                + fail.replace("@", f"(int8_t *)({buffer}) + i * {cols}").replace("\n", "\n    ")
+                + "\n}"
+            )
+        return RowSource(
+            f"const sc_{c.c_name}_stream *stream",
+            [f"&{c.name}"],
+            f"const int8_t *next = (const int8_t *)({buffer});" if again
+            else f"int8_t *const row = (int8_t *)({buffer});\n{start}",
+            f"const int8_t *row = next;\nnext += {cols};" if again else fail.replace("@", "row"),
+            c.arrays,
+            align4(size),
+            f"_{c.c_name}",
+            [c.header],
+            [c.constant],
+            "int",
+            start if again else "",
+        )  # fmt: skip
     array = CArray(f"{layer.prefix}_w", "int8_t", weight, f"{op.name}: int8 weights, row by row")
     return RowSource(
         "const int8_t *weights",

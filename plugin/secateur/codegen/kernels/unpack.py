@@ -1,0 +1,115 @@
+"""Coded weights: the C that turns a layer's streams into the form its kernel reads.
+
+A convolution uses every weight many times, so its rows are unpacked once, into scratch, before it
+runs; a fully connected or depthwise layer takes one row after the other from the decoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ... import coding
+from ...coding.base import Encoded
+from ..emit import CArray, CFunction, Constant, render
+from ..geometry import Geometry
+from .base import Layer
+
+
+def is_coded(e: Encoded | None) -> bool:
+    """Whether the encoding's streams need a decoder."""
+    return e is not None and coding.get(e.encoding).decoder is not None
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A coded layer's arrays and descriptor."""
+
+    encoded: Encoded
+    name: str  #: of the descriptor
+    arrays: list[CArray]
+    constant: Constant
+    header: str
+
+    @property
+    def c_name(self) -> str:
+        """Stem of the decoder's C names."""
+        return coding.get(self.encoded.encoding).c_name
+
+    @property
+    def room(self) -> int:
+        """Elements of a row buffer."""
+        return max(1, self.encoded.meta["row_nnz"])
+
+
+def coded(layer: Layer) -> Coded:
+    """Arrays and descriptor of a layer whose encoding has a decoder."""
+    e = layer.encoded
+    assert e is not None
+    encoding = coding.get(e.encoding)
+    assert encoding.decoder is not None
+    arrays = []
+    names = {}
+    for s in e.streams:
+        a = CArray(
+            f"{layer.prefix}_{s.name}", s.ctype, np.frombuffer(s.data, _DTYPE[s.ctype]),
+            f"{layer.op.name}: {e.encoding}, {s.kind}",
+        )  # fmt: skip
+        names[s.name] = a.name
+        if a.values.size:
+            arrays.append(a)
+        else:
+            names[s.name] = "0"
+    name = f"{layer.prefix}_stream"
+    text = f"static const sc_{encoding.c_name}_stream {name} = {encoding.c_stream(e, names)};"
+    macros = encoding.c_macros(e)
+    return Coded(e, name, arrays, Constant(text, 32, macros), encoding.decoder)
+
+
+_DTYPE = {"uint8_t": "<u1", "int8_t": "<i1", "uint16_t": "<u2", "int16_t": "<i2", "uint32_t": "<u4"}
+
+
+def memory_order(g: Geometry) -> np.ndarray:
+    """Columns of a convolution in the order in which the band holds what they read."""
+    return np.argsort(g.offsets(), kind="stable")
+
+
+def decode_cost(e: Encoded | None) -> float:
+    """Instructions of decoding a layer once; 0 where kernels read its streams in place."""
+    return coding.get(e.encoding).cost(e) if e is not None and is_coded(e) else 0.0
+
+
+def unpack_cost(e: Encoded | None) -> float:
+    """The same, with the rewriting into a convolution's rows."""
+    if e is None or not is_coded(e):
+        return 0.0
+    return decode_cost(e) + 9.0 * e.meta["nnz"] + 30.0 * e.rows
+
+
+def working_bytes(g: Geometry, e: Encoded) -> int:
+    """Scratch needed only while unpacking: column map and row buffers."""
+    room = max(1, e.meta["row_nnz"])
+    return align4(2 * e.cols if not g.pointwise else 0) + align4(2 * room) + align4(room)
+
+
+def align4(n: int) -> int:
+    """`n` rounded up to a multiple of four."""
+    return (n + 3) & ~3
+
+
+def unpack_function(c: Coded, g: Geometry, key: str, elem: str, record: int, wide: bool) -> CFunction:
+    """C function that unpacks a convolution's rows.
+
+    elem: element type of ternary rows, "" for sparse records of `record` bytes (`wide`: two-byte
+    counts).
+    """
+    phases = [
+        {"base": p * g.phase_pitch, "count": len(range(p, g.kw, g.sx))} for p in range(g.phases)
+    ]
+    name = f"unpack_{c.c_name}_{key}"
+    text = render(
+        "unpack.c.j2", name=name, c=c, g=g, elem=elem, record=record, wide=wide, phases=phases,
+        room=c.room, map_bytes=align4(2 * c.encoded.cols) if not g.pointwise else 0,
+    )  # fmt: skip
+    return CFunction(name, text)
