@@ -211,7 +211,7 @@ class _Context(Encoding):
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
         m = encoded.meta
-        zeros = 68.0 * m["cells"] + 8.0 * encoded.rows * encoded.cols + 40.0 * encoded.cols
+        zeros = 66.0 * m["cells"] + 8.0 * encoded.rows * encoded.cols + 40.0 * encoded.cols
         return zeros + m["nnz"] * (30 + 45.0 * (1 + m["width"]))
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
@@ -235,7 +235,7 @@ class _Context(Encoding):
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""
         contexts = 4 * self._size(encoded.meta["width"])
-        return contexts + -(-encoded.cols // 4) * 4 + 4 * FARTHEST + 32
+        return -(-(contexts + 2 * encoded.cols + 2 * FARTHEST + 28) // 4) * 4
 
 
 @register

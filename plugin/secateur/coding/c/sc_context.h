@@ -19,7 +19,7 @@
 #define SC_CONTEXT_EMPTY (SC_CONTEXT_DEAD + 3u)
 #define SC_CONTEXT_MAGNITUDE (SC_CONTEXT_EMPTY + 1u)
 #define SC_CONTEXT_MANY 3u
-#define SC_CONTEXT_RING 128u /* twice the farthest stride */
+#define SC_CONTEXT_PAD 128u /* twice the farthest stride */
 #define SC_CONTEXT_IS_DEAD 255u
 
 typedef struct {
@@ -37,9 +37,9 @@ typedef struct {
     const sc_context_sparse_stream *d;
     sc_range range;
     uint32_t expected;
-    int16_t ring[SC_CONTEXT_RING]; /* of the row: 256 * significant + sign */
-    uint8_t seen[SC_CONTEXT_COLS]; /* non-zeros of a column so far, up to 254 */
     sc_range_cell cells[SC_RANGE_CONTEXTS];
+    uint8_t seen[SC_CONTEXT_COLS]; /* non-zeros of a column so far, up to 254 */
+    int8_t row[SC_CONTEXT_PAD + SC_CONTEXT_COLS]; /* behind zeros: 32 * significant + sign */
 } sc_context_sparse;
 
 static inline int sc_context_sparse_open(sc_context_sparse *s, const sc_context_sparse_stream *d)
@@ -50,6 +50,9 @@ static inline int sc_context_sparse_open(sc_context_sparse *s, const sc_context_
     s->expected = 0u;
     if (contexts > SC_RANGE_CONTEXTS || d->cols > SC_CONTEXT_COLS) {
         return SC_CODING_ERROR;
+    }
+    for (uint32_t i = 0u; i < SC_CONTEXT_PAD; i++) {
+        s->row[i] = 0;
     }
     sc_range_open(&s->range, s->cells, contexts, d->data, d->size);
     for (uint32_t c = 0u; c < d->cols; c++) {
@@ -101,9 +104,7 @@ static inline int sc_context_cells(sc_context_sparse *s, SC_COL_T *cols, int8_t 
     const sc_context_sparse_stream *d = s->d;
     const uint32_t width = values != 0 ? d->width : 0u;
     const uint32_t stride = d->stride;
-    const uint32_t mask = SC_CONTEXT_RING - 1u;
     const uint32_t limit = s->expected >> 14;
-    int16_t *ring = s->ring;
     sc_range r = s->range;
     uint32_t first = 0u, last = room;
 
@@ -113,27 +114,25 @@ static inline int sc_context_cells(sc_context_sparse *s, SC_COL_T *cols, int8_t 
         s->range = r;
         return sc_range_failed(&r) ? SC_CODING_ERROR : 0;
     }
-    for (uint32_t i = 0u; i < SC_CONTEXT_RING; i++) {
-        ring[i] = 0;
-    }
+    int8_t *here = s->row + SC_CONTEXT_PAD;
+    const int8_t *far = here - stride;
     for (uint32_t c = 0u; c < d->cols; c++) {
         const uint32_t seen = s->seen[c];
         int32_t mark = 0;
         if (seen != SC_CONTEXT_IS_DEAD) {
             int32_t sum = 0;
             if (stride != 0u) {
-                sum = 2 * (ring[(c - 1u) & mask] + ring[(c - stride) & mask]);
-                sum += ring[(c - 2u) & mask] + ring[(c - stride + 1u) & mask];
-                sum += ring[(c - stride - 1u) & mask] + ring[(c - 2u * stride) & mask];
+                sum = 2 * (here[-1] + far[0]) + here[-2] + far[1] + far[-1];
+                sum += far[-(int32_t)stride];
             }
-            uint32_t near = (uint32_t)(sum + 128) >> 8;
+            uint32_t near = (uint32_t)(sum + 16) >> 5;
             uint32_t context = near < SC_CONTEXT_NEAR ? near : SC_CONTEXT_NEAR - 1u;
             context *= SC_CONTEXT_CLASSES;
             context += (seen > limit ? 1u : 0u) + (seen > limit >> 1 ? 1u : 0u);
             context += (seen > limit >> 2 ? 1u : 0u) + (seen > limit >> 3 ? 1u : 0u);
             context += seen > limit >> 4 ? 1u : 0u;
             if (sc_range_bin(&r, &s->cells[context]) != 0u) {
-                int32_t value = sc_context_value(s, &r, near, sum - (int32_t)(near << 8), width);
+                int32_t value = sc_context_value(s, &r, near, sum - (int32_t)(near << 5), width);
                 if (value == 0 || first == last) {
                     return SC_CODING_ERROR;
                 }
@@ -145,11 +144,12 @@ static inline int sc_context_cells(sc_context_sparse *s, SC_COL_T *cols, int8_t 
                 } else {
                     cols[--last] = (SC_COL_T)c;
                 }
-                mark = value > 0 ? 257 : 255;
+                mark = value > 0 ? 33 : 31;
                 s->seen[c] = (uint8_t)(seen < 254u ? seen + 1u : seen);
             }
         }
-        ring[c & mask] = (int16_t)mark;
+        *here++ = (int8_t)mark;
+        far++;
     }
     s->expected += d->growth;
     s->range = r;
