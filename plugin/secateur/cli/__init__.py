@@ -9,7 +9,7 @@ import click
 
 from secateur.errors import SecateurError
 
-from . import boards, check, convert, demo, deploy, doctor, inspect, report
+from . import boards, check, convert, demo, deploy, doctor, inspect, profile, report
 from .output import print_error
 
 
@@ -31,6 +31,6 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages
 
 
-for _module in (demo, convert, deploy, boards, inspect, report, check, doctor):
+for _module in (demo, convert, deploy, boards, inspect, report, check, doctor, profile):
     main.add_command(_module.command)
 main.add_command(check.baseline)

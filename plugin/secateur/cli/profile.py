@@ -1,0 +1,173 @@
+"""`secateur profile`: where the instructions of an inference go, layer by layer."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from secateur.errors import DataError
+
+from .convert import conversion_options
+from .output import import_keras, json_option, print_result, stderr, work
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from secateur.targets.profile import Profile
+
+
+@click.command("profile")
+@click.argument("path", metavar="MODEL|DIR", type=click.Path(path_type=Path))
+@click.option("--board", required=True, help="A board of `secateur boards`.")
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    help=".npz with x: the first is run; default: random codes.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help=".npz with x, for a MODEL; default: the first 256 of --inputs.",
+)
+@conversion_options
+@json_option
+def command(
+    path: Path,
+    board: str,
+    inputs: Path | None,
+    calibration: Path | None,
+    name: str | None,
+    optimize: str,
+    as_json: bool,
+) -> None:
+    """Count the instructions of each layer of MODEL (.keras) or a converted library DIR."""
+    import numpy as np
+
+    from secateur.targets import boards
+
+    from .inputs import as_calibration, load_calibration, load_inputs
+
+    b = boards.load(board)
+    x = load_inputs(inputs)[0] if inputs is not None else None
+    with (
+        tempfile.TemporaryDirectory() as tmp,
+        work(as_json),
+        stderr().status(f"profiling {path} on {board}") as status,
+    ):
+        from secateur.targets import library
+        from secateur.targets.profile import profile
+
+        folder, codes = path, None
+        if not path.is_dir():
+            if x is None and calibration is None:
+                raise DataError(
+                    f"{path} must be converted first: give --calibration, an .npz with x, or "
+                    "profile the folder of a converted model."
+                )
+            samples = (
+                load_calibration(calibration)
+                if calibration is not None
+                else as_calibration(x[:256], str(inputs))  # type: ignore[index]
+            )
+            import secateur
+
+            import_keras()
+            status.update(f"converting {path}")
+            compiled = secateur.convert(path, calibration=samples, name=name, optimize=optimize)
+            folder = compiled.save(Path(tmp) / "library")
+            codes = compiled.quantize(x[:1]) if x is not None else None
+        elif x is not None:
+            codes = _quantize(folder, x[:1])
+        if codes is None:
+            size = library.read(folder).input_size
+            codes = np.random.default_rng(0).integers(-128, 128, (1, size)).astype(np.int8)
+        found = profile(folder, b, Path(tmp) / "build", codes.reshape(1, -1))
+        layers = {row["name"]: row for row in _manifest(folder).get("layers", [])}
+    rows = [_row(step, layers.get(step.layer), found) for step in found.steps]
+    data = {**found.to_dict(), "steps": rows}
+    print_result(as_json, data, lambda: _table(data, f"{path} on {b.id} ({b.core})"))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "secateur.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        raise DataError(
+            f"{folder}/secateur.json cannot be read ({e}): convert the model again."
+        ) from e
+
+
+def _quantize(folder: Path, x: np.ndarray) -> np.ndarray:
+    """Real inputs as the int8 of a library on disk; int8 stays."""
+    import numpy as np
+
+    end = _manifest(folder).get("input", {})
+    if x.dtype == np.int8:
+        return x
+    if "scale" not in end:
+        raise DataError(f"{folder} has no secateur.json to scale float inputs: give int8 x.")
+    size = int(end["size"])
+    if x[0].size != size:
+        raise DataError(f"inputs have {x[0].size} values each, the model in {folder} takes {size}.")
+    q = np.floor(x / end["scale"] + 0.5) + end["zero_point"]
+    return np.asarray(np.clip(q, -128, 127).astype(np.int8))
+
+
+def _row(step: Any, layer: dict[str, Any] | None, found: Profile) -> dict[str, Any]:
+    macs = int(layer["macs"]) if layer else 0
+    effectual = int(layer["effectual_macs"]) if layer else 0
+    return {
+        "layer": step.layer,
+        "op": layer["op"] if layer else "copy",
+        "encoding": layer["encoding"] if layer else "",
+        "function": step.function,
+        "instructions": step.instructions,
+        "cycles": step.cycles,
+        "share": step.instructions / max(1, found.instructions),
+        "macs": macs,
+        "effectual_macs": effectual,
+    }
+
+
+def _table(data: dict[str, Any], title: str) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    out = Table(title=title, title_justify="left", header_style="bold")
+    out.add_column("layer", overflow="fold")
+    out.add_column("encoding")
+    out.add_column("function", overflow="fold")
+    for column in ("instructions", "share", "est. cycles", "per MAC", "per effectual MAC"):
+        out.add_column(column, justify="right", no_wrap=True)
+    for row in data["steps"]:
+        n = row["instructions"]
+        out.add_row(
+            Text(row["layer"]),
+            row["encoding"] or row["op"],
+            Text(row["function"]),
+            f"{n:,}",
+            f"{row['share']:.1%}",
+            f"{row['cycles']:,.0f}",
+            f"{n / row['macs']:.2f}" if row["macs"] else "",
+            f"{n / row['effectual_macs']:.2f}" if row["effectual_macs"] else "",
+        )
+    out.add_section()
+    total, macs = data["instructions"], sum(row["macs"] for row in data["steps"])
+    out.add_row(
+        "total", "", "", f"{total:,}", "", f"{data['cycles']:,.0f}",
+        f"{total / macs:.2f}" if macs else "", "", style="bold",
+    )  # fmt: skip
+    by = Table(header_style="bold")
+    by.add_column("C function", overflow="fold")
+    by.add_column("instructions, callees apart", justify="right")
+    by.add_column("share", justify="right")
+    for name, n in list(data["functions"].items())[:15]:
+        by.add_row(Text(name), f"{n:,}", f"{n / max(1, total):.1%}")
+    return Group(out, by)

@@ -1,0 +1,203 @@
+"""Where the instructions of an inference go: by call of the generated model, by function.
+
+The simulator runs an image in which the model's functions stay functions (no inlining but what
+the code asks for), so every call of `NAME_run_in` can be told apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from elftools.elf.elffile import ELFFile
+
+from ..errors import TargetError
+from . import boards, elf, gcc, library
+from .base import Image
+from .boards import Board
+from .client import Client
+from .cycles import Edge, estimate
+from .session import converse
+from .sim import Machine, Sim
+
+#: `inline` and always_inline stay what they say: the kernels are written with them.
+NO_INLINING = (
+    "-fno-inline-functions-called-once",
+    "-fno-inline-functions",
+    "-fno-inline-small-functions",
+    "-fno-ipa-icf",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of the generated model: a layer, or one of its two ends."""
+
+    layer: str  #: operator's name; "input" or "output" for the copies at the ends
+    function: str  #: C function it calls
+    instructions: int
+    cycles: float  #: estimated
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One inference. Cycles are estimates (docs/cycle-model.md)."""
+
+    board: str
+    core: str
+    instructions: int
+    cycles: float
+    steps: tuple[Step, ...]
+    functions: dict[str, int]  #: instructions by symbol, callees apart, most first
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def profile(folder: Path, board: str | Board, build_dir: Path, inputs: np.ndarray) -> Profile:
+    """Run the first of `inputs` (int8 [n, input size]) of the library in `folder`, counted.
+
+    Raises TargetError where the simulator has no model of the board's core, ToolError if the
+    library does not build.
+    """
+    board = boards.load(board) if isinstance(board, str) else board
+    sim = Sim()
+    if not sim.supports(board):
+        raise TargetError(
+            f"the simulator has no model of {board.core} (board {board.id}), and only it can "
+            "profile: choose a board of another core, see `secateur boards`"
+        )
+    if why := sim.available():
+        raise TargetError(why)
+    image = gcc.build(folder, board, build_dir, flags=NO_INLINING)
+    machine = _Profiler(image, library.read(folder))
+    machine.count(True)
+    converse(image, Client(machine, run_time=60.0, retries=1), inputs[:1])
+    return machine.result()
+
+
+@dataclass(frozen=True)
+class _Call:
+    layer: str
+    function: str
+    first: int  #: lines of the statement in NAME.c
+    last: int
+
+
+def _calls(source: str, name: str) -> list[_Call]:
+    """The statements of NAME_run_in: each stands below its comment, which begins with a name."""
+    lines = source.splitlines()
+    start = next(i for i, s in enumerate(lines) if s.startswith(f"int {name}_run_in("))
+    found: list[_Call] = []
+    for i in range(start, len(lines)):
+        if lines[i] == "}":
+            break
+        comment = re.match(r" {4}/\* (\S+?):? .*\*/$|    /\* (output) \*/$", lines[i])
+        if not comment:
+            continue
+        end = i + 1
+        while end < len(lines) and not lines[end].startswith(("    /*", "    return", "}")):
+            end += 1
+        text = " ".join(lines[i + 1 : end])
+        function = re.search(r"(\w+)\(", text)
+        found.append(_Call(comment[1] or comment[2], function[1] if function else "", i + 2, end))
+    return found
+
+
+def _lines(path: Path, source: str, start: int, end: int) -> dict[int, int]:
+    """Line of every address start..end-1 whose code comes from the file `source`."""
+    out: dict[int, int] = {}
+    with path.open("rb") as file:
+        dwarf = ELFFile(file).get_dwarf_info()
+        for unit in dwarf.iter_CUs():
+            program = dwarf.line_program_for_CU(unit)
+            if program is None or not unit.get_top_DIE().get_full_path().endswith(source):
+                continue
+            base = 0 if program["version"] >= 5 else 1
+            names = [f.name.decode(errors="replace") for f in program["file_entry"]]
+            before = None
+            for item in program.get_entries():
+                state = item.state
+                if state is None:
+                    continue
+                if before is not None and names[before.file - base].endswith(source):
+                    for address in range(max(start, before.address), min(end, state.address)):
+                        out[address] = before.line
+                before = None if state.end_sequence else state
+    return out
+
+
+class _Profiler(Machine):
+    """Counts blocks by the call of the model in which they ran."""
+
+    def __init__(self, image: Image, lib: library.Library) -> None:
+        super().__init__(image)
+        self._board = image.board
+        self._symbols = elf.symbols(image.elf)
+        run = f"{lib.name}_run_in"
+        start, size = self._symbols[run]
+        self._span = range(start, start + size)
+        source = lib.folder / "src" / f"{lib.name}.c"
+        self._list = _calls(source.read_text(encoding="utf-8"), lib.name)
+        lines = _lines(image.elf, source.name, start, start + size)
+        self._call_at = {
+            a: i
+            for a, line in lines.items()
+            for i, c in enumerate(self._list)
+            if c.first <= line <= c.last
+        }
+        self._now: int | None = None
+        self._steps: defaultdict[int | None, Counter[Edge]] = defaultdict(Counter)
+        self._history: list[dict[int | None, Counter[Edge]]] = []
+
+    def _block(self, uc: Any, address: int, size: int, data: object) -> None:
+        before = self._last
+        super()._block(uc, address, size, data)
+        if address in self._span:  # its last instruction is the call, if it calls
+            self._now = self._call_at.get(address + size - 2)
+        self._steps[self._now][before, (address, size)] += 1
+
+    def _close_interval(self) -> int:
+        self._history.append(dict(self._steps))
+        self._steps = defaultdict(Counter)
+        self._now = None
+        return super()._close_interval()
+
+    def result(self) -> Profile:
+        """The profile of the run; the firmware has timed an empty model before."""
+        steps = self._history[1::2][2]
+        out = []
+        for i, call in enumerate(self._list):
+            edges = steps.get(i, Counter())
+            count = sum(len(self.decoded[b]) * n for (_, b), n in edges.items())
+            cycles = estimate(
+                edges, self.decoded, self._board.core, self._board.wait_states,
+                self._board.flash_cache,
+            )  # fmt: skip
+            out.append(Step(call.layer, call.function, count, round(cycles, 1)))
+        functions = self._by_function(sum((steps.get(i, Counter()) for i in range(len(out))),
+                                          Counter()))  # fmt: skip
+        return Profile(
+            self._board.id,
+            self._board.core,
+            sum(s.instructions for s in out),
+            round(sum(s.cycles for s in out), 1),
+            tuple(out),
+            functions,
+        )
+
+    def _by_function(self, edges: Counter[Edge]) -> dict[str, int]:
+        ranges = sorted((a, a + n, name) for name, (a, n) in self._symbols.items() if n and name)
+        total: Counter[str] = Counter()
+        where: dict[int, str] = {}
+        for (_, block), times in edges.items():
+            at = block[0]
+            if at not in where:
+                where[at] = next((n for a, e, n in ranges if a <= at < e), "?")
+            total[where[at]] += len(self.decoded[block]) * times
+        return dict(total.most_common())

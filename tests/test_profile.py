@@ -1,0 +1,88 @@
+"""`secateur profile`: every instruction of an inference has a layer, and the sum is the count."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from secateur import targets
+from secateur.cli import main
+from secateur.codegen.plan import make_plan
+from secateur.errors import TargetError
+from secateur.targets import tools
+from secateur.targets.profile import NO_INLINING, profile
+from tests.codegen.qgraphs import Chain, codes
+
+pytestmark = pytest.mark.emulator
+
+
+def library(folder: Path) -> tuple[Path, np.ndarray]:
+    """Two layers that share a function, a pool and a dense layer."""
+    c = Chain("net", (8, 6, 10), 3, 0)
+    c.conv(8, (1, 1), "ternary").conv(8, (1, 1), "ternary")
+    c.max_pool((2, 2), (2, 2), (0, 0, 0, 0)).dense(5, "int8")
+    return make_plan(c.graph).library.save(folder / "net"), codes(c.graph, 2)
+
+
+def need(core: str) -> None:
+    if why := tools.missing(tools.flags().prefix(core) + "gcc"):
+        pytest.skip(why)
+
+
+@pytest.mark.parametrize("board", ["mps2_an386", "qemu_m0plus", "qemu_rv32"])
+def test_the_steps_add_up(board: str, tmp_path: Path) -> None:
+    b = targets.boards.load(board)
+    need(b.core)
+    folder, x = library(tmp_path)
+    found = profile(folder, b, tmp_path / "build", x)
+    assert [s.layer for s in found.steps] == [
+        "input",
+        "conv0",
+        "conv1",
+        "pool2",
+        "dense3",
+        "output",
+    ]
+    assert all(s.instructions > 0 and s.cycles >= s.instructions for s in found.steps)
+    assert found.steps[1].function == found.steps[2].function
+    assert found.instructions == sum(s.instructions for s in found.steps)
+    image = targets.build(folder, b, tmp_path / "again", flags=NO_INLINING)
+    counted = targets.get("sim").run(image, x[:1]).instructions
+    # `NAME_run_in` itself sets up its calls outside every layer
+    assert counted is not None
+    assert 0 <= counted - found.instructions < 60
+    assert sum(found.functions.values()) == found.instructions
+
+
+def test_command(tmp_path: Path) -> None:
+    need("cortex-m4")
+    folder, x = library(tmp_path)
+    np.savez(tmp_path / "x.npz", x=x)
+    args = ["profile", str(folder), "--board", "mps2_an386"]
+    result = CliRunner().invoke(main, [*args, "--inputs", str(tmp_path / "x.npz"), "--json"])
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert data["core"] == "cortex-m4"
+    assert [row["layer"] for row in data["steps"]][1:3] == ["conv0", "conv1"]
+    assert sum(row["share"] for row in data["steps"]) == pytest.approx(1)
+    text = CliRunner().invoke(main, args).stdout
+    assert "conv1" in text
+    assert "total" in text
+
+
+def test_a_core_without_a_simulator_is_named(tmp_path: Path) -> None:
+    folder, x = library(tmp_path)
+    with pytest.raises(TargetError, match="no model of cortex-m55"):
+        profile(folder, "mps3_an547", tmp_path / "build", x)
+
+
+def test_a_model_needs_calibration(tmp_path: Path) -> None:
+    (tmp_path / "m.keras").write_text("")
+    args = ["profile", str(tmp_path / "m.keras"), "--board", "mps2_an386"]
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 2
+    assert "--calibration" in result.stderr
