@@ -126,7 +126,7 @@ class _Maker:
             t = self.conv(t)
             if self.coin():
                 t = self.norm(t)
-            return self.relu(t) if self.coin() else t
+            return self.activation(t)
         if kind == "residual":
             t = self.add(self.conv(t, same_shape=True), t)
         elif kind == "branch":
@@ -136,7 +136,13 @@ class _Maker:
             t = self.add(self.relu(t), t)
         else:
             return getattr(self, kind)(t)
-        return self.relu(t) if self.coin() else t
+        return self.activation(t)
+
+    def activation(self, t: str) -> str:
+        kind = self.draw(st.sampled_from(["none", "relu", "relu", "sign"]))
+        if kind == "sign":
+            return self.b.emit("sign", self.name("sign"), [t], self.b.shape(t))
+        return self.relu(t) if kind == "relu" else t
 
     def add(self, a: str, b: str) -> str:
         pair = [a, b] if self.coin() else [b, a]

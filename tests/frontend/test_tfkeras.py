@@ -121,6 +121,44 @@ assert np.abs(execute.run(load(a), X) - want).max() < 0.05  # its activations ar
 assert lower(load(a), X).op("c1").weight_bits <= 8
 """
 
+_LARQ = """
+lq = pytest.importorskip("larq")
+from secateur.lowering import reference as ref
+from secateur.lowering.quantize import lower
+Q = lq.layers
+binary = dict(input_quantizer="ste_sign", kernel_quantizer="ste_sign",
+              kernel_constraint="weight_clip", use_bias=False)
+m = randomise(k.Sequential([
+    k.Input((9, 8, 3)),
+    Q.QuantConv2D(8, 3, kernel_quantizer="ste_sign", kernel_constraint="weight_clip",
+                  use_bias=False),
+    L.BatchNormalization(scale=False),
+    Q.QuantConv2D(16, 3, padding="same", name="b1", **binary), L.MaxPooling2D(2),
+    L.BatchNormalization(),
+    Q.QuantDepthwiseConv2D(3, input_quantizer="approx_sign", depthwise_quantizer="ste_sign",
+                           padding="same", use_bias=False), L.BatchNormalization(),
+    L.Flatten(), Q.QuantDense(5, name="b2", **binary), L.Activation("softmax")]))
+g = load(m)
+check(g, m)
+m.save(sys.argv[1] + "/larq.keras")
+check(load(sys.argv[1] + "/larq.keras"), m)
+X = rng.normal(0, 1, (256, 9, 8, 3)).astype(np.float32)
+q = lower(g, X)
+for name in ("b1", "b2"):
+    assert q.op(name).weight_bits == 1 and set(np.unique(q.op(name).weight)) == {-1, 1}
+y = ref.dequantize_output(q, ref.run(q, ref.quantize_input(q, X)))
+# Only the input is rounded; near a threshold that flips a sign, and random weights do not care.
+assert np.mean(y.argmax(1) == execute.run(g, X).argmax(1)) > 0.8
+i = k.Input((4, 4, 2))
+for layer, pattern in (
+    (Q.QuantConv2D(2, 3, input_quantizer="dorefa_quantizer"), "DoReFa.*SteSign"),
+    (Q.QuantConv2D(2, 3, padding="same", pad_values=1.0), "pads with 1.0"),
+    (Q.QuantSeparableConv2D(2, 3), "QuantSeparableConv2D.*QuantConv2D"),
+):
+    with pytest.raises(ModelError, match=pattern):
+        load(k.Model(i, layer(i)))
+"""
+
 
 def _in_own_process(body: str, folder: Path) -> None:
     env = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -140,6 +178,11 @@ def _in_own_process(body: str, folder: Path) -> None:
 def test_tf_keras_models_and_refusals(tmp_path: Path) -> None:
     pytest.importorskip("tf_keras")
     _in_own_process(_PLAIN, tmp_path)
+
+
+def test_larq_layers_are_binary(tmp_path: Path) -> None:
+    pytest.importorskip("tf_keras")
+    _in_own_process(_LARQ, tmp_path)
 
 
 def test_tfmot_wrappers_are_taken_off(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def _execute(graph: Graph, x: Array, keep: bool) -> dict[str, Array]:
         clamp = node.attrs.get("clamp")
         if clamp is not None:
             y = np.clip(y, clamp[0], clamp[1])
+        if node.attrs.get("sign"):
+            y = np.where(y >= 0, np.float32(1), np.float32(-1))
         values[node.output] = y.reshape(len(x), *node.shape)
         if not keep:
             for t in set(node.inputs):
@@ -153,6 +155,11 @@ def _batch_norm(node: Node, inputs: list[Array]) -> Array:
 @_kernel("relu")
 def _relu(node: Node, inputs: list[Array]) -> Array:
     return np.clip(inputs[0], 0, node.attrs.get("max_value"))
+
+
+@_kernel("sign")
+def _sign(node: Node, inputs: list[Array]) -> Array:
+    return np.where(inputs[0] >= 0, np.float32(1), np.float32(-1))
 
 
 @_kernel("softmax")

@@ -20,6 +20,7 @@ import numpy as np
 #: dense            p: kernel [in, out], bias [out]?
 #: batch_norm       p: scale [c], shift [c]  (y = x * scale + shift, moments already folded in)
 #: relu             a: max_value (float | None)
+#: sign             (+1 where x >= 0, else -1: a binarized activation)
 #: softmax
 #: max_pool         a: window (h, w), strides, pads
 #: avg_pool         a: window (h, w), strides, pads  (padding is not counted in the mean)
@@ -39,6 +40,7 @@ OPS = frozenset(
         "dense",
         "batch_norm",
         "relu",
+        "sign",
         "softmax",
         "max_pool",
         "avg_pool",

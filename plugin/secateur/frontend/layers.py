@@ -86,6 +86,7 @@ class Builder:
 
 Handler = Callable[[Builder, Layer, list[str], "tuple[int, ...] | None"], str]
 _HANDLERS: dict[str, Handler] = {}
+_INTERNAL = {"Relu", "Sign"}  #: made by front ends, never written by users as layers
 
 
 def handles(*kinds: str) -> Callable[[Handler], Handler]:
@@ -101,7 +102,7 @@ def handles(*kinds: str) -> Callable[[Handler], Handler]:
 
 def supported() -> list[str]:
     """Names of every layer type that can be converted."""
-    return sorted({*(k for k in _HANDLERS if k != "Relu"), "InputLayer"})
+    return sorted({*(k for k in _HANDLERS if k not in _INTERNAL), "InputLayer"})
 
 
 def add_layer(
@@ -371,6 +372,11 @@ def _relu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | No
     cap = c.get("max_value")
     cap = None if cap is None else float(cap)
     return b.emit("relu", layer.name, inputs, b.shape(inputs[0]), {"max_value": cap})
+
+
+@handles("Sign")
+def _sign(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+    return b.emit("sign", layer.name, inputs, b.shape(inputs[0]))
 
 
 @handles("Activation")

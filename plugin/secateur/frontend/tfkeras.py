@@ -17,6 +17,7 @@ import numpy as np
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
 from secateur.frontend.keras3 import load_safely, read_config, refuse_code, require_one
+from secateur.frontend.larq import from_larq, input_sign
 from secateur.frontend.layers import Builder, Layer, add_layer
 
 _TFMOT = "tensorflow_model_optimization"
@@ -83,6 +84,8 @@ def _walk(b: Builder, model: Any, start: str) -> str:
             elif type(layer).__name__ == "QuantizeLayer":
                 tensors[id(out)] = inputs[0]
             else:
+                if getattr(layer, "input_quantizer", None) is not None:
+                    inputs = [add_layer(b, input_sign(layer), inputs)]
                 shape = tuple(int(d) for d in out.shape[1:] if d is not None)
                 tensors[id(out)] = add_layer(b, _layer(layer), inputs, shape)
     return tensors[id(model.outputs[0])]
@@ -92,6 +95,8 @@ def _layer(layer: Any) -> Layer:
     kind, package = type(layer).__name__, type(layer).__module__.split(".")[0]
     if package == _TFMOT:
         return _strip(layer)
+    if package == "larq":
+        return from_larq(layer, _weights(layer))
     if kind == "TFOpLambda":
         function = str(layer.get_config()["function"])
         kind, config = _FUNCTIONS.get(function, (f"TFOpLambda (tf.{function})", {}))
@@ -162,7 +167,7 @@ def _load(path: Path) -> Any:
     else:
         config, version = read_config(path), "2"
     wrapped = _TFMOT in json.dumps(config) or _wrapped_by_name(config)
-    refuse_code(config, path, ("keras", "tf_keras", "builtins", _TFMOT))
+    refuse_code(config, path, ("keras", "tf_keras", "builtins", "larq", _TFMOT))
     try:
         if version.startswith("3"):
             import keras as framework
@@ -173,6 +178,8 @@ def _load(path: Path) -> Any:
             f"{path} was written by tf_keras and needs it to be read ({e}); run: "
             "pip install 'secateur[train,tfmot]'"
         ) from e
+    if '"larq.' in json.dumps(config):
+        _import_larq(path)
     with ExitStack() as scopes:
         if wrapped:
             for scope in _tfmot_scopes(path):
@@ -183,6 +190,17 @@ def _load(path: Path) -> Any:
 def _wrapped_by_name(config: Any) -> bool:
     text = json.dumps(config)
     return any(w in text for w in ("PruneLowMagnitude", "ClusterWeights", "QuantizeWrapper"))
+
+
+def _import_larq(path: Path) -> None:
+    """Importing Larq makes its layers known to tf_keras."""
+    try:
+        import larq  # noqa: F401
+    except (ImportError, AttributeError) as e:  # AttributeError: Larq found Keras 3
+        raise ModelError(
+            f"{path} holds Larq layers, and Larq cannot be imported ({e}); run: pip install larq, "
+            "and set TF_USE_LEGACY_KERAS=1"
+        ) from e
 
 
 def _tfmot_scopes(path: Path) -> list[Any]:

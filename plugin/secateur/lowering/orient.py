@@ -30,7 +30,9 @@ def tile_cost(graph: QGraph) -> int:
         if not isinstance(op, QConv):
             continue
         _, h, w = graph.tensors[op.output].shape
-        if op.groups > 1:  # strips of two columns, chunks of up to six rows with two rows of overlap
+        if (
+            op.groups > 1
+        ):  # strips of two columns, chunks of up to six rows with two rows of overlap
             rows = min(ceil(h / r) * (r + 1) for r in range(1, min(h, 6) + 1))
             pixels = 2 * ceil(w / 2) * rows
         elif op.weight.shape[2:] == (1, 1) and op.stride == (1, 1):
@@ -57,9 +59,7 @@ def transpose(graph: QGraph) -> QGraph:
                 pads=_swap(op.pads),
             )
         elif isinstance(op, QPool):
-            op = replace(
-                op, window=op.window[::-1], stride=op.stride[::-1], pads=_swap(op.pads)
-            )
+            op = replace(op, window=op.window[::-1], stride=op.stride[::-1], pads=_swap(op.pads))
         elif isinstance(op, QPad):
             op = replace(op, pads=_swap(op.pads))
         elif isinstance(op, QDense):

@@ -25,6 +25,7 @@ from secateur.lowering.qgraph import (
 )
 from secateur.lowering.requant import DoesNotFitError, add_constants, requantize
 from secateur.lowering.simplify import simplify
+from secateur.lowering.threshold import sharpen, threshold, to_sign
 from secateur.lowering.views import place_reshapes, planar
 from secateur.lowering.weights import QWeights, quantize_weights
 
@@ -64,7 +65,8 @@ class _Lowering:
         self.ranges = ranges
         self.q = QGraph(graph.name, [], {}, graph.input, graph.output)
         self.values: dict[str, _Value] = {}
-        self.wide: dict[str, QTensor] = {}  #: tensors that still need a Rescale to the given one
+        self.after: dict[str, list[QOp]] = {}  #: Rescales that must follow the tensor's operator
+        self.top: dict[str, int] = {}  #: largest code of a tensor where that is not 255
 
     def run(self) -> QGraph:
         for node in self.graph.nodes:
@@ -122,13 +124,13 @@ class _Lowering:
     def _source(self, node: Node, i: int = 0) -> QTensor:
         return self.q.tensors[self.values[node.inputs[i]].stored]
 
+    def _copy_top(self, x: QTensor, y: QTensor) -> None:
+        if x.name in self.top:
+            self.top[y.name] = self.top[x.name]
+
     def _emit(self, op: QOp) -> None:
         self.q.ops.append(op)
-        y = self.wide.pop(op.output, None)
-        if y is not None:
-            x = self.q.tensors[op.output]
-            requant, _ = _rescale(x, y)
-            self.q.ops.append(QRescale(f"{op.name}_cap", (x.name,), y.name, requant))
+        self.q.ops += self.after.pop(op.output, [])
 
     # -- operators -------------------------------------------------------------------------------
 
@@ -181,7 +183,8 @@ class _Lowering:
         self, node: Node, x: QTensor, weights: QWeights, residual: QTensor | None
     ) -> tuple[QTensor, Requant, int | None]:
         w = weights.values.astype(np.int64)
-        low, high = 255 * np.minimum(w, 0).sum(axis=1), 255 * np.maximum(w, 0).sum(axis=1)
+        top = self.top.get(x.name, 255)
+        low, high = top * np.minimum(w, 0).sum(axis=1), top * np.maximum(w, 0).sum(axis=1)
         if low.min() < -(2**31) or high.max() >= 2**31:
             raise ModelError(
                 f"layer '{node.name}' ({node.op}) sums {w.shape[1]} products, which can leave the "
@@ -189,6 +192,9 @@ class _Lowering:
             )
         factor = node.params.get("factor", np.ones(len(w))).astype(np.float64)
         bias = node.params.get("bias", np.zeros(len(w))).astype(np.float64)
+
+        if node.attrs.get("sign"):
+            return self._threshold(node, x, weights, factor, bias, low, high)
 
         def constants(y: QTensor) -> tuple[Requant, int | None]:
             return requantize(
@@ -203,6 +209,52 @@ class _Lowering:
         y = self._new(node)
         y, (requant, r) = self._fit(node, y, constants)
         return y, requant, r
+
+    def _threshold(
+        self,
+        node: Node,
+        x: QTensor,
+        weights: QWeights,
+        factor: np.ndarray,
+        bias: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+    ) -> tuple[QTensor, Requant, None]:
+        """A weighted operator whose output is a sign; Rescales behind it make the codes 0 and 2."""
+        m = x.scale * weights.scale * factor
+        zero = x.zero_point * weights.values.astype(np.int64).sum(axis=1)
+        beta = np.where(m == 0, bias, bias / np.where(m == 0, 1.0, m) - zero)
+        requant = threshold(m, beta, low, high)
+        step = QTensor(f"{node.output}_step", _stored_shape(node.shape), 1 / 255, 0)
+        self.q.tensors[step.name] = step
+        self.after[step.name] = self._to_sign(node, step, 0 if requant.pre_shift == 0 else 128)
+        return step, requant, None
+
+    def _to_sign(self, node: Node, step: QTensor, zero: int) -> list[QOp]:
+        """Rescales from `step` to `node`'s output, -1 and 1; codes >= zero > 0 are first sharpened.
+
+        The tensor has scale 1 and zero point 1, so that padding with a real zero stays exact.
+        """
+        ops: list[QOp] = []
+        if zero:
+            sharp = replace(step, name=f"{node.output}_sharp")
+            self.q.tensors[sharp.name] = sharp
+            ops.append(QRescale(f"{node.name}_sharp", (step.name,), sharp.name, sharpen(zero)))
+            step = sharp
+        y = QTensor(node.output, step.shape, 1.0, 1)
+        self.q.tensors[y.name] = y
+        self.values[node.output] = _Value(y.name)
+        self.top[y.name] = 2
+        ops.append(QRescale(f"{node.name}_sign", (step.name,), y.name, to_sign()))
+        return ops
+
+    def _sign(self, node: Node) -> None:
+        x, value = self._source(node), self.values[node.inputs[0]]
+        step = replace(x, name=f"{node.output}_step", scale=1 / 255, zero_point=0)
+        self.q.tensors[step.name] = step
+        self._emit(QRescale(node.name, (x.name,), step.name, sharpen(x.zero_point)))
+        self.q.ops += self._to_sign(node, step, 0)
+        self.values[node.output] = _Value(node.output, value.order)
 
     def _fit(
         self,
@@ -224,7 +276,9 @@ class _Lowering:
             cap = node.attrs.get("clamp", (0, None))[1]
             if cap is not None and 255 * wide.scale > cap:
                 wide = replace(wide, name=f"{y.name}_wide")
-                self.wide[wide.name] = y
+                cap_to_y = _rescale(wide, y)[0]
+                rescale = QRescale(f"{node.name}_cap", (wide.name,), y.name, cap_to_y)
+                self.after[wide.name] = [rescale]
             self.q.tensors[wide.name] = wide
             try:
                 return wide, constants(wide)
@@ -250,9 +304,8 @@ class _Lowering:
         weights = QWeights(np.ones((len(scale), 1), np.int8), np.ones(len(scale)), 1.0, "ternary")
         as_conv = replace(node, params={"factor": scale, "bias": shift})
         y, requant, _ = self._weighted(as_conv, x, weights, None)
-        if len(y.shape) == 1:
-            y = replace(y, shape=x.shape)
-            self.q.tensors[y.name] = y
+        for name in {y.name, node.output} if len(y.shape) == 1 else ():
+            self.q.tensors[name] = replace(self.q.tensors[name], shape=x.shape)
         kernel = weights.values.reshape(-1, 1, 1, 1)
         self._emit(
             QConv(node.name, (x.name,), y.name, kernel, requant, groups=len(scale), weight_bits=1.0)
@@ -292,6 +345,7 @@ class _Lowering:
     def _max_pool(self, node: Node) -> None:
         x = self._image(node)
         y = self._new(node, like=x)
+        self._copy_top(x, y)
         a = node.attrs
         self._emit(QPool(node.name, (x.name,), y.name, "max", a["window"], a["strides"], a["pads"]))
 
@@ -354,6 +408,7 @@ class _Lowering:
     def _zero_pad(self, node: Node) -> None:
         x = self._image(node)
         y = self._new(node, like=x)
+        self._copy_top(x, y)
         self._emit(QPad(node.name, (x.name,), y.name, node.attrs["pads"]))
 
     def _flatten(self, node: Node) -> None:

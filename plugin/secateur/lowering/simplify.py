@@ -1,7 +1,8 @@
 """The float passes that run before calibration; each leaves the graph's function unchanged.
 
 After them a weighted node computes `clamp(op(x, kernel) * factor + bias + residual)` with optional
-params "factor", "bias", optional inputs[1] (the residual) and optional attrs["clamp"].
+params "factor", "bias", optional inputs[1] (the residual) and optional attrs["clamp"]; with
+attrs["sign"], the sign of that.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from secateur.frontend.ir import Graph
 from secateur.lowering.fold_norm import fold_norm
 from secateur.lowering.fold_pad import fold_pad
 from secateur.lowering.fold_relu import fold_relu
+from secateur.lowering.fold_sign import fold_sign
 from secateur.lowering.fuse_residual import fuse_residual
 from secateur.lowering.rewrite import copy, sweep
 
 #: In this order.
-PASSES = (fold_pad, fold_norm, fold_relu, fuse_residual)
+PASSES = (fold_pad, fold_norm, fold_relu, fold_sign, fuse_residual)
 
 
 def simplify(graph: Graph) -> Graph:
