@@ -120,7 +120,9 @@ def candidates(op: QOp, graph: QGraph, dsp: bool = True, only: str | None = None
         return [_candidate(k, bare, dsp) for k in fits if not k.forms]
     encodings = [
         e for e in coding.all_encodings()
-        if (e.name in DIRECT or e.decoder is not None) and e.applies(w)
+        if (e.name in DIRECT or e.decoder is not None)
+        and any(e.form in k.forms for k in fits)
+        and e.applies(w)
     ]  # fmt: skip
     if only is not None and any(e.name == only for e in encodings):
         encodings = [e for e in encodings if e.name == only]
