@@ -63,6 +63,15 @@ def test_commands_and_options_exist(line: str) -> None:
     parse(main, shlex.split(line)[1:])
 
 
+@pytest.mark.parametrize("file", ["action.yml", "ci/gitlab.yml"])
+def test_ci_templates_call_what_exists(file: str) -> None:
+    text = re.sub(r"\s+", " ", (ROOT / file).read_text())
+    calls = re.findall(r"secateur (check (?:--[a-z]+ ?(?:[\"$A-Z_a-z/.]+)? ?)+)", text)
+    assert calls
+    for call in calls:
+        parse(main, shlex.split(call))
+
+
 def test_there_are_commands_to_check() -> None:
     assert len(COMMANDS) > 10
 
