@@ -5,8 +5,10 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from secateur.callbacks import Prune
+from secateur.callbacks.projection import _keep_by_search, _keep_by_sort
 from secateur.errors import ModelError
 
 from .nets import EveryStep, dense, fit, gradient, kernel, network, samples
@@ -118,6 +120,18 @@ def test_a_pruned_layer_is_not_opened_again() -> None:
 def test_a_schedule_that_the_fit_cuts_short_warns() -> None:
     with pytest.warns(UserWarning, match="after 16 steps"):
         fit(network(), Prune(0.5, 0, 1000))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.61, 0.99, 1.0])
+def test_the_largest_are_kept_alike_by_sort_and_by_search(share: float) -> None:
+    rng = np.random.default_rng(5)
+    even = np.abs(rng.normal(size=700)).astype(np.float32)
+    for values in (even, np.round(even * 2) / 2, np.where(even > 0.8, even, 0), even[:1]):
+        drop = tf.constant(round(share * values.size))
+        a, b = (f(tf.constant(values), drop).numpy() for f in (_keep_by_sort, _keep_by_search))
+        assert np.array_equal(a, b)
+        assert np.count_nonzero(~a) == int(drop)
+        assert not a.any() or not (~a).any() or values[a].min() >= values[~a].max()
 
 
 @pytest.mark.parametrize(

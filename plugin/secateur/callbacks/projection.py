@@ -138,13 +138,43 @@ def scaled_sign(value: Tensor, kept: Tensor, axes: tuple[int, ...] | None) -> Te
 
 
 def keep_largest(magnitude: Tensor, share: Tensor) -> Tensor:
-    """1 for all but the round(share * n) smallest of n magnitudes, exactly; any shape."""
+    """1 for all but the round(share * n) smallest of n magnitudes >= 0, exactly; any shape.
+
+    Of equal magnitudes the first are left out.
+    """
     flat = tf.reshape(magnitude, [-1])
     size = int(flat.shape[0])
     drop = tf.cast(tf.round(tf.cast(share, tf.float32) * size), tf.int32)
+    kept = _keep_by_sort(flat, drop) if size <= _SORTED else _keep_by_search(flat, drop)
+    return tf.reshape(tf.cast(kept, tf.float32), magnitude.shape)
+
+
+_SORTED = 16384  #: up to here a sort is quicker
+
+
+def _keep_by_sort(flat: Tensor, drop: Tensor) -> Tensor:
+    size = int(flat.shape[0])
     order = tf.argsort(flat, stable=True)
-    kept = tf.cast(tf.range(size) >= drop, tf.float32)
-    return tf.reshape(tf.scatter_nd(order[:, None], kept, [size]), magnitude.shape)
+    rank = tf.scatter_nd(order[:, None], tf.range(size), [size])
+    return rank >= drop
+
+
+def _keep_by_search(flat: Tensor, drop: Tensor) -> Tensor:
+    """Bisection over the bit patterns: those of floats >= 0 are ordered like the floats."""
+    code = tf.bitcast(tf.abs(flat), tf.int32)
+
+    def halve(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        middle = low + (high - low) // 2
+        enough = tf.reduce_sum(tf.cast(code <= middle, tf.int32)) >= drop
+        return tf.where(enough, low, middle), tf.where(enough, middle, high)
+
+    # the smallest code with at least `drop` magnitudes up to it lies in (low, high]
+    bounds = (tf.constant(-1), tf.reduce_max(code))
+    _, mark = tf.while_loop(lambda low, high: high - low > 1, halve, bounds)
+    below = tf.reduce_sum(tf.cast(code < mark, tf.int32))
+    tied = tf.equal(code, mark)
+    place = tf.cumsum(tf.cast(tied, tf.int32))
+    return (code > mark) | (tied & (place > drop - below))
 
 
 def columns(value: Tensor, inner: int) -> Tensor:
