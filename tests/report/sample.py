@@ -60,4 +60,5 @@ def details() -> Details:
         ),
         ("input", "stem", "conv", "pool", "dense", "output"),
         2000,
+        {"stem": (40_000, 50_000.0), "<conv & 1>": (45_000, 45_000.0), "pool": (5_000, 5_000.0)},
     )

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_every_section_is_there() -> None:
     assert "nrf52840dk" in text
     assert "&lt;conv &amp; 1&gt;" in text
     assert "<conv" not in text
+
+
+def test_instructions_and_energy_by_layer() -> None:
+    text = page()
+    assert "40,000<span" in text
+    assert "60.2 uJ<span" in text  # half of the cycles, so half of 120.5 uJ
+    assert "90,000</td>" in text
+    plain = html.render(report(), replace(details(), costs={}))
+    assert '<th scope="col">instructions' not in plain
 
 
 def test_self_contained_and_small() -> None:

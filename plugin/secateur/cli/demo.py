@@ -103,5 +103,5 @@ def command(
             ),
         )
         report.save(out / "report.json")
-        html.save(out / "report.html", report, of(compiled))
+        html.save(out / "report.html", report, of(compiled, board, out))
     print_result(as_json, report.to_dict(), lambda: render(report))

@@ -77,5 +77,8 @@ def command(
             from secateur.report import html as page
             from secateur.report.details import of
 
-            page.save(html, report, of(compiled))
+            status.update("counting instructions by layer")
+            page.save(
+                html, report, of(compiled, board, out or Path("build") / compiled.name / board)
+            )
     print_result(as_json, report.to_dict(), lambda: render(report))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ class Details:
     blocks: tuple[Block, ...] = ()
     steps: tuple[str, ...] = ()
     arena: int = 0
+    #: (instructions, estimated cycles) of each operator in one inference; empty if not profiled
+    costs: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
 def histogram(layer: str, weight: np.ndarray) -> Histogram:
@@ -57,10 +60,30 @@ def histogram(layer: str, weight: np.ndarray) -> Histogram:
     )
 
 
-def of(compiled: Any) -> Details:
-    """From a CompiledModel."""
+def of(compiled: Any, board: str | None = None, folder: Path | None = None) -> Details:
+    """From a CompiledModel; with a board and a folder to build in, also instructions by layer.
+
+    Those come from the simulator, on zeros; where it has no model of the core they stay away.
+    """
     memory = compiled.plan.memory
-    return collect(compiled.qgraph, memory.blocks, memory.arena)
+    details = collect(compiled.qgraph, memory.blocks, memory.arena)
+    if board is None or folder is None:
+        return details
+    from secateur.targets import boards
+    from secateur.targets.profile import profile
+    from secateur.targets.sim import Sim
+
+    b, sim = boards.load(board), Sim()
+    if not sim.supports(b) or sim.available() is not None:
+        return details
+    size = compiled.qgraph.tensors[compiled.qgraph.input].size
+    library = compiled.save(folder / "library")
+    run = profile(library, b, folder / "profile", np.zeros((1, size), np.int8))
+    costs: dict[str, tuple[int, float]] = {}
+    for step in run.steps:
+        n, cycles = costs.get(step.layer, (0, 0.0))
+        costs[step.layer] = (n + step.instructions, cycles + step.cycles)
+    return replace(details, costs=costs)
 
 
 def collect(qgraph: Any, memory_blocks: Sequence[Any] = (), arena: int = 0) -> Details:

@@ -64,6 +64,14 @@ def _total(layers: Sequence[LayerFigures]) -> LayerFigures:
     )
 
 
+def _energies(report: Report, d: Details) -> dict[str, float]:
+    """Microjoules by operator: the estimate of the whole, shared out by estimated cycles."""
+    whole = sum(cycles for _, cycles in d.costs.values())
+    if report.energy.uj is None or not whole:
+        return {}
+    return {name: report.energy.uj * cycles / whole for name, (_, cycles) in d.costs.items()}
+
+
 def _label(r: Report) -> str:
     return f"{r.model} on {r.board}" + (f" ({r.emulator})" if r.emulator else "")
 
@@ -101,6 +109,9 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         most_bytes=max((x.stored_bytes for x in layers), default=0),
         most_macs=max((x.macs for x in layers), default=0),
         share=share,
+        costs=d.costs,
+        most_instructions=max((n for n, _ in d.costs.values()), default=0),
+        energies=_energies(report, d),
         histograms=[(h, Markup(svg.weights(h, f"h{i}"))) for i, h in enumerate(d.histograms)],
         arena=Markup(svg.arena(d)) if d.blocks else None,
         runs=runs,
