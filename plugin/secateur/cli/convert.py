@@ -19,7 +19,7 @@ def conversion_options(f: Any) -> Any:
         "--optimize",
         default="balanced",
         show_default=True,
-        help="What the plan minimises: balanced, size or speed.",
+        help="What the plan minimises: latency, energy, balanced or flash.",
     )(f)
 
 
