@@ -7,6 +7,7 @@ import numpy as np
 from secateur.lowering.qgraph import Requant
 
 _STEP = 256  #: codes a unit of the accumulator: the next integer already saturates
+_SHIFT = 6  #: 2**14 >> 6 is that step, in constants of ordinary size
 
 
 def threshold(factor: np.ndarray, beta: np.ndarray, low: np.ndarray, high: np.ndarray) -> Requant:
@@ -21,15 +22,15 @@ def threshold(factor: np.ndarray, beta: np.ndarray, low: np.ndarray, high: np.nd
     reach = max(float(-low.min()), float(high.max()), 1.0)
     bound = np.clip(bound, -reach - 1, reach + 1)
     if low.min() >= -32768 and high.max() <= 32767:
-        m, c, pre = sign * _STEP, bound * _STEP + _STEP - 1, 0
+        m, c, pre, shift = sign * 2**14, (bound + 1) * 2**14, 0, _SHIFT
     else:
-        m, c, pre = sign * 2**14, np.floor(bound / 4) + 128, 16
-    return Requant(m.astype(np.int16), c.astype(np.int32), pre, 0)
+        m, c, pre, shift = sign * 2**14, np.floor(bound / 4) + 128, 16, 0
+    return Requant(m.astype(np.int16), c.astype(np.int32), pre, shift)
 
 
 def sharpen(zero: int) -> Requant:
     """A Rescale from codes to 255 where u >= zero, else 0."""
-    c = np.array([_STEP - 1 - _STEP * zero], np.int32)
+    c = np.array([_STEP * (1 - zero)], np.int32)
     return Requant(np.array([_STEP], np.int16), c, 0, 0)
 
 
