@@ -15,6 +15,8 @@ from ..errors import StreamError
 
 #: Gaps at or above one of these become fillers; encodings pick the one that is smallest.
 ESCAPES = (3, 7, 15, 31, 63, 127)
+#: A filler takes time to decode and gives nothing; this many avoided are worth a stored bit.
+FILLER_WORTH = 16
 
 
 def gaps_of(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

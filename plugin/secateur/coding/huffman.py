@@ -17,6 +17,7 @@ from .base import Stream
 from .bits import pack, unpack
 
 LIMIT = 12  #: longest code, bits
+PEEK = 8  #: bits the device looks up at once
 ONLY = 15  #: stored in place of a length: this symbol is the whole alphabet
 MAX_SYMBOLS = 4096
 
@@ -64,6 +65,18 @@ def coded_bits(counts: np.ndarray, lengths: np.ndarray) -> int:
     return int((counts * np.where(lengths == ONLY, 0, lengths)).sum())
 
 
+def quick_lengths(counts: np.ndarray) -> np.ndarray:
+    """As `code_lengths`, but within `PEEK` bits where that costs at most 0.5 % of the stream.
+
+    Longer codes take a device three times as long to decode.
+    """
+    best = code_lengths(counts)
+    if np.count_nonzero(counts) > 1 << PEEK:
+        return best
+    quick = code_lengths(counts, PEEK)
+    return quick if coded_bits(counts, quick) <= 1.005 * coded_bits(counts, best) else best
+
+
 def canonical_codes(lengths: np.ndarray) -> np.ndarray:
     """Codes, first bit in bit 0, for every symbol (0 where unused)."""
     codes = np.zeros(lengths.size, np.int64)
@@ -84,8 +97,8 @@ class Table:
 
     @classmethod
     def of(cls, symbols: np.ndarray, size: int) -> Table:
-        """The best code for `symbols`, of an alphabet of `size`."""
-        return cls(code_lengths(np.bincount(symbols, minlength=size)))
+        """A code for `symbols`, of an alphabet of `size`: `quick_lengths`."""
+        return cls(quick_lengths(np.bincount(symbols, minlength=size)))
 
     def stream(self, name: str) -> Stream:
         """The stored table: one nibble a symbol, low nibble first."""

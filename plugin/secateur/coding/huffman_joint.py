@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
-from .gaps import gaps_of, split, walk
+from .gaps import FILLER_WORTH, gaps_of, split, walk
 from .huffman import Table, code_lengths, coded_bits
 from .huffman_sparse import table_ram
 from .levels import value_symbols, value_table
@@ -43,6 +43,7 @@ class Joint(Encoding):
                 break
             counts = np.bincount(codes, minlength=alphabet)
             bits = coded_bits(counts, code_lengths(counts)) + 4 * alphabet
+            bits += counts[-1] // FILLER_WORTH
             best = min(best, (bits, escape)) if best else (bits, escape)
         assert best is not None
         return self.encode_with(w, best[1])
@@ -68,7 +69,9 @@ class Joint(Encoding):
         data, bits = table.encode(codes)
         stored = replace(table.stream("t"), shared=shared)
         streams = (Stream("j", "joint", data, bits), stored, *book)
-        return self._encoded(weight, streams, escape=escape, width=width, levels=size)
+        return self._encoded(
+            weight, streams, escape=escape, width=width, levels=size, symbols=codes.size
+        )
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
@@ -86,9 +89,10 @@ class Joint(Encoding):
 
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
-        each = 66.0 if self.form == "ternary" else 78.0
-        symbols = self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]
-        return 2000 + 20.0 * symbols + each * encoded.meta["nnz"] + 70.0 * encoded.rows
+        m = encoded.meta
+        each = 26.0 if self.form == "ternary" else 30.0
+        table = 2000 + 20.0 * self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]
+        return table + each * m["symbols"] + 12.0 * m["nnz"] + 70.0 * encoded.rows
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
@@ -113,7 +117,7 @@ class Joint(Encoding):
 class HuffmanJoint(Joint):
     """Streams "j" (symbols), "t" (table), "b" (codebook). At most 64 non-zero levels.
 
-    Meta: "escape", "width" (bits of the level in a symbol), "levels".
+    Meta: "escape", "width" (bits of the level in a symbol), "levels", "symbols" (fillers included).
     """
 
     name: ClassVar[str] = "huffman_joint"
@@ -133,7 +137,7 @@ class HuffmanJoint(Joint):
 
 @register
 class HuffmanTernary(Joint):
-    """Streams "j" (symbol = gap << 1 | negative), "t" (table). Meta: "escape", "width" = 1."""
+    """Streams "j" (symbol = gap << 1 | negative), "t" (table). Meta: as `huffman_joint`."""
 
     name: ClassVar[str] = "huffman_ternary"
     form: ClassVar[str] = "ternary"

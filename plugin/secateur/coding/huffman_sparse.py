@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from .base import Encoded, Encoding, Stream, as_matrix, register
-from .gaps import ESCAPES, gaps_of, split, walk
+from .gaps import ESCAPES, FILLER_WORTH, gaps_of, split, walk
 from .huffman import Table, code_lengths, coded_bits
 from .levels import value_symbols, value_table
 
@@ -19,7 +19,7 @@ from .levels import value_symbols, value_table
 class HuffmanSparse(Encoding):
     """Streams "g" (gaps), "v" (values), "tg", "tv" (tables), "b" (codebook, if any).
 
-    Meta: "escape", "levels" (256: no codebook, symbol = value + 128).
+    Meta: "escape", "levels" (256: no codebook, symbol = value + 128), "symbols" (of the gaps).
     """
 
     name: ClassVar[str] = "huffman_sparse"
@@ -39,7 +39,8 @@ class HuffmanSparse(Encoding):
         sizes = {}
         for escape in ESCAPES:
             counts = np.bincount(split(gaps, escape)[0], minlength=escape + 1)
-            sizes[escape] = coded_bits(counts, code_lengths(counts)) + 4 * (escape + 1)
+            bits = coded_bits(counts, code_lengths(counts)) + 4 * (escape + 1)
+            sizes[escape] = bits + counts[-1] // FILLER_WORTH
         escape = min(ESCAPES, key=lambda e: sizes[e])
         codes, _ = split(gaps, escape)
         gap_table, value_code = Table.of(codes, escape + 1), Table.of(symbols, levels)
@@ -52,7 +53,7 @@ class HuffmanSparse(Encoding):
             value_code.stream("tv"),
             *book,
         )
-        return self._encoded(w, streams, escape=escape, levels=levels)
+        return self._encoded(w, streams, escape=escape, levels=levels, symbols=codes.size)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
@@ -71,8 +72,9 @@ class HuffmanSparse(Encoding):
 
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
-        symbols = encoded.meta["escape"] + encoded.meta["levels"]
-        return 4000 + 20.0 * symbols + 78.0 * encoded.meta["nnz"] + 70.0 * encoded.rows
+        m = encoded.meta
+        table = 4000 + 20.0 * (m["escape"] + m["levels"])
+        return table + 29.0 * m["symbols"] + 28.0 * m["nnz"] + 70.0 * encoded.rows
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

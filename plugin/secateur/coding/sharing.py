@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .base import Encoded, get
-from .huffman import Table, code_lengths, coded_bits
+from .huffman import Table, coded_bits, quick_lengths
 from .huffman_joint import ESCAPES, LARGEST, Joint
 
 
@@ -59,7 +59,7 @@ def _share(layers: Sequence[Encoded], group: list[int], name: str, width: int) -
         counts = np.zeros(alphabet, np.int64)
         for w in weights.values():
             counts += np.bincount(encoding.symbols(w, escape)[0], minlength=alphabet)
-        lengths = code_lengths(counts)
+        lengths = quick_lengths(counts)
         bits = coded_bits(counts, lengths) + 4 * alphabet
         if found is None or bits < found[0]:
             found = bits, escape, Table(lengths)
