@@ -28,6 +28,8 @@ CORES = {
 
 COMPILE = [
     "-std=c11", "-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-common",
+    # loops that copy or clear stay loops: the C library's memcpy is larger than most layers
+    "-fno-tree-loop-distribute-patterns",
     "-Wall", "-Wextra", "-Werror",
 ]  # fmt: skip
 

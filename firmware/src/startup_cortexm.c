@@ -41,7 +41,8 @@ __attribute__((naked)) void Fault_Handler(void) {
 }
 
 __attribute__((used)) void fault_report(const uint32_t *frame, uint32_t exception_return) {
-  uint32_t words[14] = {0};
+  uint32_t words[14];
+  for (uint32_t i = 0; i < 14; i++) words[i] = 0;
   uintptr_t at = (uintptr_t)frame;
   /* A stack pointer that has left RAM would fault again, and lock up. */
   if (at >= (uintptr_t)SECATEUR_RAM_ORIGIN && at + 32 <= (uintptr_t)_top_of_stack)

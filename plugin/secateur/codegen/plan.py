@@ -29,7 +29,7 @@ DIRECT = ("ternary", "sparse", "codebook", "dense")
 WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
 
 #: About how many bytes of code a decoder adds to a library.
-DECODER_BYTES = {"gap": 230, "range": 600, "huffman": 750, "context": 1000}
+DECODER_BYTES = {"gap": 400, "range": 600, "huffman": 750, "context": 1000}
 
 #: Cycles per instruction of generated code on a Cortex-M4 without wait states, for budgets only.
 CYCLES_PER_INSTRUCTION = 1.35
@@ -154,10 +154,16 @@ def _code(chosen: Iterable[Candidate]) -> int:
         (c.kernel.name, c.encoding if is_coded(c.layer.encoded) else "", _shape(c.layer)): c
         for c in chosen
     }
-    decoders = {c.decoder for c in shapes.values() if c.decoder}
-    return sum(c.kernel.code_bytes for c in shapes.values()) + sum(
-        DECODER_BYTES.get(d, 500) for d in decoders
+    # a decoder is compiled into each function that calls it, but for the gaps' own unpacker
+    inlined = sum(
+        DECODER_BYTES.get(c.decoder, 500)
+        for c in shapes.values()
+        if c.decoder and (c.encoding, c.kernel.name) != ("gap_ternary", "conv_ternary")
     )
+    shared = any(
+        (c.encoding, c.kernel.name) == ("gap_ternary", "conv_ternary") for c in shapes.values()
+    )
+    return sum(c.kernel.code_bytes for c in shapes.values()) + inlined + 240 * shared
 
 
 def _shape(layer: Layer) -> tuple[object, ...]:
@@ -179,20 +185,35 @@ def _pick(
 
     decoders = sorted({c.decoder for o in options.values() for c in o if c.decoder})
     sets = [(), *[(d,) for d in decoders], *combinations(decoders, 2)] if weight > 0 else [()]
+    def total(chosen: dict[str, Candidate]) -> float:
+        code = weight * _code(chosen.values()) / total_bytes
+        return sum(score(c) for c in chosen.values()) + code
+
+    def choose(name: str, allowed: tuple[str, ...]) -> Candidate:
+        o = options[name]
+        ok = [c for c in o if (not c.decoder or c.decoder in allowed) and usable(c)]
+        # never slower than dense when only speed counts, never larger when only size does
+        if weight == 0.0:
+            ok = [c for c in ok if c.instructions <= base[name].instructions] or ok
+            return min(ok or o, key=lambda c: (c.instructions, c.bytes))
+        if weight == 1.0:
+            ok = [c for c in ok if c.bytes <= base[name].bytes] or ok
+        return min(ok or o, key=lambda c: (score(c), c.instructions))
+
     best: tuple[float, dict[str, Candidate]] | None = None
+    plain = {n: choose(n, ()) for n in options}
     for allowed in sets:
-        chosen = {}
-        for name, o in options.items():
-            ok = [c for c in o if (not c.decoder or c.decoder in allowed) and usable(c)]
-            # never slower than dense when only speed counts, never larger when only size does
-            if weight == 0.0:
-                ok = [c for c in ok if c.instructions <= base[name].instructions] or ok
-            if weight == 1.0:
-                ok = [c for c in ok if c.bytes <= base[name].bytes] or ok
-            key = (lambda c: (score(c), c.instructions)) if weight else (
-                lambda c: (c.instructions, c.bytes))  # fmt: skip
-            chosen[name] = min(ok or o, key=key)
-        s = sum(score(c) for c in chosen.values()) + weight * _code(chosen.values()) / total_bytes
+        chosen = {n: choose(n, allowed) for n in options} if allowed else dict(plain)
+        s = total(chosen)
+        # a decoder that too few layers share does not pay for its code: take those back
+        groups = {(c.kernel.name, c.encoding, _shape(c.layer)) for c in chosen.values() if c.decoder}
+        for group in groups:
+            trial = {
+                n: plain[n] if (c.kernel.name, c.encoding, _shape(c.layer)) == group else c
+                for n, c in chosen.items()
+            }
+            if (t := total(trial)) <= s:
+                chosen, s = trial, t
         if best is None or s < best[0]:
             best = (s, chosen)
     assert best is not None

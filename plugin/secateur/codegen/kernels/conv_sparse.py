@@ -22,11 +22,10 @@ from .convtile import (
 )
 from .unpack import (
     align4,
-    coded,
     is_coded,
     memory_order,
     unpack_cost,
-    unpack_function,
+    unpack_rows,
     working_bytes,
 )
 
@@ -138,15 +137,10 @@ class ConvSparse(Kernel):
         if not is_coded(layer.encoded):
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])
-        c = coded(layer)
-        unpack = unpack_function(c, g, f"{shape_key(g)}_{record}", "", record, wide)
-        band_at = f"{layer.scratch} + {align4(values.size)}"
-        call = (
-            f"if ({unpack.name}(&{c.name}, {layer.scratch}, {band_at}) != 0) {{\n"
-            "    return -1;\n}\n"
-        )
-        args = call_arguments(layer, g, [layer.scratch, q.array.name], band_at)
+        work = f"{layer.scratch} + {align4(values.size)}"
+        u = unpack_rows(layer, g, f"{shape_key(g)}_{record}", "", record, wide, layer.scratch, work)
+        args = call_arguments(layer, g, [layer.scratch, q.array.name], work)
         return Emission(
-            call + f"{name}({args});", [unpack, *functions], [*c.arrays, q.array], [c.header],
-            [c.constant],
+            f"{u.call}\n{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
+            u.headers, u.constants,
         )  # fmt: skip

@@ -24,11 +24,10 @@ from .convtile import (
 )
 from .unpack import (
     align4,
-    coded,
     is_coded,
     memory_order,
     unpack_cost,
-    unpack_function,
+    unpack_rows,
     working_bytes,
 )
 
@@ -114,7 +113,9 @@ class ConvTernary(Kernel):
             f"{op.name}: per output channel n(-1), steps to them, n(+1), steps to them; "
             f"density {density:.1%}",
         )  # fmt: skip
-        row = _row_function(elem, unit, tuple(g.word_offsets()), g.pointwise)
+        # two columns a turn where it pays; elsewhere the code is worth more
+        unroll = g.tiles * np.count_nonzero(op.weight) >= 6000
+        row = _row_function(elem, unit, tuple(g.word_offsets()), g.pointwise, unroll)
         functions = [row]
         band = band_function(g, keep)
         if band:
@@ -138,25 +139,29 @@ class ConvTernary(Kernel):
         if not is_coded(layer.encoded):
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])
-        c = coded(layer)
         size = align4(values.size * (1 if elem == "uint8_t" else 2))
-        unpack = unpack_function(c, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False)
-        pointer = f"({elem} *)(void *)({layer.scratch})" if elem != "uint8_t" else layer.scratch
-        band = f"{layer.scratch} + {size}"
-        call = f"if ({unpack.name}(&{c.name}, {pointer}, {band}) != 0) {{\n    return -1;\n}}\n"
-        args = call_arguments(layer, g, [f"(const {elem} *)({pointer})", q.array.name], band)
+        work = f"{layer.scratch} + {size}"
+        u = unpack_rows(
+            layer, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.scratch, work
+        )
+        args = call_arguments(
+            layer, g, [f"(const {elem} *)(const void *)({layer.scratch})", q.array.name], work
+        )
         return Emission(
-            call + f"{name}({args});", [unpack, *functions], [*c.arrays, q.array], [c.header],
-            [c.constant],
+            f"{u.call}\n{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
+            u.headers, u.constants,
         )  # fmt: skip
 
 
 @lru_cache(maxsize=256)
-def _row_function(elem: str, unit: int, offsets: tuple[int, ...], aligned: bool) -> CFunction:
+def _row_function(
+    elem: str, unit: int, offsets: tuple[int, ...], aligned: bool, unroll: bool
+) -> CFunction:
     bits = 8 if elem == "uint8_t" else 16
     name = f"ternary_row{bits}_" + ("x16" if aligned else "_".join(str(o) for o in offsets[1:]))
+    name += "" if unroll else "_small"
     text = render(
-        "ternary_row.c.j2", name=name, elem=elem, unit=unit, offsets=offsets, aligned=aligned,
+        "ternary_row.c.j2", name=name, elem=elem, unit=unit, offsets=offsets, aligned=aligned, unroll=unroll,
         pixels=4 * len(offsets),
     )  # fmt: skip
     return CFunction(name, text)

@@ -98,18 +98,65 @@ def align4(n: int) -> int:
     return (n + 3) & ~3
 
 
-def unpack_function(c: Coded, g: Geometry, key: str, elem: str, record: int, wide: bool) -> CFunction:
-    """C function that unpacks a convolution's rows.
+@dataclass(frozen=True)
+class Unpacking:
+    """What a convolution adds to its library to unpack its rows into scratch first."""
+
+    functions: list[CFunction]
+    call: str
+    arrays: list[CArray]
+    headers: list[str]
+    constants: list[Constant]
+
+
+def map_function(g: Geometry) -> CFunction | None:
+    """C that lists where each column of a convolution reads; None for pointwise layers."""
+    if g.pointwise:
+        return None
+    phases = [
+        {"base": p * g.phase_pitch, "count": len(range(p, g.kw, g.sx))} for p in range(g.phases)
+    ]
+    name = f"columns_{g.kh}x{g.kw}_{g.ci}_{g.row_pitch}_{g.channel_pitch}"
+    return CFunction(name, render("column_map.c.j2", name=name, g=g, phases=phases))
+
+
+def unpack_rows(
+    layer: Layer, g: Geometry, key: str, elem: str, record: int, wide: bool, out: str, work: str
+) -> Unpacking:
+    """Unpack the rows of a coded convolution to `out`, with scratch at `work` (C expressions).
 
     elem: element type of ternary rows, "" for sparse records of `record` bytes (`wide`: two-byte
     counts).
     """
-    phases = [
-        {"base": p * g.phase_pitch, "count": len(range(p, g.kw, g.sx))} for p in range(g.phases)
-    ]
+    c = coded(layer)
+    column_map = map_function(g)
+    functions = [column_map] if column_map else []
+    map_bytes = align4(2 * c.encoded.cols) if column_map else 0
+    fail = " != 0) {\n    return -1;\n}"
+    if c.encoded.encoding == "gap_ternary":
+        name = f"unpack_gaps_{elem[:-2]}"
+        text = render("unpack_gaps.c.j2", name=name, elem=elem)
+        gaps, signs = c.arrays[0], c.arrays[1]
+        at_map = f"(uint16_t *)(void *)({work})"
+        args = [
+            gaps.name, f"{gaps.name} + {gaps.size}", f"{c.encoded.meta['gap_bits']}u", signs.name,
+            f"{c.encoded.meta['nnz']}u", str(g.co), f"{c.encoded.cols}u",
+            at_map if column_map else "0", _pointer(elem, out),
+            _pointer(elem, f"{work} + {map_bytes}"),
+        ]  # fmt: skip
+        call = f"{column_map.name}({at_map});\n" if column_map else ""
+        call += f"if ({name}({', '.join(args)})" + fail
+        return Unpacking([*functions, CFunction(name, text)], call, c.arrays, [], [])
     name = f"unpack_{c.c_name}_{key}"
     text = render(
-        "unpack.c.j2", name=name, c=c, g=g, elem=elem, record=record, wide=wide, phases=phases,
-        room=c.room, map_bytes=align4(2 * c.encoded.cols) if not g.pointwise else 0,
+        "unpack.c.j2", name=name, c=c, g=g, elem=elem, record=record, wide=wide, room=c.room,
+        map_bytes=map_bytes, map_name=column_map.name if column_map else "",
     )  # fmt: skip
-    return CFunction(name, text)
+    call = f"if ({name}(&{c.name}, {_pointer(elem or 'uint8_t', out)}, {work})" + fail
+    return Unpacking(
+        [*functions, CFunction(name, text)], call, c.arrays, [c.header], [c.constant]
+    )
+
+
+def _pointer(elem: str, at: str) -> str:
+    return at if elem == "uint8_t" else f"({elem} *)(void *)({at})"

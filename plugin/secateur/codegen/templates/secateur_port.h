@@ -20,9 +20,11 @@
 
 #if defined(__GNUC__)
 #define SC_INLINE static inline __attribute__((always_inline, unused))
+#define SC_NOINLINE static __attribute__((noinline, unused))
 #define SC_ALIGNED4(p) __builtin_assume_aligned((p), 4)
 #else
 #define SC_INLINE static inline
+#define SC_NOINLINE static
 #define SC_ALIGNED4(p) (p)
 #endif
 
@@ -65,6 +67,36 @@ SC_INLINE void sc_store2(uint8_t *p, uint32_t v)
     uint16_t h = (uint16_t)v;
     memcpy(p, &h, 2);
 }
+
+/* In place of memset and memcpy, whose library versions take more flash than most layers do; the
+ * compiler must not turn these loops back into calls. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("no-tree-loop-distribute-patterns")
+#endif
+SC_NOINLINE void sc_fill(uint8_t *to, uint32_t value, uint32_t n)
+{
+    const uint32_t word = value * 0x01010101u;
+    for (; n >= 4; n -= 4, to += 4) {
+        sc_store(to, word);
+    }
+    while (n-- > 0) {
+        *to++ = (uint8_t)value;
+    }
+}
+
+SC_NOINLINE void sc_copy(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+    for (; n >= 4; n -= 4, to += 4, from += 4) {
+        sc_store(to, sc_load(from));
+    }
+    while (n-- > 0) {
+        *to++ = *from++;
+    }
+}
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
 
 /* Clamp to a code. */
 SC_INLINE uint32_t sc_clamp(int32_t v)
