@@ -10,10 +10,7 @@ build/reproduce/reproduce.json and, when all runs are there, docs/reproduction.m
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from benchmarks.recipes import lenet, measure, mnist
+from benchmarks.recipes.cache import digest, spent, timed, write_json
 from benchmarks.recipes.reproduction_page import write_page
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +51,7 @@ def main() -> None:
     if args.train_only:
         return
     keys = ("network", "goal", "seed", "baseline_error", "error", "ratio")
-    _write(FOLDER / "reproduce.json", [{k: run[k] for k in keys} for run in runs])
+    write_json(FOLDER / "reproduce.json", [{k: run[k] for k in keys} for run in runs])
     print(f"wrote {FOLDER / 'reproduce.json'}")
     if len(runs) == len(lenet.NETWORKS) * len(GOALS) * 5:
         write_page(ROOT / "docs" / "reproduction.md", runs)
@@ -65,29 +63,14 @@ def _compressed(
 ) -> tuple[Path, Path]:
     """Files of the compressed network and its baseline, trained unless they are there."""
     base_recipe, recipe = lenet.BASELINES[network], lenet.RECIPES[network, goal]
-    base = FOLDER / f"{network}-{seed}-baseline-{_hash(base_recipe)}.keras"
-    path = FOLDER / f"{network}-{seed}-{goal}-{_hash(base_recipe, recipe)}.keras"
+    base = FOLDER / f"{network}-{seed}-baseline-{digest(base_recipe)}.keras"
+    path = FOLDER / f"{network}-{seed}-{goal}-{digest(base_recipe, recipe)}.keras"
     if not base.is_file():
-        _timed(base, lambda: lenet.train_baseline(network, x, y, seed))
+        timed(base, lambda: lenet.train_baseline(network, x, y, seed))
     if not path.is_file():
         baseline = keras.saving.load_model(base, safe_mode=True)
-        _timed(path, lambda: lenet.compress(baseline, recipe, x, y, seed))
+        timed(path, lambda: lenet.compress(baseline, recipe, x, y, seed))
     return path, base
-
-
-def _timed(path: Path, train: Any) -> None:
-    """Train, save, and note how long it took."""
-    wall, cpu = time.monotonic(), time.process_time()
-    model = train()
-    seconds = {
-        "seconds": round(time.monotonic() - wall, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
-    }
-    partial = path.with_name("partial-" + path.name)
-    model.save(partial)
-    _write(path.with_suffix(".time.json"), seconds)
-    partial.replace(path)
-    print(f"{path.name}: {seconds['seconds']:.0f} s", flush=True)
 
 
 def _measured(
@@ -106,7 +89,7 @@ def _measured(
     graph = measure.integers(model, mnist.images(x[:1000]))
     layers = measure.layers_of(graph)
     stored = sum(layer.stored + layer.rest for layer in layers)
-    spent = [json.loads(p.with_suffix(".time.json").read_text()) for p in files]
+    compression, before = (spent(p) for p in files)
     run = {
         "network": network,
         "goal": goal,
@@ -117,10 +100,10 @@ def _measured(
         "ratio": round(graph.float_bytes / stored, 2),
         "float_bytes": graph.float_bytes,
         "stored_bytes": stored,
-        "seconds": spent[0]["seconds"],
-        "baseline_seconds": spent[1]["seconds"],
-        "cpu_seconds": spent[0]["cpu_seconds"],
-        "baseline_cpu_seconds": spent[1]["cpu_seconds"],
+        "seconds": compression["seconds"],
+        "baseline_seconds": before["seconds"],
+        "cpu_seconds": compression["cpu_seconds"],
+        "baseline_cpu_seconds": before["cpu_seconds"],
         "layers": [asdict(layer) for layer in layers],
     }
     print(
@@ -134,16 +117,6 @@ def _measured(
 def _error(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     found = model.predict(mnist.images(x), batch_size=500, verbose=0).argmax(1)
     return round(100.0 * float((found != y).mean()), 4)
-
-
-def _hash(*recipes: Any) -> str:
-    return hashlib.sha256(repr(recipes).encode()).hexdigest()[:8]
-
-
-def _write(path: Path, content: Any) -> None:
-    partial = path.with_name("partial-" + path.name)
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 if __name__ == "__main__":
