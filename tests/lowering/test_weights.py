@@ -55,6 +55,15 @@ def test_a_codebook_takes_one_scale_and_stays_one_codebook() -> None:
     assert np.abs(q.values * q.scale[:, None] - w).max() <= q.scale[0] / 2 * 1.001
 
 
+def test_a_codebook_a_channel_keeps_its_number_of_levels() -> None:
+    levels = RNG.normal(0, 0.3, (80, 4))
+    w = np.take_along_axis(levels, RNG.integers(0, 4, (80, 60)), axis=1)
+    q = quantize_weights(w)
+    assert (q.kind, q.bits) == ("codebooks", 2.0)
+    assert all(len(np.unique(row)) <= 4 for row in q.values)
+    assert (np.abs(q.values).max(axis=1) == 127).all()
+
+
 def test_free_weights_take_a_scale_a_channel() -> None:
     w = RNG.normal(size=(5, 60)) * np.array([[1, 0.01, 10, 3, 0.5]]).T
     w[:, ::2] = 0  # sparse, yet not a codebook

@@ -6,7 +6,7 @@ is never forced into one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,8 +18,8 @@ _CODEBOOK = 256
 class QWeights:
     """`values` int8 [rows, cols] * `scale` float64 [rows] approximates the float matrix.
 
-    `bits` is log2 of the number of levels the layer holds (8.0 for free int8); `kind` is
-    "ternary", "codebook" or "int8".
+    `bits` is log2 of the number of levels the layer (or, with "codebooks", a channel) holds, 8.0
+    for free int8; `kind` is "ternary", "codebook", "codebooks" or "int8".
     """
 
     values: np.ndarray
@@ -33,7 +33,8 @@ def quantize_weights(w: np.ndarray) -> QWeights:
 
     In this order: ternary rows {-a, 0, a}; one integer grid for the layer (levels in exact ratios
     up to 127, powers of two among them); an integer grid for each row; a codebook (values that
-    repeat, at most 256 levels), which takes one scale for the layer; else int8 per row.
+    repeat, at most 256 levels), which takes one scale for the layer; else int8 per row, which keeps
+    a codebook that a row has for itself.
     """
     w = np.asarray(w, np.float64)
     peak = np.abs(w).max(axis=1, initial=0.0)
@@ -56,7 +57,11 @@ def quantize_weights(w: np.ndarray) -> QWeights:
         if len(levels) < _CODEBOOK:
             n = _least_squares(levels / top, counts)
             return _pack(np.rint(w / top * n), np.full(len(w), top / n), "codebook")
-    return _pack(np.rint(unit * 127), safe / 127, "int8")
+    free = _pack(np.rint(unit * 127), safe / 127, "int8")
+    most = max((len(np.unique(row)) for row in w), default=0)
+    if 2 * most <= w.shape[1] and most < _CODEBOOK:  # a codebook of its own in every channel
+        return replace(free, bits=float(np.log2(max(2, most))), kind="codebooks")
+    return free
 
 
 def _pack(values: np.ndarray, scale: np.ndarray, kind: str) -> QWeights:
