@@ -52,10 +52,12 @@ def on_levels(projection: sc.Projection, weight: np.ndarray) -> bool:
 
 
 def on_basis(projection: sc.Projection, weight: np.ndarray) -> bool:
-    basis = projection.state["basis"].numpy()
-    sums = basis @ projection.signs.T
-    best = np.abs(rows(weight)[:, :, None] - sums[:, None, :]).min(axis=-1)
-    return bool(best.max() <= 1e-6 * np.abs(sums).max())
+    """Sums of +- the channel's integer basis, times its scale."""
+    basis, unit = (projection.state[name].numpy() for name in ("basis", "unit"))
+    sums = np.rint(basis / unit[:, None]) @ projection.signs.T
+    levels, _ = projection.levels(weight)
+    member = (rows(levels)[:, :, None] == sums[:, None, :]).any(axis=-1).all()
+    return bool(member) and np.abs(levels).max() <= 122 and on_levels(projection, weight)
 
 
 def on_powers(projection: sc.Projection, weight: np.ndarray) -> bool:
@@ -74,6 +76,9 @@ def on_deal(projection: sc.Projection, weight: np.ndarray) -> bool:
     order = np.moveaxis(weight, (-1, -2), (0, 1)).reshape(weight.shape[-1], -1)
     sizes = np.abs(levels[levels != 0])
     powers = np.all(sizes & (sizes - 1) == 0) and sizes.max() <= 64
+    most = np.abs(basis).max(axis=(1, 2), keepdims=True)
+    whole_basis = basis / most * 127
+    powers = powers and np.allclose(whole_basis, np.rint(whole_basis), atol=1e-3)
     return bool(powers and np.allclose(whole, order, rtol=1e-5, atol=1e-6))
 
 

@@ -19,6 +19,8 @@ from secateur.callbacks.projection import Projection, Tensor, columns
 from secateur.callbacks.quant_activation import check_activations
 from secateur.callbacks.select import Pattern, Target
 
+#: v is rounded to this share of its sum: every level then is an integer of an int8 times a scale
+_GRID = 120
 _FIRST_ROUNDS = 10  #: alternations when quantization begins; one a step from then on
 
 
@@ -41,6 +43,7 @@ class LearnedBasis(Projection):
         self.signs = np.array(list(product((-1.0, 1.0), repeat=bits)), np.float32)
         channels = int(np.prod(variable.shape[len(self.axes) :]))
         self.basis = self.add_state("basis", np.zeros((channels, bits), np.float32))
+        self.unit = self.add_state("unit", np.ones(channels, np.float32))
 
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """The nearest level of each element, after one QEM step on the basis."""
@@ -64,9 +67,20 @@ class LearnedBasis(Projection):
 
         basis = tf.cond(tf.equal(self.step.value, self.begin_step), begin, smooth)
         self.basis.assign(basis)
-        levels = tf.matmul(basis, self.signs, transpose_b=True)  # [channels, 2**K]
-        chosen = tf.gather(levels, tf.transpose(self._nearest(flat, basis)), batch_dims=1)
-        return tf.reshape(tf.transpose(chosen) * kept, value.shape)
+        unit = tf.reduce_sum(tf.abs(basis), -1) / _GRID
+        unit = tf.maximum(unit, 1e-20)
+        whole = tf.round(basis / unit[:, None])
+        self.unit.assign(unit)
+        levels = tf.matmul(whole, self.signs, transpose_b=True)  # [channels, 2**K], whole numbers
+        index = self._nearest(flat, whole * unit[:, None])
+        chosen = tf.transpose(tf.gather(levels, tf.transpose(index), batch_dims=1))
+        return tf.reshape(chosen * unit * kept, value.shape)
+
+    def levels(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of +-n_i, n the integer basis of the channel, |sum| <= 122, and v_i / n_i."""
+        shape = [1] * len(self.axes) + list(weight.shape[len(self.axes) :])
+        unit = np.array(self.unit.numpy()).reshape(shape)
+        return np.rint(weight / unit).astype(np.int32), unit
 
     def _nearest(self, flat: Tensor, basis: Tensor) -> Tensor:
         levels = tf.matmul(basis, self.signs, transpose_b=True)
@@ -88,6 +102,9 @@ class LQNet(Compression):
         b_j = the sign pattern with least (v^T b - x_j)^2
         v   = (B B^T)^-1 B x,     smoothed: v <- m v_old + (1 - m) v,  m = `momentum`
         w_j = v^T b_j,            dL/dx = dL/dw   (straight through)
+
+    The levels used are those of v rounded to 1/120 of |v_1| + .. + |v_K|, so that the device's
+    int8 weights hold them exactly.
 
     Activations: with `activation_bits` the model must hold `QuantActivation` layers of that width
     (`levels="learned"` for the paper's basis); `quantize_activations` puts them there.

@@ -69,7 +69,7 @@ class Deal(Projection):
         return joined if mask is None else joined * mask
 
     def _alternate(self, rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-        """Fit the coefficients, round them to powers of two, fit the basis to them."""
+        """Fit the coefficients, round them to powers of two, fit the basis to them, round it."""
         ridge = 1e-6 * tf.eye(self.size)
         gram = tf.matmul(basis, basis, transpose_b=True)
         wide = tf.reduce_mean(tf.linalg.diag_part(gram), -1)[:, None, None]
@@ -83,7 +83,9 @@ class Deal(Projection):
             ce = tf.where(length > self.row_threshold * mean, ce, 0.0)
         gram = tf.matmul(ce, ce, transpose_a=True)
         fitted = tf.linalg.solve(gram + 1e-4 * tf.eye(self.size), tf.matmul(ce, rows, True))
-        return ce, fitted
+        step = tf.reduce_max(tf.abs(fitted), axis=(1, 2), keepdims=True) / 127
+        step = tf.maximum(step, 1e-20)
+        return ce, step * tf.round(fitted / step)
 
     def _split(self, value: Tensor) -> Tensor:
         """[co, rows, S], each filter flattened as (ci, kh, kw) and filled up with zeros."""
@@ -133,7 +135,8 @@ class SmartDeal(Compression):
 
         Ce <- W B^T (B B^T)^-1, divided by its largest entry, rounded to powers of two,
               rows with |W_r| below `row_threshold` times the mean dropped
-        B  <- (Ce^T Ce)^-1 Ce^T W,          w = Ce B,   dL/dW = dL/dw (straight through)
+        B  <- (Ce^T Ce)^-1 Ce^T W, rounded to 1/127 of its largest entry (int8 on the device)
+        w = Ce B,   dL/dW = dL/dw (straight through)
 
     Args:
         basis: S, 2..8.
