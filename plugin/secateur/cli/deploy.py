@@ -16,7 +16,8 @@ CALIBRATION_SAMPLES = 256
 
 @click.command("deploy")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--board", required=True, help="A board of `secateur boards`.")
+@click.option("--board", "boards_", multiple=True, help="A board of `secateur boards`; repeatable.")
+@click.option("--all-emulated", is_flag=True, help="Every board that an installed emulator knows.")
 @click.option("--emulator", help="host, sim, qemu or renode; default: the best one installed.")
 @click.option(
     "--inputs", type=click.Path(path_type=Path), help=".npz with x to run, and labels y if known."
@@ -29,14 +30,16 @@ CALIBRATION_SAMPLES = 256
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for library, firmware and report.json; default: build/NAME/BOARD.",
+    help="Folder for library, firmware and report.json (with several boards: for a folder each); "
+    "default: build/NAME/BOARD.",
 )
 @click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page, too.")
 @conversion_options
 @json_option
 def command(
     model: Path,
-    board: str,
+    boards_: tuple[str, ...],
+    all_emulated: bool,
     emulator: str | None,
     inputs: Path | None,
     calibration: Path | None,
@@ -46,9 +49,11 @@ def command(
     optimize: str,
     as_json: bool,
 ) -> None:
-    """Run MODEL (.keras) on a board or in its emulator, and report."""
-    from secateur.report.terminal import render
-    from secateur.targets import boards
+    """Run MODEL (.keras) on a board or in its emulator, and report.
+
+    Several boards give one table that compares them.
+    """
+    from secateur.report.terminal import compare, render
 
     from .inputs import as_calibration, load_calibration, load_inputs
 
@@ -56,6 +61,7 @@ def command(
         raise DataError(
             "deploy needs data to calibrate with: give --inputs or --calibration, an .npz with x."
         )
+    chosen = _boards(boards_, all_emulated, emulator)
     x, y = load_inputs(inputs) if inputs is not None else (None, None)
     if calibration is not None:
         samples = load_calibration(calibration)
@@ -66,19 +72,46 @@ def command(
         import secateur
 
         import_keras()
-
-        boards.load(board)  # an unknown board before minutes of work
         compiled = secateur.convert(model, calibration=samples, name=name, optimize=optimize)
-        status.update(f"building and running on {board}")
-        report = secateur.deploy(
-            compiled, board=board, inputs=x, labels=y, emulator=emulator, build_dir=out
-        )
+        reports = []
+        for board in chosen:
+            status.update(f"building and running on {board}")
+            folder = Path("build") / compiled.name / board
+            if out is not None:
+                folder = out if len(chosen) == 1 else out / board
+            reports.append(
+                secateur.deploy(
+                    compiled, board=board, inputs=x, labels=y, emulator=emulator, build_dir=folder
+                )
+            )
         if html is not None:
             from secateur.report import html as page
             from secateur.report.details import of
 
             status.update("counting instructions by layer")
-            page.save(
-                html, report, of(compiled, board, out or Path("build") / compiled.name / board)
-            )
-    print_result(as_json, report.to_dict(), lambda: render(report))
+            page.save(html, reports[0], of(compiled, chosen[0], folder), reports[1:])
+    if len(reports) == 1:
+        print_result(as_json, reports[0].to_dict(), lambda: render(reports[0]))
+    else:
+        print_result(as_json, [r.to_dict() for r in reports], lambda: compare(reports))
+
+
+def _boards(names: tuple[str, ...], all_emulated: bool, emulator: str | None) -> list[str]:
+    """Which boards to run on; an unknown one is named now, before minutes of work."""
+    from secateur import targets
+
+    if all_emulated:
+        if names:
+            raise DataError("--all-emulated and --board exclude each other: give one of them.")
+        usable = [t for t in map(targets.get, targets.names()) if t.available() is None]
+        return [
+            board.id
+            for board in targets.boards.all()
+            if board.core != "host"
+            and any(t.supports(board) for t in usable if emulator in (None, t.name))
+        ]
+    if not names:
+        raise DataError("deploy needs a target: give --board; `secateur boards` lists them.")
+    for name in names:
+        targets.boards.load(name)
+    return list(dict.fromkeys(names))

@@ -1,0 +1,92 @@
+"""The command line from model file to report, as a process: pure JSON, files where they belong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with model.keras and x.npz."""
+    import keras
+
+    path = tmp_path_factory.mktemp("flow")
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(6, activation="relu", name="hidden"), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((8,)), *layers], name="tiny")
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    model.save(path / "model.keras")
+    np.savez(path / "x.npz", x=x, y=model.predict(x, verbose=0).argmax(1))
+    return path
+
+
+def secateur(folder: Path, *args: str, code: int = 0) -> tuple[str, str]:
+    command = [sys.executable, "-c", "from secateur.cli import main; main()", *args]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def as_json(text: str) -> Any:
+    """The whole of standard output is one document."""
+    return json.loads(text)
+
+
+def test_deploy(folder: Path) -> None:
+    args = ["deploy", "model.keras", "--board", "host", "--inputs", "x.npz", "--html", "r.html"]
+    out, _ = secateur(folder, *args, "--json")
+    report = as_json(out)
+    assert report["outputs"] == {"identical": 40, "total": 40}
+    assert report["accuracy"]["float"] == 1.0
+    assert report["accuracy"]["reference"] == report["accuracy"]["device"]
+    assert as_json((folder / "build/tiny/host/report.json").read_text()) == report
+    assert "40 of 40" in (folder / "r.html").read_text()
+
+
+def test_several_boards_in_one_table(folder: Path) -> None:
+    args = ["deploy", "model.keras", "--board", "host", "--board", "host", "--inputs", "x.npz"]
+    assert as_json(secateur(folder, *args, "--json")[0])["board"] == "host"
+    _, err = secateur(folder, *args, "--all-emulated", code=2)
+    assert "exclude each other" in err
+
+
+def test_convert_then_inspect(folder: Path) -> None:
+    args = ["convert", "model.keras", "--calibration", "x.npz", "--out", "lib", "--name", "net"]
+    out, _ = secateur(folder, *args, "--json")
+    converted = as_json(out)
+    assert (folder / "lib/src/net.h").is_file()
+    assert [layer["name"] for layer in converted["layers"]] == ["hidden", "dense"]
+    shown = as_json(secateur(folder, "inspect", "lib", "--json")[0])
+    assert [layer["name"] for layer in shown["layers"]] == ["hidden", "dense"]
+    model = as_json(secateur(folder, "inspect", "model.keras", "--json")[0])
+    assert model["macs"] == 8 * 6 + 6 * 3
+    assert model["parameters"] == 8 * 6 + 6 + 6 * 3 + 3
+    assert "hidden" in secateur(folder, "inspect", "lib")[0]
+
+
+def test_mistakes_exit_with_2_and_leave_nothing(folder: Path) -> None:
+    np.savez(folder / "wrong.npz", x=np.zeros((4, 9), np.float32))
+    args = ["convert", "model.keras", "--calibration", "wrong.npz", "--out", "new"]
+    out, err = secateur(folder, *args, "--json", code=2)
+    assert as_json(out)["error"]["kind"] == "DataError"
+    assert "(8,)" in err.splitlines()[-1]
+    assert not (folder / "new").exists()
+    (folder / "broken.keras").write_bytes(b"PK not a model")
+    args = ["convert", "broken.keras", "--calibration", "x.npz", "--out", "new"]
+    _, err = secateur(folder, *args, code=2)
+    assert "broken.keras" in err
+    assert "Traceback" not in err
