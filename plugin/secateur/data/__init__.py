@@ -17,7 +17,20 @@ FOLDER = Path(__file__).parent
 #: float feature = (code - KWS_ZERO_POINT) * KWS_SCALE
 KWS_SCALE = 0.5847029089927673
 KWS_ZERO_POINT = 83
-KWS_WORDS = "down go left no off on right stop up yes silence unknown".split()
+KWS_WORDS = [
+    "down",
+    "go",
+    "left",
+    "no",
+    "off",
+    "on",
+    "right",
+    "stop",
+    "up",
+    "yes",
+    "silence",
+    "unknown",
+]
 KWS_MODEL = FOLDER / "kws_dscnn.keras"
 
 
