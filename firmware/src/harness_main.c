@@ -1,22 +1,24 @@
-/* The serial harness: takes an input, runs the model, gives back output and counters. */
-#include <string.h>
-
+/* The serial harness: takes an input, runs the model, gives back output and counters. Frames and
+ * text share the line: a frame stands between zero bytes, which text never has. */
+#include "harness.h"
+#include "harness_bytes.h"
 #include "harness_frame.h"
 #include "harness_memory.h"
-#include "model_glue.h"
 #include "port.h"
 
 enum { CMD_INFO = 1, CMD_LOAD, CMD_RUN, CMD_READ, CMD_MEMORY, CMD_NAK = 0x15, CMD_FAULT = 0x7E };
 enum { STATUS_OK, STATUS_UNKNOWN, STATUS_RANGE, STATUS_VERSION };
 enum { REPLY = 0x80 };
 
-static int8_t input[MODEL_INPUT_SIZE] __attribute__((aligned(8)));
-static int8_t output[MODEL_OUTPUT_SIZE] __attribute__((aligned(8)));
+int8_t harness_input[MODEL_INPUT_SIZE] __attribute__((aligned(8)));
+int8_t harness_output[MODEL_OUTPUT_SIZE] __attribute__((aligned(8)));
 static uint8_t request[FRAME_CODED];
 static uint8_t reply[FRAME_RAW];
 static uint32_t reply_size;  /* 0: nothing to repeat */
 static uint32_t request_crc; /* of the request that `reply` answers */
 static uint32_t overhead;    /* ticks of a call of an empty model */
+
+__attribute__((weak)) void port_mark(int level) { (void)level; }
 
 static int empty_model(const int8_t *in, int8_t *out) {
   (void)in;
@@ -29,7 +31,7 @@ static int timed(model_fn function, uint64_t *ticks) {
   model_fn volatile call = function;
   model_fn run = call;
   uint64_t start = timer_now();
-  int status = run(input, output);
+  int status = run(harness_input, harness_output);
   *ticks = timer_now() - start;
   return status;
 }
@@ -46,8 +48,8 @@ static int measure_memory(uint32_t *stack, uint32_t *arena) {
   *stack = 0;
   *arena = 0;
   for (uint32_t i = 0; i < 2 && status == 0; i++) {
-    memset(MODEL_ARENA, paints[i], MODEL_ARENA_BYTES);
-    uint32_t depth = memory_stack(MODEL_RUN, input, output, paints[i], &status);
+    bytes_fill(MODEL_ARENA, paints[i], MODEL_ARENA_BYTES);
+    uint32_t depth = memory_stack(MODEL_RUN, harness_input, harness_output, paints[i], &status);
     uint32_t used = highest_change(MODEL_ARENA, MODEL_ARENA_BYTES, paints[i]);
     if (depth > *stack) *stack = depth;
     if (used > *arena) *arena = used;
@@ -63,24 +65,30 @@ static uint32_t command_info(uint8_t *out) {
   put32(out + 8, MODEL_ARENA_BYTES);
   put32(out + 12, SECATEUR_TIMER_HZ);
   put32(out + 16, overhead);
-  memcpy(out + 20, name, n);
+  bytes_copy(out + 20, name, n);
   return 20 + n;
 }
 
-static uint32_t command_run(uint8_t *out, uint32_t runs) {
-  uint64_t total = 0;
+int harness_run(uint32_t runs, uint64_t *ticks) {
   int status = 0;
-  uint32_t wraps = timer_wraps(), done = 0;
-  while (done < runs && status == 0) {
-    uint64_t ticks;
-    status = timed(MODEL_RUN, &ticks);
-    total += ticks - overhead;
-    done++;
+  *ticks = 0;
+  port_mark(0); /* low while the model runs: what a power meter triggers on */
+  for (uint32_t i = 0; i < runs && status == 0; i++) {
+    uint64_t once;
+    status = timed(MODEL_RUN, &once);
+    *ticks += once - overhead;
   }
-  put32(out, (uint32_t)status);
-  put32(out + 4, done);
-  put32(out + 8, (uint32_t)total);
-  put32(out + 12, (uint32_t)(total >> 32));
+  port_mark(1);
+  return status;
+}
+
+static uint32_t command_run(uint8_t *out, uint32_t runs) {
+  uint64_t ticks;
+  uint32_t wraps = timer_wraps();
+  put32(out, (uint32_t)harness_run(runs, &ticks));
+  put32(out + 4, runs);
+  put32(out + 8, (uint32_t)ticks);
+  put32(out + 12, (uint32_t)(ticks >> 32));
   put32(out + 16, timer_wraps() - wraps);
   return 20;
 }
@@ -100,7 +108,7 @@ static void execute(uint32_t size) {
     if (at > MODEL_INPUT_SIZE || n > MODEL_INPUT_SIZE - at) {
       status = STATUS_RANGE;
     } else {
-      memcpy(input + at, in + 4, n);
+      bytes_copy(harness_input + at, in + 4, n);
       put32(out, at + n);
       produced = 4;
     }
@@ -111,7 +119,7 @@ static void execute(uint32_t size) {
     if (at > MODEL_OUTPUT_SIZE || n > MODEL_OUTPUT_SIZE - at || n > FRAME_PAYLOAD) {
       status = STATUS_RANGE;
     } else {
-      memcpy(out, output + at, n);
+      bytes_copy(out, harness_output + at, n);
       produced = n;
     }
   } else if (request[1] == CMD_MEMORY && given == 0) {
@@ -135,20 +143,31 @@ static void send_nak(void) {
   frame_send(nak, FRAME_HEADER);
 }
 
-/* Reads up to a delimiter. Bytes beyond a frame's length are noise: size says too much. */
+/* Reads up to a frame's end and gives its size; texts on the way are answered. Bytes beyond a
+ * frame's length are noise: the size then says too much. */
 static uint32_t receive(void) {
+  static uint8_t in_frame;
   uint32_t size = 0;
   for (;;) {
     uint8_t byte = (uint8_t)port_getc();
-    if (byte == 0) return size;
-    if (size < FRAME_CODED) request[size] = byte;
-    if (size <= FRAME_CODED) size++;
+    if (byte == 0 && in_frame && size == 0) continue; /* an end, and the next beginning */
+    if (byte == 0) {
+      in_frame = !in_frame;
+      if (!in_frame) return size;
+      if (size > 0) return FRAME_CODED + 1; /* no text: a frame without its beginning */
+    } else if (!in_frame && byte == '%') {
+      text_command((char *)request, size < TEXT_COMMAND ? size : TEXT_COMMAND);
+      reply_size = 0; /* `request` no longer is what `reply` answers */
+      size = 0;
+    } else {
+      if (size < FRAME_CODED) request[size] = byte;
+      if (size <= FRAME_CODED) size++;
+    }
   }
 }
 
 static void serve(void) {
   uint32_t coded = receive();
-  if (coded == 0) return;
   uint32_t size = coded <= FRAME_CODED ? frame_decode(request, coded) : 0;
   if (size == 0) {
     send_nak();
@@ -171,7 +190,8 @@ void fault_serve(const uint32_t *words, uint32_t count) {
     reply[3] = STATUS_OK;
     for (uint32_t i = 0; i < count; i++) put32(reply + FRAME_HEADER + 4 * i, words[i]);
     frame_send(reply, FRAME_HEADER + 4 * count);
-    while (receive() == 0) continue;
+    (void)port_getc();
+    while (port_getc() != 0) continue; /* the next request gets the same answer */
   }
 }
 
@@ -182,5 +202,6 @@ int main(void) {
   (void)timed(empty_model, &ticks); /* caches warm */
   (void)timed(empty_model, &ticks);
   overhead = (uint32_t)ticks;
+  text_start();
   for (;;) serve();
 }

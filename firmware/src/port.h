@@ -13,6 +13,8 @@ int port_getc(void);           /* next byte; waits */
 void port_putc(uint8_t byte);  /* waits for room */
 void port_flush(void);         /* returns when everything has left */
 
+void port_mark(int level);     /* the pin a power meter watches, where the board has one */
+
 void timer_init(void);
 uint64_t timer_now(void);      /* ticks since timer_init, SECATEUR_TIMER_HZ of them a second */
 uint32_t timer_wraps(void);    /* overflow interrupts so far; they cost instructions */

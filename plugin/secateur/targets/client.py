@@ -134,22 +134,28 @@ class Client:
                 "flash the image again"
             )
 
-    def _request(self, command: int, payload: bytes = b"", patience: float = 0.0) -> bytes:
+    def _request(self, command: int, payload: bytes = b"", limit: float = 0.0) -> bytes:
+        """Ask until answered: up to `retries` times again, and for `limit` seconds at least.
+
+        A device that is still at work does not listen; it answers a repeated request once, from
+        memory, so asking again costs nothing but the line's time.
+        """
         self._sequence = (self._sequence + 1) & 0xFF
         request = Frame(command, self._sequence, 0, payload)
         coded = frames.encode(request)
-        patience = max(patience, self.reply_time)
         what = f"frame '{_NAMES[command]}' (number {self._sequence})"
-        for attempt in range(self.retries + 1):
-            if attempt:
+        deadline = time.monotonic() + limit
+        patience = self.reply_time
+        attempts = 0
+        while attempts <= self.retries or time.monotonic() < deadline:
+            if attempts:
                 self.repeated += 1
+            attempts += 1
             self.line.write(coded)
-            started = time.monotonic()
-            reply = self._reply(request, patience)
-            if time.monotonic() - started >= patience:
-                # A device that lives has finished by now, and repeats its reply at once.
-                patience = self.reply_time
+            left = deadline - time.monotonic()
+            reply = self._reply(request, min(patience, left) if left > 0 else self.reply_time)
             if reply is None:
+                patience *= 2 if limit else 1
                 continue
             if reply.status:
                 why = _STATUS.get(reply.status, f"status {reply.status}")
@@ -157,7 +163,7 @@ class Client:
             return reply.payload
         self.silent = True
         raise TargetError(
-            f"{what} got no answer in {self.retries + 1} attempts: check the serial line and "
+            f"{what} got no answer in {attempts} attempts: check the serial line and "
             "that the firmware is running"
         )
 

@@ -37,7 +37,7 @@ def build(
         extra = _SANITIZE if sanitize else []
         compile_flags = [*_HOST, *extra, "-DSECATEUR_PORT_HOST=1", "-DSECATEUR_TIMER_HZ=1u"]
         link_flags = extra
-        names = ["frame", "main", "memory", "port_host"]
+        names = ["bytes", "frame", "main", "memory", "port_host", "text"]
     else:
         shared = tools.flags()
         compiler = tools.need(shared.prefix(board.core) + "gcc")
