@@ -132,6 +132,15 @@ def test_add_of_shared_convolution_stays_an_add() -> None:
     assert check(b.finish(b.emit("add", "add", [a, a], (6, 5, 4)))) == ["QConv", "QAdd"]
 
 
+def test_depthwise_convolutions_take_no_residual() -> None:
+    b = Builder("g")
+    x = b.add_input("x", (6, 5, 3))
+    params = {"kernel": RNG.normal(size=(3, 3, 3, 1)).astype(np.float32)}
+    attrs = {"strides": (1, 1), "pads": (1, 1, 1, 1)}
+    y = b.emit("depthwise_conv2d", "d", [x], (6, 5, 3), attrs, params)
+    assert check(b.finish(b.emit("add", "add", [y, x], (6, 5, 3)))) == ["QConv", "QAdd"]
+
+
 def test_fused_convolution_runs_after_its_other_operand() -> None:
     b = Builder("g")
     x = b.add_input("x", (6, 5, 3))
