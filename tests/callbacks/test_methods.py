@@ -264,8 +264,10 @@ def test_one_bit_qnn_gradient_is_hard_tanh() -> None:
         assert_latent(after, before - RATE * slope * inside)
 
 
-def test_hyperspherical_steps_turn_and_stretch() -> None:
-    callback = sc.HypersphericalTernary(0.5, 0, 2, 4, initial_sparsity=0.4, every=1)
+@pytest.mark.parametrize("stretch", [False, True])
+def test_hyperspherical_steps_turn_and_if_asked_stretch(stretch: bool) -> None:
+    options = {"initial_sparsity": 0.4, "every": 1, "train_radius": stretch}
+    callback = sc.HypersphericalTernary(0.5, 0, 2, 4, **options)
     steps = by_hand(callback, 6)
     for weight, slope, before, after in steps[1:]:  # the latent weight once it is ternary
         length = np.linalg.norm(weight, axis=0)
@@ -273,7 +275,8 @@ def test_hyperspherical_steps_turn_and_stretch() -> None:
         move = -RATE * slope
         radial = (move * direction).sum(axis=0)
         turned = before + move - radial * direction
-        assert_latent(after, (length + radial) * turned / np.linalg.norm(turned, axis=0))
+        length = length + radial if stretch else length
+        assert_latent(after, length * turned / np.linalg.norm(turned, axis=0))
     assert np.mean(steps[-1][0] == 0) == 0.5
 
 

@@ -26,21 +26,28 @@ class HQ(Projection):
     method = "HypersphericalTernary"
 
     def __init__(
-        self, variable: keras.Variable, prune: Schedule, grow: Schedule, depthwise: bool = False
+        self,
+        variable: keras.Variable,
+        prune: Schedule,
+        grow: Schedule,
+        train_radius: bool = False,
+        depthwise: bool = False,
     ):
         super().__init__(variable, prune.begin, depthwise)
-        self.prune, self.grow = prune, grow
+        self.prune, self.grow, self.train_radius = prune, grow, train_radius
         shape = [1] * len(self.axes) + list(variable.shape[len(self.axes) :])
         self.radius = self.add_state("radius", np.ones(shape, np.float32))
 
     def absorb(self, delta: Tensor, previous: Tensor) -> Tensor:
-        """The radial part of a move changes the radius, the rest turns the latent direction."""
+        """The radial part of a move goes to the radius, the rest turns the latent direction."""
         assert self.latent is not None
         direction = previous / self._length(previous)
         radial = tf.reduce_sum(delta * direction, self.axes, keepdims=True)
         turned = self.latent.value + delta - radial * direction
-        radius = tf.maximum(self.radius.value + radial, _LEAST)
-        self.radius.assign(radius)
+        radius = tf.convert_to_tensor(self.radius.value)
+        if self.train_radius:
+            radius = tf.maximum(radius + radial, _LEAST)
+            self.radius.assign(radius)
         return radius * turned / self._length(turned)
 
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -76,6 +83,10 @@ class HQ(Projection):
         """-1, 0, 1 and the scale of each output channel, radius / sqrt(non-zeros)."""
         return ternary_levels(weight, self.axes)
 
+    def bits(self, weight: np.ndarray) -> float:
+        """log2(3) once the weight is ternary."""
+        return super().bits(weight) if int(self.step.numpy()) >= self.grow.begin else 32.0
+
     def _length(self, value: Tensor) -> Tensor:
         square = tf.reduce_sum(tf.square(value), self.axes, keepdims=True)
         return tf.sqrt(tf.maximum(square, _LEAST**2))
@@ -84,11 +95,14 @@ class HQ(Projection):
 class HypersphericalTernary(Compression):
     """Ternary weights reached over the sphere (HQ).
 
-    Every output channel is w = r u, |u| = 1. A step turns u and, separately, changes r (the
-    paper's unit sphere with the length kept as a trained scale, so that layers without batch
-    normalisation keep theirs):
+    Every output channel is w = r u, |u| = 1, and a step only turns u:
 
-        dr = <dw, u>,   u <- (v + dw - <dw, u> u) / |.|        v the latent vector, |v| = r
+        u <- (v + dw - <dw, u> u) / |.|        v the latent vector, |v| = r
+
+    r is the channel's length at `begin_step` instead of the paper's 1, so that layers without
+    batch normalisation keep their size; with `train_radius` it takes the radial part of the steps,
+    dr = <dw, u>. (Behind a layer, batch normalisation makes that part mere noise, which its moving
+    averages then chase.)
 
     1. `begin_step`..`ternary_step`: at every `every`-th step the share p(t) of smallest |u_i| of
        the layer, rising from 0 to `initial_sparsity` along a cubic, is reset to 0 and trained on
@@ -106,6 +120,7 @@ class HypersphericalTernary(Compression):
         begin_step, ternary_step, end_step: see above.
         initial_sparsity: where pruning ends and the ternary threshold starts.
         every: steps between two resets.
+        train_radius: see above; for networks without batch normalisation.
         include, exclude, resume: see `Compression`; depthwise kernels only when included.
     """
 
@@ -119,6 +134,7 @@ class HypersphericalTernary(Compression):
         end_step: int = 800,
         initial_sparsity: float = 0.5,
         every: int = 8,
+        train_radius: bool = False,
         include: Sequence[Pattern] | None = None,
         exclude: Sequence[Pattern] = (),
         resume: str | os.PathLike[str] | None = None,
@@ -129,9 +145,10 @@ class HypersphericalTernary(Compression):
             f"HypersphericalTernary: initial_sparsity={initial_sparsity} is not in 0..sparsity; "
             f"give at most {sparsity}",
         )
+        self.train_radius = train_radius
         self.prune = Schedule(initial_sparsity, begin_step, ternary_step, every=every)
         self.grow = Schedule(sparsity, ternary_step, end_step)
 
     def make(self, target: Target) -> Projection:
         """The projection for one weight."""
-        return HQ(target.variable, self.prune, self.grow, target.depthwise)
+        return HQ(target.variable, self.prune, self.grow, self.train_radius, target.depthwise)
