@@ -17,46 +17,12 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import TargetError
-from . import assets, tools
+from . import renode_files, tools
 from .base import Image, RunResult, Target
 from .boards import Board
 from .client import Client
 from .session import converse
 from .sim import cycles_of
-
-
-def script(image: Image, port: int) -> str:
-    """The monitor commands that start `image` with its UART on a TCP port of this machine."""
-    renode = image.board.emulator.renode
-    assert renode is not None
-    return "\n".join(
-        [
-            "using sysbus",
-            f'mach create "{image.board.id}"',
-            f"machine LoadPlatformDescription {platform(image.board)}",
-            f"sysbus.{renode.cpu} PerformanceInMips {mips(image.board)}",
-            f"sysbus LoadELF @{image.elf}",
-            f'emulation CreateServerSocketTerminal {port} "harness" false',
-            f"connector Connect sysbus.{renode.uart} harness",
-            "emulation SetAdvanceImmediately true",
-            "start",
-            "",
-        ]
-    )
-
-
-def platform(board: Board) -> str:
-    """Renode's name of the board's platform description."""
-    renode = board.emulator.renode
-    assert renode is not None
-    if renode.platform.startswith("@"):
-        return renode.platform
-    return f"@{assets.root() / 'boards' / 'renode' / renode.platform}"
-
-
-def mips(board: Board) -> int:
-    """Instructions a microsecond, such that one is one tick of the board's counter."""
-    return max(1, round(board.timer.hz / 1e6))
 
 
 class _Socket:
@@ -100,7 +66,15 @@ class Renode(Target):
         with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
             port = _free_port()
             resc = Path(folder) / "run.resc"
-            resc.write_text(script(image, port), encoding="utf-8")
+            repl = Path(folder) / "board.repl"
+            described = image.board.emulator.renode
+            assert described is not None
+            if described.platform == "generated":
+                repl.write_text(renode_files.platform(image.board), encoding="utf-8")
+            else:
+                repl = Path(described.platform.lstrip("@"))
+            text = renode_files.script(image, repl, port) + "start\n"
+            resc.write_text(text, encoding="utf-8")
             log = Path(folder) / "renode.log"
             with log.open("wb") as out:
                 child = subprocess.Popen(
@@ -122,7 +96,7 @@ class Renode(Target):
                     child.kill()
                     child.wait()
         hz = talk.info.timer_hz
-        rate = mips(image.board) * 1e6
+        rate = renode_files.mips(image.board) * 1e6
         per_run = [round(run.ticks * rate / hz) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
         cycles = cycles_of(image, inputs)

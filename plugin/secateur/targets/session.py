@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import TargetError
+from ..progress import tell
 from . import fault
 from .base import Image
 from .client import Client, DeviceFaultError, Info, Run
@@ -45,6 +46,8 @@ def converse(
                 stack, arena = client.memory()
             if progress:
                 progress(i + 1, len(inputs))
+            else:
+                tell(f"running on {image.board.id}", i + 1, len(inputs))
     except DeviceFaultError as report:
         raise fault.error(image, report) from None
     return Conversation(info, outputs, runs, stack, arena)

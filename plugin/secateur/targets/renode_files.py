@@ -1,0 +1,224 @@
+"""Files for Renode, written from a board's manifest: platform, script, robot test.
+
+The platform holds what the firmware touches and no more: core, interrupt controller with SysTick,
+DWT, flash, RAM and the harness' serial line. Other peripherals the start-up waits for are tagged
+with all bits set, so that every "ready" is there. Nothing is fetched from a network.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import TargetError
+from . import elf
+from .base import Image
+from .boards import Board
+
+_CPU = {
+    "cortex-m0": "cortex-m0", "cortex-m0plus": "cortex-m0+", "cortex-m3": "cortex-m3",
+    "cortex-m4": "cortex-m4f", "cortex-m7": "cortex-m7", "cortex-m33": "cortex-m33",
+    "cortex-m55": "cortex-m55",
+}  # fmt: skip
+
+#: Renode's model of each port's UART: class, size of a range (0: the model knows), attributes.
+_UART: dict[str, tuple[str, int, dict[str, str]]] = {
+    "cmsdk": ("UART.CMSDK_APB_UART", 0, {}),
+    "stm32f4": ("UART.STM32_UART", 0x100, {}),
+    "gd32v": ("UART.STM32_UART", 0x100, {}),
+    "stm32l4": ("UART.STM32F7_USART", 0x100, {"frequency": "120000000", "lowPowerMode": "true"}),
+    "stm32h7": ("UART.STM32F7_USART", 0x100, {"frequency": "64000000"}),
+    "stm32u5": ("UART.STM32F7_USART", 0x100, {"frequency": "16000000"}),
+    "nrf": ("UART.NRF52840_UART", 0, {"easyDMA": "false"}),
+    "ns16550": ("UART.NS16550", 0, {}),
+    "rp2040": ("UART.PL011", 0, {}),
+    "rp2350": ("UART.PL011", 0, {}),
+    "fe310": ("UART.SiFive_UART", 0, {}),
+    "samd21": ("UART.SAMD20_UART", 0, {}),
+}
+
+#: Registers the start-up waits for: name, first and last address.
+_READY: dict[str, list[tuple[str, int, int]]] = {
+    "stm32f4": [("RCC", 0x40023800, 0x40023BFF)],
+    "stm32l4": [("RCC", 0x40021000, 0x400213FF)],
+    "stm32u5": [("RCC", 0x46020C00, 0x46020FFF)],
+    "gd32v": [("RCU", 0x40021000, 0x400213FF)],
+    "nrf": [("CLOCK", 0x40000000, 0x40000FFF)],
+    "rp2040": [("RESETS", 0x4000C000, 0x4000C00F), ("CLOCKS", 0x40008000, 0x400080FF),
+               ("XOSC", 0x40024000, 0x4002400F), ("PLL", 0x40028000, 0x4002800F)],
+    "rp2350": [("RESETS", 0x40020000, 0x4002000F), ("CLOCKS", 0x40010000, 0x400100FF),
+               ("XOSC", 0x40048000, 0x4004800F), ("PLL", 0x40050000, 0x4005000F)],
+    "fe310": [("PRCI", 0x10008000, 0x1000800F)],
+    "samd21": [("SYSCTRL", 0x40000800, 0x400008FF)],
+}  # fmt: skip
+
+
+def platform(board: Board) -> str:
+    """The platform description (.repl) of a board. Raises TargetError if Renode lacks its UART."""
+    renode = board.emulator.renode
+    if renode is None or board.uart.port not in _UART:
+        raise TargetError(
+            f"no Renode platform can be written for board {board.id}: its UART has no model"
+        )
+    memory = board.memory
+    uart, size, attributes = _UART[board.uart.port]
+    place = f"<{board.uart.base:#x}, +{size:#x}>" if size else f"{board.uart.base:#x}"
+    lines = [f"// {board.title}: written from {board.path.name}."]
+    if board.core.startswith("rv32"):
+        lines += [
+            "cpu: CPU.RiscV32 @ sysbus",
+            '    cpuType: "rv32imac_zicsr_zifencei"',
+            "    timeProvider: clint",
+            "",
+            "clint: IRQControllers.CoreLevelInterruptor @ sysbus 0x02000000",
+            f"    frequency: {board.clock_hz}",
+            "    [0, 1] -> cpu@[3, 7]",
+        ]
+    else:
+        lines += [
+            "nvic: IRQControllers.NVIC @ sysbus 0xe000e000",
+            f"    systickFrequency: {board.timer.hz}",
+            "    IRQ -> cpu@0",
+            "",
+            "cpu: CPU.CortexM @ sysbus",
+            f'    cpuType: "{_CPU[board.core]}"',
+            "    nvic: nvic",
+        ]
+        if board.timer.kind == "dwt":
+            lines += [
+                "",
+                "dwt: Miscellaneous.DWT @ sysbus 0xe0001000",
+                f"    frequency: {board.clock_hz}",
+            ]
+    lines += [
+        "",
+        f"flash: Memory.MappedMemory @ sysbus {memory.flash.origin:#x}",
+        f"    size: {memory.flash.length:#x}",
+        "",
+        f"ram: Memory.MappedMemory @ sysbus {memory.ram.origin:#x}",
+        f"    size: {memory.ram.length:#x}",
+        "",
+        f"{renode.uart}: {uart} @ sysbus {place}",
+        *(f"    {name}: {value}" for name, value in attributes.items()),
+    ]
+    if board.timer.kind == "nrf":
+        lines += ["", "timer0: Timers.NRF52840_Timer @ sysbus 0x40008000", "    numberOfEvents: 4"]
+    if tags := _READY.get(board.uart.port):
+        lines += ["", "sysbus:", "    init:"]
+        lines += [
+            f'        Tag <{first:#x}, {last:#x}> "{name}" 0xFFFFFFFF' for name, first, last in tags
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def mips(board: Board) -> int:
+    """Instructions a microsecond, such that one is one tick of the board's counter."""
+    return max(1, round(board.timer.hz / 1e6))
+
+
+def script(image: Image, repl: Path, port: int | None = None) -> str:
+    """Monitor commands (.resc) that make the machine ready; with `port`, its UART on TCP."""
+    board = image.board
+    renode = board.emulator.renode
+    assert renode is not None
+    lines = [
+        "using sysbus",
+        f'mach create "{board.id}"',
+        f"machine LoadPlatformDescription @{repl}",
+        f"{renode.cpu} PerformanceInMips {mips(board)}",
+        f"sysbus LoadELF @{image.elf}",
+    ]
+    if not board.core.startswith("rv32"):
+        vectors = elf.symbols(image.elf)["vectors"][0]
+        lines.append(f"{renode.cpu} VectorTableOffset {vectors:#x}")
+    if port is not None:
+        lines += [
+            # false: no telnet negotiation, the line carries bytes
+            f'emulation CreateServerSocketTerminal {port} "harness" false',
+            f"connector Connect sysbus.{renode.uart} harness",
+        ]
+    lines.append("emulation SetAdvanceImmediately true")
+    return "\n".join(lines) + "\n"
+
+
+def robot(image: Image, resc: Path, model: str) -> str:
+    """A robot test (.robot) that speaks MLPerf Tiny's text with the firmware."""
+    renode = image.board.emulator.renode
+    assert renode is not None
+    return f"""\
+*** Settings ***
+Suite Setup       Setup
+Suite Teardown    Teardown
+Test Teardown     Test Teardown
+Resource          ${{RENODEKEYWORDS}}
+
+*** Keywords ***
+Start Firmware
+    Execute Command           include @{resc}
+    Create Terminal Tester    sysbus.{renode.uart}    timeout=30
+    Start Emulation
+    Wait For Line On Uart     m-ready
+
+*** Test Cases ***
+Names Itself
+    Start Firmware
+    Write To Uart             name%
+    Wait For Line On Uart     m-name-dut-[secateur]
+    Write To Uart             profile%
+    Wait For Line On Uart     m-model-[{model}]
+
+Infers
+    Start Firmware
+    Write To Uart             infer 1 0%
+    Wait For Line On Uart     m-infer-start-1
+    Wait For Line On Uart     m-results-
+    Wait For Line On Uart     m-ready
+"""
+
+
+def write(image: Image, folder: Path, model: str) -> dict[str, Path]:
+    """Write all three for a built image; their paths by kind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder.resolve() / image.board.id
+    paths = {kind: stem.with_suffix(f".{kind}") for kind in ("repl", "resc", "robot")}
+    paths["repl"].write_text(platform(image.board), encoding="utf-8")
+    paths["resc"].write_text(script(image, paths["repl"]), encoding="utf-8")
+    paths["robot"].write_text(robot(image, paths["resc"], model), encoding="utf-8")
+    return paths
+
+
+_ENTRY = re.compile(
+    r"^(?P<name>[a-z]\w*): (?P<type>[A-Za-z]+\.\w+) @ sysbus"
+    r"( (?:0x[0-9a-f]+|<0x[0-9a-f]+, \+0x[0-9a-f]+>))?$"
+)
+_ATTRIBUTE = re.compile(r'^    \w+: (?:0x[0-9a-f]+|\d+|true|false|"[^"]+"|[a-z]\w*)$')
+_INTERRUPT = re.compile(r"^    (?:\w+|\[[\d, ]+\]) -> (\w+)@(?:\d+|\[[\d, ]+\])$")
+_TAG = re.compile(r'^        Tag <0x[0-9a-f]+, 0x[0-9a-f]+> "\w+" 0x[0-9A-F]+$')
+
+
+def check_platform(text: str) -> None:
+    """Check the part of Renode's platform syntax that `platform` uses.
+
+    Raises TargetError naming the line. It knows no peripheral: only Renode can say whether a
+    class exists.
+    """
+    names = {"sysbus"}
+    used: list[tuple[int, str]] = []
+    inside = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line or line.startswith("//"):
+            continue
+        if entry := _ENTRY.match(line):
+            if entry["name"] in names:
+                raise TargetError(f"platform line {number}: {entry['name']} is there twice")
+            names.add(entry["name"])
+            inside = entry["name"]
+        elif line == "sysbus:" or (line == "    init:" and inside == "sysbus"):
+            inside = "sysbus"
+        elif inside and (interrupt := _INTERRUPT.match(line)):
+            used.append((number, interrupt[1]))
+        elif not inside or not (_ATTRIBUTE.match(line) or _TAG.match(line)):
+            raise TargetError(f"platform line {number} is not understood: {line.strip()}")
+    for number, name in used:
+        if name not in names:
+            raise TargetError(f"platform line {number} names {name}, which is not declared")
