@@ -23,6 +23,7 @@ from .lowering.align import align
 from .lowering.orient import orient
 from .lowering.qgraph import QGraph
 from .lowering.quantize import lower
+from .progress import tell
 from .report.figures import (
     Accuracy,
     Flash,
@@ -142,11 +143,14 @@ def convert(
     [N, *input shape]; a few hundred typical ones. name: prefix of the generated C. encodings:
     force a weight encoding, for all layers or by layer name. Raises ModelError, DataError.
     """
+    tell("reading the model")
     graph = load_graph(model, name)
+    tell(f"calibrating with {len(calibration)} inputs")
     graph.name = c_identifier(name or graph.name)
     qgraph = lower(graph, np.asarray(calibration), method=calibration_method)  # type: ignore[arg-type]
     qgraph = align(orient(qgraph))
     qgraph.name = graph.name
+    tell("choosing encodings and kernels")
     plan = make_plan(qgraph, encodings, optimize)
     return CompiledModel(graph.name, graph, qgraph, plan, optimize)
 
@@ -178,8 +182,11 @@ def deploy(
         raise DataError(f"{len(labels)} labels for {len(x)} inputs; give one label an input")
     folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
     library = compiled.save(folder / "library")
+    tell(f"building for {board}")
     image = targets.build(library, b, folder / "firmware", builder=builder)
+    tell(f"running on {board} ({target.name})", 0, len(x))
     result = target.run(image, x)
+    tell("comparing with the reference")
     expected = reference.run(compiled.qgraph, x).reshape(len(x), -1)
     same = int(np.all(result.outputs.reshape(len(x), -1) == expected, axis=1).sum())
     s = image.sizes

@@ -23,6 +23,10 @@ def _summary(board: Any) -> dict[str, Any]:
     }
 
 
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 8 << 20 else f"{count >> 10} KiB"
+
+
 @click.command("boards")
 @click.option(
     "--check",
@@ -33,6 +37,7 @@ def _summary(board: Any) -> dict[str, Any]:
 @json_option
 def command(manifest: Path | None, as_json: bool) -> None:
     """List the boards, or check a new board's manifest."""
+    from rich import box
     from rich.console import RenderableType
     from rich.table import Table
 
@@ -42,20 +47,21 @@ def command(manifest: Path | None, as_json: bool) -> None:
     rows = [_summary(board) for board in chosen]
 
     def table() -> RenderableType:
-        out = Table(header_style="bold")
-        for name in ("board", "title", "core"):
-            out.add_column(name)
-        for name in ("MHz", "flash", "RAM"):
-            out.add_column(name, justify="right")
-        out.add_column("emulators")
+        out = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+        out.add_column("board", no_wrap=True, min_width=17)
+        out.add_column("title", no_wrap=True, overflow="ellipsis")
+        out.add_column("core", no_wrap=True, min_width=13)
+        for name, width in (("MHz", 4), ("flash", 8), ("RAM", 8)):
+            out.add_column(name, justify="right", no_wrap=True, min_width=width)
+        out.add_column("emulators", no_wrap=True, min_width=9)
         for row in rows:
             out.add_row(
                 row["board"],
                 row["title"],
                 row["core"],
                 f"{row['clock_hz'] / 1e6:g}",
-                f"{row['flash_bytes'] / 1024:.0f} KiB",
-                f"{row['ram_bytes'] / 1024:.0f} KiB",
+                _size(row["flash_bytes"]),
+                _size(row["ram_bytes"]),
                 ", ".join(row["emulators"]) or "-",
             )
         return out

@@ -10,7 +10,7 @@ import click
 
 from secateur.errors import SecateurError
 
-from .output import import_keras, json_option, print_result, stderr, work
+from .output import import_keras, json_option, print_result, progress, work
 
 if TYPE_CHECKING:
     from secateur.config import Config
@@ -36,7 +36,6 @@ def _runs(config: Config, build: Path) -> list[tuple[Any, Report]]:
 
     import_keras()
     out = []
-    console = stderr()
     for model in config.model:
         x, y = load_inputs(config.resolve(model.inputs)) if model.inputs else (None, None)
         compiled = secateur.convert(
@@ -46,7 +45,6 @@ def _runs(config: Config, build: Path) -> list[tuple[Any, Report]]:
             optimize=model.optimize,
         )
         for board in model.boards:
-            console.print(f"{compiled.name} on {board}", style="dim")
             report = secateur.deploy(
                 compiled,
                 board=board,
@@ -98,7 +96,7 @@ def command(
 
     config = load(path)
     baseline = load_baseline(config.resolve(config.baseline))
-    with work(as_json):
+    with work(as_json), progress("converting"):
         runs = _runs(config, build)
     verdicts = [
         verdict
@@ -184,7 +182,7 @@ def update(path: Path, build: Path, as_json: bool) -> None:
     config = load(path)
     target = config.resolve(config.baseline)
     before = load_baseline(target)
-    with work(as_json):
+    with work(as_json), progress("converting"):
         runs = {key(report): budget.snapshot(report) for _, report in _runs(config, build)}
     save_baseline(target, runs)
     data = {"baseline": str(target), "runs": runs}

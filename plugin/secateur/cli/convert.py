@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .output import import_keras, json_option, print_result, stderr, work
+from .output import import_keras, json_option, print_result, progress, work
 
 
 def conversion_options(f: Any) -> Any:
@@ -59,7 +59,7 @@ def command(
     from .inputs import load_calibration
 
     x = load_calibration(calibration)
-    with work(as_json), stderr().status(f"converting {model}"):
+    with work(as_json), progress(f"converting {model}"):
         import secateur
 
         import_keras()

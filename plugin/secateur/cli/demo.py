@@ -11,7 +11,7 @@ import click
 
 from secateur.errors import DataError, ToolError
 
-from .output import import_keras, json_option, print_result, stderr, work
+from .output import import_keras, json_option, print_result, progress, stderr, work
 
 CALIBRATION_CLIPS = 512
 
@@ -83,14 +83,15 @@ def command(
         say(f"building for {board} and running {clips} test clips")
         # Evenly over the file, so that every word takes part.
         pick = [i * len(x_test) // clips for i in range(clips)]
-        report = sc.deploy(
-            compiled,
-            board=board,
-            inputs=x_test[pick],
-            labels=y_test[pick],
-            emulator=emulator,
-            build_dir=out,
-        )
+        with progress(f"building for {board}"):
+            report = sc.deploy(
+                compiled,
+                board=board,
+                inputs=x_test[pick],
+                labels=y_test[pick],
+                emulator=emulator,
+                build_dir=out,
+            )
         before = demo.accuracy(demo.load_model(), x_test, y_test)
         after = float((compiled.run(x_test).reshape(len(x_test), -1).argmax(1) == y_test).mean())
         report = replace(

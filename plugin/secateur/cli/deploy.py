@@ -9,7 +9,7 @@ import click
 from secateur.errors import DataError
 
 from .convert import conversion_options
-from .output import import_keras, json_option, print_result, stderr, work
+from .output import import_keras, json_option, print_result, progress, work
 
 CALIBRATION_SAMPLES = 256
 
@@ -68,14 +68,13 @@ def command(
     else:
         assert x is not None
         samples = as_calibration(x[:CALIBRATION_SAMPLES], str(inputs))
-    with work(as_json), stderr().status(f"converting {model}") as status:
+    with work(as_json), progress(f"converting {model}") as step:
         import secateur
 
         import_keras()
         compiled = secateur.convert(model, calibration=samples, name=name, optimize=optimize)
         reports = []
         for board in chosen:
-            status.update(f"building and running on {board}")
             folder = Path("build") / compiled.name / board
             if out is not None:
                 folder = out if len(chosen) == 1 else out / board
@@ -88,7 +87,7 @@ def command(
             from secateur.report import html as page
             from secateur.report.details import of
 
-            status.update("counting instructions by layer")
+            step("counting instructions by layer")
             page.save(html, reports[0], of(compiled, chosen[0], folder), reports[1:])
     if len(reports) == 1:
         print_result(as_json, reports[0].to_dict(), lambda: render(reports[0]))

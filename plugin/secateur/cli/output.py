@@ -95,6 +95,32 @@ def work(as_json: bool) -> Iterator[None]:
             os.close(saved)
 
 
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is going on, on standard error and only if that is a terminal.
+
+    Gives a function that names the next step.
+    """
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    from secateur.progress import listening, tell
+
+    console = stderr()
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(text: str, done: int, total: int | None) -> None:
+            count = f": {done} of {total}" if total else ""
+            bar.update(task, description=text + count, completed=done, total=total)
+
+        with listening(show):
+            yield tell
+
+
 def import_keras() -> bool:
     """Import Keras without the lines TensorFlow writes while starting; False if it is not there.
 

@@ -12,7 +12,7 @@ import click
 from secateur.errors import DataError
 
 from .convert import conversion_options
-from .output import import_keras, json_option, print_result, stderr, work
+from .output import import_keras, json_option, print_result, progress, work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def command(
     with (
         tempfile.TemporaryDirectory() as tmp,
         work(as_json),
-        stderr().status(f"profiling {path} on {board}") as status,
+        progress(f"profiling {path} on {board}") as step,
     ):
         from secateur.targets import library
         from secateur.targets.profile import profile
@@ -76,7 +76,7 @@ def command(
             import secateur
 
             import_keras()
-            status.update(f"converting {path}")
+            step(f"converting {path}")
             compiled = secateur.convert(path, calibration=samples, name=name, optimize=optimize)
             folder = compiled.save(Path(tmp) / "library")
             codes = compiled.quantize(x[:1]) if x is not None else None

@@ -279,6 +279,21 @@ def layer_macs(shape: Sequence[int], weight_size: int, nonzeros: int) -> tuple[i
     return weight_size * pixels, nonzeros * pixels
 
 
+def total(layers: Sequence[LayerFigures]) -> LayerFigures:
+    """The sums over all layers, as one that is called "total"."""
+    return LayerFigures(
+        name="total",
+        op="",
+        encoding="",
+        parameters=sum(x.parameters for x in layers),
+        nonzeros=sum(x.nonzeros for x in layers),
+        stored_bytes=sum(x.stored_bytes for x in layers),
+        entropy_bytes=sum(x.entropy_bytes for x in layers),
+        macs=sum(x.macs for x in layers),
+        effectual_macs=sum(x.effectual_macs for x in layers),
+    )
+
+
 def write_text(path: str | Path, text: str) -> Path:
     """Write under a temporary name, then rename: a reader never sees half a file."""
     target = Path(path)

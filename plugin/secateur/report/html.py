@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from . import svg
 from .details import Details
-from .figures import LayerFigures, Report, write_text
+from .figures import Report, total, write_text
 from .units import show
 
 
@@ -50,20 +50,6 @@ def _tiles(r: Report) -> list[_Tile]:
     return tiles
 
 
-def _total(layers: Sequence[LayerFigures]) -> LayerFigures:
-    return LayerFigures(
-        name="total",
-        op="",
-        encoding="",
-        parameters=sum(x.parameters for x in layers),
-        nonzeros=sum(x.nonzeros for x in layers),
-        stored_bytes=sum(x.stored_bytes for x in layers),
-        entropy_bytes=sum(x.entropy_bytes for x in layers),
-        macs=sum(x.macs for x in layers),
-        effectual_macs=sum(x.effectual_macs for x in layers),
-    )
-
-
 def _energies(report: Report, d: Details) -> dict[str, float]:
     """Microjoules by operator: the estimate of the whole, shared out by estimated cycles."""
     whole = sum(cycles for _, cycles in d.costs.values())
@@ -82,12 +68,12 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         loader=jinja2.PackageLoader("secateur.report"), autoescape=True, trim_blocks=False
     )
     layers = report.layers
-    total = _total(layers)
-    zeros = total.parameters - total.nonzeros
+    whole = total(layers)
+    zeros = whole.parameters - whole.nonzeros
     stages = [
         ("float32", report.size.float32),
         ("pruned, float32", max(report.size.float32 - 4 * zeros, 0)),
-        ("non-zero, 8 bits", total.nonzeros),
+        ("non-zero, 8 bits", whole.nonzeros),
         ("stored", report.size.stored),
     ]
     runs = [(_label(r), r) for r in (report, *others)]
@@ -104,8 +90,8 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
     return environment.get_template("report.html.j2").render(
         report=report,
         tiles=_tiles(report),
-        waterfall=Markup(svg.waterfall(stages, total.entropy_bytes)),
-        total=total,
+        waterfall=Markup(svg.waterfall(stages, whole.entropy_bytes)),
+        total=whole,
         most_bytes=max((x.stored_bytes for x in layers), default=0),
         most_macs=max((x.macs for x in layers), default=0),
         share=share,

@@ -5,50 +5,59 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .figures import LayerFigures, Report
+from .figures import LayerFigures, Report, total
 from .units import show
+
+_COLUMNS = (
+    ("weights", 7),
+    ("kept", 5),
+    ("bits", 5),
+    ("bytes", 6),
+    ("entropy", 7),
+    ("kMACs", 6),
+    ("effect.", 7),
+)
 
 
 def layer_table(layers: Sequence[LayerFigures], title: str | None = None) -> Table:
-    """A row per layer and a row of totals."""
-    table = Table(title=title, title_justify="left", header_style="bold", show_footer=False)
-    table.add_column("layer", overflow="fold")
-    table.add_column("encoding")
-    for name in ("weights", "non-zero", "bits/w", "bytes", "entropy", "MACs", "effectual"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for layer in layers:
-        weighted = layer.parameters > 0
-        table.add_row(
-            Text(layer.name),
-            Text(layer.encoding if weighted else layer.op),
-            f"{layer.parameters:,}" if weighted else "",
-            f"{layer.nonzeros:,}" if weighted else "",
-            f"{layer.bits_per_weight:.2f}" if weighted else "",
-            f"{layer.stored_bytes:,}" if layer.stored_bytes else "",
-            f"{layer.entropy_bytes:,.0f}" if weighted else "",
-            f"{layer.macs:,}" if layer.macs else "",
-            f"{layer.effectual_macs:,}" if layer.macs else "",
-        )
-    table.add_section()
-    parameters = sum(layer.parameters for layer in layers)
-    stored = sum(layer.stored_bytes for layer in layers)
-    table.add_row(
-        "total",
-        "",
-        f"{parameters:,}",
-        f"{sum(layer.nonzeros for layer in layers):,}",
-        f"{8 * stored / parameters:.2f}" if parameters else "",
-        f"{stored:,}",
-        f"{sum(layer.entropy_bytes for layer in layers):,.0f}",
-        f"{sum(layer.macs for layer in layers):,}",
-        f"{sum(layer.effectual_macs for layer in layers):,}",
-        style="bold",
+    """A row per layer and a row of totals; fits 80 columns."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
     )
+    table.add_column("layer", no_wrap=True, overflow="ellipsis", min_width=8)
+    table.add_column("stored as", no_wrap=True, overflow="ellipsis", min_width=7)
+    # What may shrink in a narrow terminal is the names, never the numbers.
+    for name, width in _COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    for layer in layers:
+        table.add_row(Text(layer.name), Text(layer.encoding or layer.op), *_figures(layer))
+    table.add_section()
+    table.add_row("total", "", *_figures(total(layers)), style="bold")
     return table
+
+
+def _figures(layer: LayerFigures) -> list[str]:
+    out = ["", "", "", f"{layer.stored_bytes:,}" if layer.stored_bytes else "", "", "", ""]
+    if layer.parameters:
+        out[0] = f"{layer.parameters:,}"
+        out[1] = f"{100 * layer.nonzeros / layer.parameters:.0f} %"
+        out[2] = f"{layer.bits_per_weight:.2f}"
+        out[4] = f"{layer.entropy_bytes:,.0f}"
+    if layer.macs:
+        digits = 0 if layer.macs >= 10_000 else 1
+        out[5] = f"{layer.macs / 1000:,.{digits}f}"
+        out[6] = f"{layer.effectual_macs / 1000:,.{digits}f}"
+    return out
 
 
 def _headlines(report: Report) -> Table:
