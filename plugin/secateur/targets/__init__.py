@@ -71,6 +71,10 @@ def get(name: str) -> Target:
         from .renode import Renode
 
         return Renode()
+    if name == "board":
+        from .hardware import Hardware
+
+        return Hardware()
     raise TargetError(f"emulator '{name}' is unknown: {', '.join(_ORDER)}")
 
 

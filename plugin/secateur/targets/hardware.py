@@ -1,0 +1,122 @@
+"""A real board on a serial port."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import TargetError
+from . import flash
+from .base import Image, RunResult, Target
+from .boards import Board
+from .client import Client
+from .session import converse
+
+
+class SerialLine:
+    """Transport over a serial port. Raises TargetError in one sentence."""
+
+    def __init__(self, port: str, baud: int) -> None:
+        import serial
+
+        try:
+            self._port = serial.Serial(port, baud, timeout=0, exclusive=True)
+        except (serial.SerialException, ValueError) as error:
+            raise TargetError(f"serial port {port} does not open: {_why(str(error))}") from None
+        self.name = port
+
+    def write(self, data: bytes) -> None:
+        import serial
+
+        try:
+            self._port.write(data)
+        except serial.SerialException:
+            raise TargetError(
+                f"serial port {self.name} is gone: was the board unplugged?"
+            ) from None
+
+    def read(self, timeout: float) -> bytes:
+        import serial
+
+        try:
+            self._port.timeout = timeout
+            first = self._port.read(1)
+            return bytes(first + self._port.read(self._port.in_waiting)) if first else b""
+        except (serial.SerialException, OSError):
+            raise TargetError(
+                f"serial port {self.name} is gone: was the board unplugged?"
+            ) from None
+
+    def close(self) -> None:
+        self._port.close()
+
+
+def _why(text: str) -> str:
+    lower = text.lower()
+    if "busy" in lower or "lock" in lower:
+        return "another program uses it; close that first"
+    if "permission" in lower:
+        return "you may not open it; join the group that owns it (dialout)"
+    if "no such file" in lower or "could not find" in lower or "filenotfound" in lower:
+        return "it does not exist; list ports with 'python -m serial.tools.list_ports'"
+    return text
+
+
+class Hardware(Target):
+    """Flashes an image (unless `upload` is off) and speaks with it; cycles are measured.
+
+    `port` is the serial port, found by the board's USB id if None; `probe` picks the probe.
+    """
+
+    name: ClassVar[str] = "board"
+
+    def __init__(
+        self,
+        port: str | None = None,
+        protocol: str | None = None,
+        probe: str | None = None,
+        upload: bool = True,
+        run_time: float = 60.0,
+    ) -> None:
+        self.port = port
+        self.protocol = protocol
+        self.probe = probe
+        self.upload = upload
+        self.run_time = run_time
+
+    def available(self) -> str | None:
+        return None
+
+    def supports(self, board: Board) -> bool:
+        return bool(board.flasher.protocols)
+
+    def run(self, image: Image, inputs: np.ndarray) -> RunResult:
+        board = image.board
+        port = self.port or _only(board)
+        if self.upload:
+            flash.flash(image, self.protocol, self.probe)
+        line = SerialLine(port, board.uart.baud)
+        try:
+            talk = converse(image, Client(line, 1.0, self.run_time), inputs)
+        finally:
+            line.close()
+        rate = board.clock_hz / talk.info.timer_hz
+        per_run = [round(run.ticks * rate) for run in talk.runs]
+        mean = sum(per_run) / len(per_run) if per_run else None
+        return RunResult(talk.outputs, None, mean, "measured", talk.stack, talk.arena, per_run)
+
+
+def _only(board: Board) -> str:
+    ports = flash.find(board)
+    if len(ports) == 1:
+        return ports[0]
+    if ports:
+        raise TargetError(
+            f"{len(ports)} boards look like {board.id} ({', '.join(ports)}): choose with --port"
+        )
+    ids = ", ".join(board.flasher.usb) or "id unknown"
+    raise TargetError(
+        f"no serial port of {board.id} was found (USB {ids}): plug it in, or name the port with "
+        "--port"
+    )
