@@ -43,6 +43,10 @@ lint: setup ## ruff and mypy alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: setup ## four networks x four encodings x five cores: build/bench/bench.json, docs/break-even.md
+	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.break_even
+
 reproduce: setup ## Deep Compression on MNIST, trained, converted and counted: docs/reproduction.md
 	$(BIN)/python -m benchmarks.reproduce
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
-from secateur.codegen.plan import Plan
+from secateur import coding
+from secateur.codegen.plan import DIRECT, Plan
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
 from secateur.lowering import reference
@@ -24,7 +26,9 @@ from tests.strategies import random_graphs, random_inputs
 from . import run_c
 from .qgraphs import codes, layer_chains
 
-ENCODINGS = (None, "dense", "sparse", "ternary", "codebook")
+#: Every encoding some kernel executes, where it lies or decoded.
+ENCODINGS = [e.name for e in coding.all_encodings() if e.name in DIRECT or e.decoder]
+FORCED = st.lists(st.sampled_from(ENCODINGS), min_size=3, max_size=4, unique=True)
 SLOW = settings(
     max_examples=8,
     deadline=None,
@@ -32,14 +36,12 @@ SLOW = settings(
 )
 
 
-def variants(q: QGraph) -> list[tuple[QGraph, Plan]]:
-    """`q` in every encoding, and transposed; each under its own name."""
+def variants(q: QGraph, forced: list[str]) -> list[tuple[QGraph, Plan]]:
+    """`q` as planned, with encodings forced, and transposed; each under its own name."""
     out: list[tuple[QGraph, Plan]] = []
     seen = set()
     for other in (q, transpose(q)):
-        for encoding in ENCODINGS:
-            if other.transposed and encoding is not None:
-                continue
+        for encoding in [None, *(forced[1:] if other is q else forced[:1])]:
             graph = deepcopy(other)
             p = run_c.plan(graph, f"m{len(out)}", encoding)
             key = (other.transposed, *((x.kernel, x.encoding) for x in p.layers.values()))
@@ -49,10 +51,10 @@ def variants(q: QGraph) -> list[tuple[QGraph, Plan]]:
     return out
 
 
-def check(q: QGraph, x: np.ndarray, where: str = "host") -> None:
+def check(q: QGraph, forced: list[str], x: np.ndarray, where: str = "host") -> None:
     """All variants of `q` against the reference."""
     expected = reference.run(q, x).reshape(len(x), -1)
-    made = variants(q)
+    made = variants(q, forced)
     for graph, _ in made:
         np.testing.assert_array_equal(reference.run(graph, x).reshape(len(x), -1), expected)
     plans = [p for _, p in made]
@@ -67,27 +69,27 @@ def check(q: QGraph, x: np.ndarray, where: str = "host") -> None:
 
 
 @SLOW
-@given(random_graphs())
-def test_random_graphs_on_the_host(graph: Graph) -> None:
+@given(random_graphs(), FORCED)
+def test_random_graphs_on_the_host(graph: Graph, forced: list[str]) -> None:
     x = random_inputs(graph, 6)
     try:
         q = lower(graph, x)
     except ModelError:
         assume(False)
     align(q)
-    check(q, np.concatenate([codes(q, 3), reference.quantize_input(q, x)]))
+    check(q, forced, np.concatenate([codes(q, 3), reference.quantize_input(q, x)]))
 
 
 @SLOW
-@given(layer_chains())
-def test_layer_chains_on_the_host(q: QGraph) -> None:
-    check(q, codes(q, 5))
+@given(layer_chains(), FORCED)
+def test_layer_chains_on_the_host(q: QGraph, forced: list[str]) -> None:
+    check(q, forced, codes(q, 5))
 
 
 @pytest.mark.parametrize("core", run_c.CORES)
 @settings(SLOW, max_examples=5)
-@given(q=layer_chains())
-def test_layer_chains_on_cores(core: str, q: QGraph) -> None:
+@given(q=layer_chains(), forced=FORCED)
+def test_layer_chains_on_cores(core: str, q: QGraph, forced: list[str]) -> None:
     if why := tools.missing(tools.flags().prefix(core) + "gcc"):
         pytest.skip(why)
-    check(q, codes(q, 3), core)
+    check(q, forced, codes(q, 3), core)

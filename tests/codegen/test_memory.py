@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur import data
+from secateur.codegen.kernels import Layer, get
 from secateur.codegen.memory import MemoryPlan, plan_memory
 from secateur.codegen.plan import make_plan
 from secateur.frontend.load import load
@@ -116,14 +117,13 @@ def test_nothing_alive_overlaps(
 @given(layer_chains())
 def test_the_kernels_claims_hold_together(graph: QGraph) -> None:
     """With the scratch and the overwriting that the chosen kernels declare."""
-    from secateur.codegen.kernels import get
-    from secateur.codegen.plan import choose
-
-    chosen = {op.name: choose(op, graph, None) for op in graph}
-    scratch = {n: k.scratch(layer) for n, (k, layer) in chosen.items()}
-    over = {n: k.overwrites(layer) for n, (k, layer) in chosen.items()}
-    planned(graph, scratch, over)
-    assert get(next(iter(chosen.values()))[0].name) is next(iter(chosen.values()))[0]
+    plan = make_plan(graph)
+    scratch, over = {}, {}
+    for op in graph:
+        kernel = get(plan.layers[op.name].kernel)
+        layer = Layer(op, graph, plan.encoded.get(op.name))
+        scratch[op.name], over[op.name] = kernel.scratch(layer), kernel.overwrites(layer)
+    check(graph, plan.memory, scratch, over)
 
 
 def _resnet8(keras: Any) -> Any:
