@@ -78,6 +78,18 @@ CASES: dict[str, Callable[[int], list[keras.callbacks.Callback]]] = {
     "Ternarize": lambda n: [sc.Ternarize()],
     "Ternarize, 80 %": lambda n: [sc.Ternarize(sparsity=0.8, end_step=n - 1)],
     "Prune + Ternarize": lambda n: [sc.Prune(0.75, 0, n // 2), sc.Ternarize(begin_step=n // 2)],
+    "TernaryTWN": lambda n: [sc.TernaryTWN()],
+    "TernaryTTQ": lambda n: [sc.TernaryTTQ()],
+    "Hyperspherical": lambda n: [sc.HypersphericalTernary(0.8, 0, n // 4, n - 1)],
+    "LQNet, 2 bit": lambda n: [sc.LQNet(2)],
+    "LQNet, 4 bit": lambda n: [sc.LQNet(4)],
+    "Binary": lambda n: [sc.Binary()],
+    "QuantizedNN, 2 bit": lambda n: [sc.QuantizedNN(2)],
+    "SparseBinary": lambda n: [sc.SparseBinary(0.1, 0, n - 1)],
+    "SmartDeal": lambda n: [sc.SmartDeal()],
+    "PowerOfTwo": lambda n: [sc.PowerOfTwo()],
+    "Uniform, 4 bit": lambda n: [sc.Uniform(4)],
+    "Logarithmic": lambda n: [sc.Logarithmic()],
 }
 
 
