@@ -60,7 +60,7 @@ class Geometry:
     def partial(self) -> bool:
         """Whether some tile holds pixels that do not exist."""
         if self.pointwise:
-            return self.ow % self.tw != 0
+            return self.ow < self.tw
         return self.ow < self.tw or self.oh < self.th
 
     @property

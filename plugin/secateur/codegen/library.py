@@ -115,11 +115,12 @@ def c_identifier(name: str) -> str:
 
 def write(
     graph: QGraph, layers: dict[str, Layer], kernels: dict[str, str], memory: MemoryPlan,
-    comments: dict[str, str],
+    comments: dict[str, str], small: bool = False,
 ) -> Library:  # fmt: skip
     """Generate the library of `graph`.
 
     layers, kernels, comments: by operator name; `comments` become the line above each call.
+    small: compile for size (the inner loops are written out in assembler and do not change).
     """
     name = graph.name
     at = {t: f"arena + {o}" if o else "arena" for t, o in memory.tensors.items()}
@@ -156,6 +157,7 @@ def write(
         "output": _end(graph, graph.output),
         "arena": max(memory.arena, 4),
         "headers": headers,
+        "small": small,
         "macros": macros,
         "constants": [c.text for group in constants.values() for c in group],
         "weight_bytes": sum(a.size for a in every),

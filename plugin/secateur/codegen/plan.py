@@ -8,7 +8,7 @@ by walking the weights from the user's wish towards the budget that binds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -249,7 +249,7 @@ def make_plan(
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
     wish = WEIGHTS[optimize]
     if budget is None or budget == Budget():
-        return _build(graph, _pick(options, wish, lambda c: True))
+        return _build(graph, _pick(options, wish, lambda c: True), wish >= 0.9)
     return _within(graph, options, wish, budget)
 
 
@@ -261,7 +261,7 @@ def _within(
     nearest: tuple[float, str] | None = None
     for lean in (False, True):  # lean: nothing is unpacked to RAM
         for w in weights:
-            plan = _build(graph, _pick(options, w, _lean if lean else lambda c: True))
+            plan = _build(graph, _pick(options, w, _lean if lean else lambda c: True), w >= 0.9)
             over = _excess(plan, budget)
             if not over:
                 return plan
@@ -294,8 +294,8 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
     return out
 
 
-def _build(graph: QGraph, chosen: dict[str, Candidate]) -> Plan:
-    layers = {n: c.layer for n, c in chosen.items()}
+def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool) -> Plan:
+    layers = {n: replace(c.layer, small=small) for n, c in chosen.items()}
     kernels = {n: c.kernel.name for n, c in chosen.items()}
     memory = plan_memory(
         graph,
@@ -303,7 +303,7 @@ def _build(graph: QGraph, chosen: dict[str, Candidate]) -> Plan:
         lambda op: get(kernels[op.name]).overwrites(layers[op.name]),
     )
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
-    library = write(graph, layers, kernels, memory, comments)
+    library = write(graph, layers, kernels, memory, comments, small)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {
         n: LayerPlan(n, kernels[n], c.encoding, c.instructions) for n, c in chosen.items()

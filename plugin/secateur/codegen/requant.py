@@ -22,6 +22,7 @@ class RequantTable:
     load: str  #: C statements that set int32_t m, c and advance q
     pre_shift: int
     shift: int
+    unit_bits: int  #: offsets are stored in units of 2**unit_bits
 
     @property
     def ctype(self) -> str:
@@ -30,7 +31,7 @@ class RequantTable:
 
     def code(self, acc: str, add: str = "{}") -> str:
         """C expression: the code of an int32 accumulator; `add` wraps the value before the shift."""
-        v = f"sc_macw({acc}, m, c)" if self.pre_shift else f"({acc} * m + c)"
+        v = f"sc_macw({acc}, m, c)" if self.pre_shift else f"sc_mac({acc}, m, c)"
         return f"sc_code({add.format(v)}, {self.shift})"
 
     def lane_code(self, word: str, half: str, add: str = "{}") -> str:
@@ -75,4 +76,4 @@ def table(name: str, r: Requant) -> RequantTable:
     load = f"const int32_t m = {int(m[0]) if shared else '*q++'};\n"
     load += f"const int32_t c = {get_c};"
     values = np.stack(cols, axis=1)
-    return RequantTable(CArray(f"{name}_q", ctype, values, note), load, r.pre_shift, r.shift)
+    return RequantTable(CArray(f"{name}_q", ctype, values, note), load, r.pre_shift, r.shift, k if narrow else 0)

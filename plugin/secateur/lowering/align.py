@@ -30,7 +30,9 @@ def align(graph: QGraph) -> QGraph:
                 _lower_shift(graph, op, 16)
             groups[_key(graph, op)].append(op)
     for ops in groups.values():
-        _share(graph, ops)
+        # a layer with an outlying multiplier must not cost its likes their precision
+        top = max(op.requant.shift for op in ops)
+        _share(graph, [op for op in ops if op.requant.shift >= top - 4])
     return graph
 
 

@@ -36,6 +36,8 @@ def requantize(
     bounds of every partial accumulator; residual: (s_r / s_out, z_r). Returns the constants and
     R (None without residual). Raises DoesNotFitError.
     """
+    # a channel without weights has no use for its multiplier, however large batch norm made it
+    m = np.where((low == 0) & (high == 0), 0.0, m)
     args = (m, target, zero_sum, low, high, residual)
     if low.min() < -(2**31) or high.max() > _INT32:
         raise DoesNotFitError

@@ -22,6 +22,7 @@ class Layer:
     op: QOp
     graph: QGraph
     encoded: Encoded | None = None
+    small: bool = False  #: code size matters more than the last instruction
     #: C expressions, set by the library writer once memory is planned
     inputs: list[str] = field(default_factory=list)
     output: str = ""

@@ -14,7 +14,6 @@ from .convtile import (
     accumulator_store,
     band_function,
     call_arguments,
-    copy_valid,
     in_memory_order,
     keep_rows,
     may_overwrite,
@@ -129,8 +128,6 @@ class ConvSparse(Kernel):
             offsets=g.word_offsets(),
             band_name=band.name if band else "",
             residual=op.residual is not None,
-            copy=copy_valid(g, "t", "from", into_tile=True).strip() if g.partial
-            else "memcpy(t, from, 8);",
             store=accumulator_store(op, g, q, accs),
         )  # fmt: skip
         functions.append(CFunction(name, text))

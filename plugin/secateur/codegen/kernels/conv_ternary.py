@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ...lowering.qgraph import QConv
 from ..emit import CArray, CFunction, Emission, render
 from ..geometry import Geometry, conv_geometry
-from ..requant import table
+from ..requant import RequantTable, table
 from .base import Kernel, Layer, register
 from .convtile import (
     band_cost,
@@ -114,8 +115,18 @@ class ConvTernary(Kernel):
             f"density {density:.1%}",
         )  # fmt: skip
         # two columns a turn where it pays; elsewhere the code is worth more
-        unroll = g.tiles * np.count_nonzero(op.weight) >= 6000
-        row = _row_function(elem, unit, tuple(g.word_offsets()), g.pointwise, unroll)
+        unroll = not layer.small and g.tiles * np.count_nonzero(op.weight) >= 6000
+        steps = Steps(elem, unit, tuple(g.word_offsets()), g.pointwise, bool(unroll))
+        # codes straight from the routine where a row needs nothing but its two int16 constants
+        plain = q.ctype == "int16_t" and q.array.values.shape[1] == 2
+        whole = (
+            plain and 0 < op.requant.shift < 32 and op.requant.pre_shift == 0
+            and not g.partial and op.residual is None
+        )  # fmt: skip
+        if whole:
+            row = _tile_function(steps, g.co, g.oh * g.ow, q, tuple(g.out_offsets()))
+        else:
+            row = _row_function(steps)
         functions = [row]
         band = band_function(g, keep)
         if band:
@@ -130,6 +141,7 @@ class ConvTernary(Kernel):
             g=g,
             q=q,
             row=row.name,
+            whole=whole,
             band_name=band.name if band else "",
             residual=op.residual is not None,
             tile_copy=copy_tile(g),
@@ -153,15 +165,35 @@ class ConvTernary(Kernel):
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Steps:
+    """How a routine walks over a tile's columns."""
+
+    elem: str  #: C type of counts and steps
+    unit: int  #: a step is in units of 2**unit bytes
+    offsets: tuple[int, ...]  #: of the tile's groups of four pixels
+    aligned: bool  #: words lie at multiples of four
+    unroll: bool  #: two columns a turn
+
+    @property
+    def key(self) -> str:
+        """Part of a routine's name."""
+        words = "x16" if self.aligned else "_".join(str(o) for o in self.offsets[1:])
+        return f"{8 if self.elem == 'uint8_t' else 16}_{words}{'' if self.unroll else '_small'}"
+
+
 @lru_cache(maxsize=256)
-def _row_function(
-    elem: str, unit: int, offsets: tuple[int, ...], aligned: bool, unroll: bool
+def _row_function(t: Steps) -> CFunction:
+    name = f"ternary_row{t.key}"
+    return CFunction(name, render("ternary_row.c.j2", name=name, t=t))
+
+
+def _tile_function(
+    t: Steps, co: int, plane: int, q: RequantTable, out_offsets: tuple[int, ...]
 ) -> CFunction:
-    bits = 8 if elem == "uint8_t" else 16
-    name = f"ternary_row{bits}_" + ("x16" if aligned else "_".join(str(o) for o in offsets[1:]))
-    name += "" if unroll else "_small"
+    name = f"ternary_tile{t.key}_{co}"
     text = render(
-        "ternary_row.c.j2", name=name, elem=elem, unit=unit, offsets=offsets, aligned=aligned, unroll=unroll,
-        pixels=4 * len(offsets),
+        "ternary_tile.c.j2", name=name, t=t, co=co, plane=plane, k=q.unit_bits, q=q,
+        shift=q.shift, out_offsets=out_offsets,
     )  # fmt: skip
     return CFunction(name, text)

@@ -24,7 +24,7 @@ def may_overwrite(op: QOp, g: Geometry) -> tuple[int, ...]:
     out = [0] if g.can_overwrite else []
     # the residual is read where the output is written, unless edge tiles are computed twice
     once = g.ow % g.tw == 0 and g.oh % g.th == 0 and g.oh % g.rows == 0
-    if len(op.inputs) > 1 and (g.pointwise or once):
+    if len(op.inputs) > 1 and once:
         out.append(1)
     return tuple(out)
 
@@ -61,18 +61,24 @@ def band_cost(g: Geometry) -> float:
     return g.ci * rows * (30.0 + (1.0 if g.sx == 1 else 6.0) * g.row_pitch)
 
 
-def copy_tile(g: Geometry, unit: int = 1) -> str:
-    """C that copies one pointwise tile of every channel into the band."""
+def copy_tile(g: Geometry) -> str:
+    """C that copies one pointwise tile (from xt) of every channel into the band and sets x.
+
+    The last tile is moved back to end with the row; the inputs of the pixels it shares with the
+    tile before may have been overwritten by then, but are still in the band.
+    """
     rest = g.ow % g.tw
-    move = f"memcpy(band + i * {g.tw}, in + i * {g.ow} + x, {g.tw});"
-    if not rest:
-        return f"for (int i = 0; i < {g.ci}; i++) {{\n    {move}\n}}"
-    last = f"memcpy(band + i * {g.tw}, in + i * {g.ow} + x, {rest});"
-    if g.ow < g.tw:
-        return f"for (int i = 0; i < {g.ci}; i++) {{\n    {last}\n}}"
+    move = f"memcpy(band + i * {g.tw}, in + i * {g.ow} + x, {g.tw if g.ow >= g.tw else rest});"
+    if not rest or g.ow < g.tw:
+        return f"const int x = xt;\nfor (int i = 0; i < {g.ci}; i++) {{\n    {move}\n}}"
+    again = g.tw - rest
     return (
-        f"for (int i = 0; i < {g.ci}; i++) {{\n    if (x <= {g.ow - g.tw}) {{\n        {move}\n"
-        f"    }} else {{\n        {last}\n    }}\n}}"
+        f"const int x = xt < {g.ow - g.tw} ? xt : {g.ow - g.tw};\n"
+        f"for (int i = 0; i < {g.ci}; i++) {{\n"
+        f"    if (x == xt) {{\n        {move}\n    }} else {{\n"
+        f"        sc_copy(band + i * {g.tw}, band + i * {g.tw} + {rest}, {again});\n"
+        f"        memcpy(band + i * {g.tw} + {again}, in + i * {g.ow} + x + {again}, {rest});\n"
+        "    }\n}"
     )
 
 
@@ -112,11 +118,7 @@ def copy_valid(g: Geometry, tile: str, plane: str, into_tile: bool) -> str:
         return f"memcpy({a}, {b}, {n});" if into_tile else f"memcpy({b}, {a}, {n});"
 
     if g.pointwise:
-        rest = g.ow % g.tw
-        if g.ow < g.tw:
-            return move(tile, plane, rest) + "\n"
-        whole, part = move(tile, plane, g.tw), move(tile, plane, rest)
-        return f"if (x <= {g.ow - g.tw}) {{\n    {whole}\n}} else {{\n    {part}\n}}\n"
+        return move(tile, plane, g.ow) + "\n"
     n = min(g.tw, g.ow)
     line = move(f"{tile} + i * {g.tw}", f"{plane} + i * {g.ow}", n)
     return f"for (int i = 0; i < {g.th} && y + i < {g.oh}; i++) {{\n    {line}\n}}\n"
@@ -135,11 +137,6 @@ def store(g: Geometry, words: list[str]) -> str:
             f"sc_store(t + {4 * i}, w{i});\n" for i in range(len(words))
         )
 
-    if g.pointwise and g.ow > g.tw:
-        direct = "".join(f"    sc_store(o + {4 * i}, w{i});\n" for i in range(len(words)))
-        rest = to_tile() + f"memcpy(o, t, {g.ow % g.tw});\n"
-        rest = "".join("    " + line + "\n" for line in rest.splitlines())
-        return out + f"if (x <= {g.ow - g.tw}) {{\n{direct}}} else {{\n{rest}}}"
     return out + to_tile() + copy_valid(g, "t", "o", into_tile=False)
 
 

@@ -85,6 +85,7 @@ SC_NOINLINE void sc_fill(uint8_t *to, uint32_t value, uint32_t n)
     }
 }
 
+/* The ranges may overlap if `to` is the lower. */
 SC_NOINLINE void sc_copy(uint8_t *to, const uint8_t *from, uint32_t n)
 {
     for (; n >= 4; n -= 4, to += 4, from += 4) {
@@ -347,6 +348,12 @@ SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
 #define sc_code(v, f) sc_clamp((int32_t)(v) >> (f))
 
 #endif
+
+/* a * m + c; the unused pixels of a partial tile may wrap. */
+SC_INLINE int32_t sc_mac(int32_t a, int32_t m, int32_t c)
+{
+    return (int32_t)((uint32_t)a * (uint32_t)m + (uint32_t)c);
+}
 
 /* Two lanes from the low / high halves of u and v: u below v. */
 SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
