@@ -146,7 +146,8 @@ top-1 float | top-1 integer | CPU s |
 |---|---|---|---|---|---|---|---|---|---|
 {rows}
 
-*Zeros* are those of pointwise and dense layers. `ternary80` leaves the first convolution and the
+The points of the curves are short fits from the float network, the named ones longer. *Zeros* are
+those of pointwise and dense layers. `ternary80` leaves the first convolution and the
 depthwise layers at 8 bits; `fortieth` has a ternary first convolution and five-level depthwise
 layers; `all-ternary` has three levels everywhere. `benchmarks/recipes/kws.py` has every plan.
 CPU seconds are those of the training.

@@ -2,14 +2,16 @@
 
     python -m benchmarks.reproduce [--network lenet5] [--seeds 0 1] [--train-only]
 
-Every run (network, goal, seed) is kept in build/reproduce and not repeated as long as its recipe
-is the same, so an interrupted reproduction goes on where it stopped. Writes
+Every run (network, goal, seed), trained network and figures, is kept in build/reproduce and not
+repeated as long as its recipe is the same, so an interrupted reproduction goes on where it stopped;
+`--measure` takes the figures again with the present package. Writes
 build/reproduce/reproduce.json and, when all runs are there, docs/reproduction.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", choices=list(lenet.NETWORKS), default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--train-only", action="store_true", help="stop before measuring")
+    parser.add_argument("--measure", action="store_true", help="measure again what is trained")
     parser.add_argument("--threads", type=int, default=0, help="threads of an operation; 0: all")
     args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
@@ -47,7 +50,11 @@ def main() -> None:
             for goal in GOALS:
                 model = _compressed(network, goal, seed, x, y)
                 if not args.train_only:
-                    runs.append(_measured(network, goal, seed, model, x, x_test, y_test))
+                    note = model[0].with_suffix(".run.json")
+                    if args.measure or not note.is_file():
+                        run = _measured(network, goal, seed, model, x, x_test, y_test)
+                        write_json(note, run)
+                    runs.append(json.loads(note.read_text()))
     if args.train_only:
         return
     keys = ("network", "goal", "seed", "baseline_error", "error", "ratio")

@@ -47,14 +47,14 @@ NAMED = {
 #: The curve accuracy against bytes.
 CURVES = {
     "prune + ternary": [
-        Plan("ternary", 0.6, 6, depthwise_clusters=16, first_zeros=0.5),
-        Plan("ternary", 0.8, 6, depthwise_clusters=8, first_zeros=0.6),
-        Plan("ternary", 0.9, 6, depthwise_clusters=5, first_zeros=0.75),
+        Plan("ternary", 0.6, 5, depthwise_clusters=16, first_zeros=0.5),
+        Plan("ternary", 0.8, 5, depthwise_clusters=8, first_zeros=0.6),
+        Plan("ternary", 0.9, 5, depthwise_clusters=5, first_zeros=0.75),
     ],
     "prune + cluster": [
-        Plan("cluster", 0.6, 6, 16, depthwise_clusters=16, first_zeros=0.5),
-        Plan("cluster", 0.8, 6, 8, depthwise_clusters=8, first_zeros=0.6),
-        Plan("cluster", 0.9, 6, 5, depthwise_clusters=5, first_zeros=0.75),
+        Plan("cluster", 0.6, 5, 16, depthwise_clusters=16, first_zeros=0.5),
+        Plan("cluster", 0.8, 5, 8, depthwise_clusters=8, first_zeros=0.6),
+        Plan("cluster", 0.9, 5, 5, depthwise_clusters=5, first_zeros=0.75),
     ],
 }
 

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 
 from secateur import coding
-from secateur.codegen.plan import matrix
-from secateur.codegen.requant import table
+from secateur.codegen.plan import Plan, candidates, make_plan, matrix
 from secateur.coding.base import Encoded
 from secateur.coding.entropy import layer_entropy
 from secateur.frontend.load import load
@@ -18,7 +17,7 @@ from secateur.lowering.align import align
 from secateur.lowering.qgraph import QConv, QDense, QGraph
 from secateur.lowering.quantize import lower
 
-#: bytes of a layer's constants that generated code holds as literals: shared multiplier, shifts
+#: bytes of a layer that generated code holds as literals: shared multiplier, shifts
 LITERALS = 4
 
 
@@ -36,10 +35,10 @@ class Layer:
     gap_huffman: float
     packed: int  #: bytes: prune + quantize without Huffman coding, codebook included
     huffman: int  #: bytes with Huffman coding, tables and codebook included
-    encoding: str  #: the smallest of all encodings
+    encoding: str  #: the smallest of all encodings that a kernel executes
     stored: int  #: bytes under it
     entropy: float  #: bytes, the lowest zeroth-order bound
-    rest: int  #: bytes of offsets (the biases) and multipliers
+    rest: int  #: bytes of everything else: offsets (the biases), multipliers, literals
 
 
 def integers(model: keras.Model, calibration: np.ndarray) -> QGraph:
@@ -48,8 +47,14 @@ def integers(model: keras.Model, calibration: np.ndarray) -> QGraph:
 
 
 def layers_of(graph: QGraph) -> list[Layer]:
-    """The layers with weights, each coded every way."""
-    return [_layer(op) for op in graph if isinstance(op, QConv | QDense)]
+    """The layers with weights, each coded every way, as a library made for flash stores them."""
+    weighted = [op for op in graph if isinstance(op, QConv | QDense)]
+    smallest = {
+        op.name: min(candidates(op, graph), key=lambda c: (c.bytes, c.encoding)).encoding
+        for op in weighted
+    }
+    plan = make_plan(graph, smallest, "flash")
+    return [_layer(op, plan) for op in weighted]
 
 
 def top1(graph: QGraph, x: np.ndarray, y: np.ndarray) -> float:
@@ -58,13 +63,13 @@ def top1(graph: QGraph, x: np.ndarray, y: np.ndarray) -> float:
     return 100.0 * float((out.reshape(len(out), -1).argmax(1) == y).mean())
 
 
-def _layer(op: QConv | QDense) -> Layer:
+def _layer(op: QConv | QDense, plan: Plan) -> Layer:
     w = matrix(op)
     assert w is not None
     kept = int(np.count_nonzero(w))
     packed = coding.get("gap_sparse").encode(w)
     huffman = coding.get("huffman_sparse").encode(w)
-    best = coding.best(w)
+    best = plan.encoded[op.name]
     bits = {
         (e.encoding, kind): _bits(e, kind) / max(1, kept)
         for e in (packed, huffman)
@@ -84,7 +89,7 @@ def _layer(op: QConv | QDense) -> Layer:
         best.encoding,
         best.stored_bytes,
         layer_entropy(w).least,
-        table("x", op.requant).array.size + LITERALS,
+        plan.library.bytes_of(op.name) - best.stored_bytes + LITERALS,
     )
 
 
