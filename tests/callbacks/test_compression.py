@@ -263,6 +263,39 @@ def test_several_steps_in_one_execution_and_eager_and_xla(options: dict) -> None
     np.testing.assert_allclose(*weights, atol=1e-4)
 
 
+def test_subclassed_models_and_layers() -> None:
+    class Mine(keras.layers.Dense):
+        pass
+
+    class Net(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = Mine(8, name="first"), keras.layers.Dense(4, name="last")
+
+        def call(self, inputs: object) -> object:
+            return self.last(keras.ops.relu(self.first(inputs)))
+
+    model = compiled(Net())
+    x = np.random.default_rng(0).normal(size=(32, 12)).astype(np.float32)
+    y = np.arange(32) % 4
+    with pytest.raises(ModelError, match="call the model on a batch"):
+        model.fit(x, y, verbose=0, callbacks=[Ternarize()])
+    model(x)
+    model.fit(x, y, verbose=0, callbacks=[Ternarize()])
+    assert_ternary(model.first.kernel.numpy())
+    assert_ternary(model.last.kernel.numpy())
+
+
+def test_mixed_precision() -> None:
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = network()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    fit(model, Prune(0.5, 0, 6), Ternarize(begin_step=8))
+    assert_ternary(kernel(model, "pointwise"))
+
+
 def test_tf_keras_models_are_refused_in_words() -> None:
     with pytest.raises(ModelError, match="needs a Keras 3 model"):
         Ternarize().set_model(object())

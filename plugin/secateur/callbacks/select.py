@@ -42,6 +42,11 @@ def matches(layer: keras.layers.Layer, pattern: Pattern) -> bool:
     return isinstance(layer, pattern)
 
 
+def _kernels(layer: keras.layers.Layer) -> tuple[str, ...]:
+    """The attributes of `layer` that are kernels; none if it has none we know."""
+    return next((names for kind, names in _KERNELS.items() if isinstance(layer, kind)), ())
+
+
 def leaves(model: keras.Model) -> list[keras.layers.Layer]:
     """Every layer of the model, nested ones too, each once."""
     seen: dict[int, keras.layers.Layer] = {}
@@ -68,7 +73,7 @@ def select(
     Raises:
         ModelError: a pattern matches nothing, a layer cannot be worked on, or nothing is left.
     """
-    layers = [layer for layer in leaves(model) if type(layer) in _KERNELS]
+    layers = [layer for layer in leaves(model) if _kernels(layer)]
     _check_patterns(model, [*(include or ()), *exclude], who)
     order = {id(v): i for i, v in enumerate(model.trainable_variables)}
     found: dict[int, Target] = {}
@@ -82,7 +87,12 @@ def select(
                 f"{who} cannot work on layer {layer.name!r}, which has LoRA or Keras' own "
                 "quantization; merge it into the kernel first or exclude the layer"
             )
-        for name in _KERNELS[type(layer)]:
+        if not layer.built:
+            raise ModelError(
+                f"{who}: layer {layer.name!r} has no weights yet; call the model on a batch of "
+                "data before fit"
+            )
+        for name in _kernels(layer):
             variable = getattr(layer, name)
             deep = isinstance(layer, _DEPTHWISE) or name == "depthwise_kernel"
             if deep and not depthwise and include is None:
@@ -104,7 +114,7 @@ def _check_patterns(model: keras.Model, patterns: Iterable[Pattern], who: str) -
     layers = leaves(model)
     for pattern in patterns:
         if not any(matches(layer, pattern) for layer in layers):
-            names = ", ".join(x.name for x in layers if type(x) in _KERNELS)
+            names = ", ".join(x.name for x in layers if _kernels(x))
             raise ModelError(
                 f"{who}: no layer of model {model.name!r} matches {pattern!r}; "
                 f"layers with a kernel are {names}"
