@@ -103,7 +103,7 @@ def prepare(names: list[str], cores: list[str], optimize: str, inputs: int) -> I
 def measure(job: Job) -> Row:
     """Build and run one image."""
     image = targets.build(job.library, BOARDS[job.target], job.library.parent / "firmware")
-    result = Sim().run(image, job.inputs)
+    result = Sim(run_time=600.0).run(image, job.inputs)
     outputs = result.outputs.reshape(job.expected.shape)
     assert result.instructions is not None
     assert result.cycles is not None

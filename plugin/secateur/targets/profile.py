@@ -59,8 +59,16 @@ class Profile:
         return asdict(self)
 
 
-def profile(folder: Path, board: str | Board, build_dir: Path, inputs: np.ndarray) -> Profile:
+def profile(
+    folder: Path,
+    board: str | Board,
+    build_dir: Path,
+    inputs: np.ndarray,
+    run_time: float = 600.0,
+) -> Profile:
     """Run the first of `inputs` (int8 [n, input size]) of the library in `folder`, counted.
+
+    Counting is slow, some 10 million instructions a second; `run_time` is the limit in seconds.
 
     Raises TargetError where the simulator has no model of the board's core, ToolError if the
     library does not build.
@@ -75,9 +83,9 @@ def profile(folder: Path, board: str | Board, build_dir: Path, inputs: np.ndarra
     if why := sim.available():
         raise TargetError(why)
     image = gcc.build(folder, board, build_dir, flags=NO_INLINING)
-    machine = _Profiler(image, library.read(folder))
+    machine = _Profiler(image, library.read(folder), run_time)
     machine.count(True)
-    converse(image, Client(machine, run_time=60.0, retries=1), inputs[:1])
+    converse(image, Client(machine, run_time=run_time, retries=1), inputs[:1])
     return machine.result()
 
 
@@ -135,8 +143,8 @@ def _lines(path: Path, source: str, start: int, end: int) -> dict[int, int]:
 class _Profiler(Machine):
     """Counts blocks by the call of the model in which they ran."""
 
-    def __init__(self, image: Image, lib: library.Library) -> None:
-        super().__init__(image)
+    def __init__(self, image: Image, lib: library.Library, run_time: float) -> None:
+        super().__init__(image, run_time)
         self._board = image.board
         self._symbols = elf.symbols(image.elf)
         run = f"{lib.name}_run_in"

@@ -1,0 +1,122 @@
+"""From model to report by the functions of `flow`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import secateur
+from secateur.errors import DataError, ModelError, TargetError
+
+pytestmark = pytest.mark.train
+keras = pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((8, 6, 2)),
+            layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"),
+            layers.DepthwiseConv2D(3, padding="same", activation="relu"),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ],
+        name="tiny",
+    )
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 1, (20, 8, 6, 2)).astype(np.float32)
+
+
+def test_the_host_gives_the_references_bytes(model: Any, x: np.ndarray, tmp_path: Path) -> None:
+    compiled = secateur.convert(model, calibration=x, name="Tiny net")
+    assert compiled.name == "tiny_net"
+    labels = compiled.run(x).reshape(len(x), -1).argmax(axis=1)
+    report = secateur.deploy(compiled, board="host", inputs=x, labels=labels, build_dir=tmp_path)
+    assert (report.outputs.identical, report.outputs.total) == (20, 20)
+    assert report.accuracy.reference == report.accuracy.device == 1.0
+    assert report.accuracy.float is not None
+    assert report.size.float32 == 4 * model.count_params()
+    assert [layer.op for layer in report.layers] == ["conv", "conv", "dense", "softmax"]
+    on_disk = json.loads((tmp_path / "report.json").read_text())
+    assert on_disk == json.loads(report.to_json())
+
+
+def test_int8_inputs_pass_unchanged(model: Any, x: np.ndarray) -> None:
+    compiled = secateur.convert(model, calibration=x, name="net")
+    q = compiled.quantize(x)
+    assert q.dtype == np.int8
+    np.testing.assert_array_equal(compiled.quantize(q), q)
+    np.testing.assert_array_equal(compiled.run(q), compiled.run(x))
+
+
+def test_the_manifest_tells_what_the_header_tells(
+    model: Any, x: np.ndarray, tmp_path: Path
+) -> None:
+    compiled = secateur.convert(model, calibration=x, name="net")
+    folder = compiled.save(tmp_path / "net")
+    manifest = json.loads((folder / "secateur.json").read_text())
+    header = (folder / "src" / "net.h").read_text()
+    assert f"#define NET_ARENA_BYTES {manifest['arena']}\n" in header
+    assert f"#define NET_INPUT_SIZE {manifest['input']['size']} " in header
+    assert f"#define NET_INPUT_ZERO_POINT ({manifest['input']['zero_point']})" in header
+    assert f"#define NET_OUTPUT_SCALE {manifest['output']['scale']!r}" in header
+    assert sum(layer["stored_bytes"] for layer in manifest["layers"]) <= manifest["size"]["stored"]
+
+
+def test_converting_twice_gives_the_same_library(model: Any, x: np.ndarray) -> None:
+    first, second = (secateur.convert(model, calibration=x, name="net") for _ in range(2))
+    assert first.plan.library.files == second.plan.library.files
+
+
+@pytest.mark.parametrize("optimize", ["latency", "energy", "balanced", "flash"])
+def test_wishes(model: Any, x: np.ndarray, optimize: str) -> None:
+    plain = secateur.convert(model, calibration=x, name="net", encodings="dense")
+    compiled = secateur.convert(model, calibration=x, name="net", optimize=optimize)
+    np.testing.assert_array_equal(compiled.run(x), plain.run(x))
+    if optimize == "flash":
+        assert compiled.plan.library.constant_bytes <= plain.plan.library.constant_bytes
+    if optimize == "latency":
+        assert compiled.plan.instructions <= plain.plan.instructions
+
+
+def test_an_unknown_wish_is_named(model: Any, x: np.ndarray) -> None:
+    with pytest.raises(ModelError, match="'speed'; choose one of latency"):
+        secateur.convert(model, calibration=x, optimize="speed")
+
+
+def test_labels_must_match_inputs(model: Any, x: np.ndarray, tmp_path: Path) -> None:
+    compiled = secateur.convert(model, calibration=x)
+    with pytest.raises(DataError, match="3 labels for 20 inputs"):
+        secateur.deploy(compiled, "host", x, np.zeros(3, int), build_dir=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_unknown_board_is_named(model: Any, x: np.ndarray, tmp_path: Path) -> None:
+    compiled = secateur.convert(model, calibration=x)
+    with pytest.raises(TargetError, match="nucleo_f446"):
+        secateur.deploy(compiled, "nucleo_f446", x, build_dir=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((0, 8, 6, 2)), np.zeros((4, 5, 5, 2))])
+def test_bad_calibration(model: Any, bad: np.ndarray) -> None:
+    with pytest.raises(DataError, match="calibration"):
+        secateur.convert(model, calibration=bad)
+
+
+def test_importing_secateur_does_not_import_keras() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, secateur; assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
