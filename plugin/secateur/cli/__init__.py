@@ -9,7 +9,19 @@ import click
 
 from secateur.errors import SecateurError
 
-from . import boards, check, convert, demo, deploy, doctor, inspect, profile, report
+from . import (
+    boards,
+    check,
+    convert,
+    demo,
+    deploy,
+    doctor,
+    flash,
+    history,
+    inspect,
+    profile,
+    report,
+)
 from .output import print_error
 
 
@@ -31,6 +43,20 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages
 
 
-for _module in (demo, convert, deploy, boards, inspect, report, check, doctor, profile):
+for _module in (
+    demo,
+    convert,
+    deploy,
+    boards,
+    inspect,
+    report,
+    check,
+    doctor,
+    profile,
+    flash,
+    history,
+):
     main.add_command(_module.command)
 main.add_command(check.baseline)
+main.add_command(flash.monitor)
+main.add_command(history.compare)

@@ -93,7 +93,7 @@ class Hardware(Target):
 
     def run(self, image: Image, inputs: np.ndarray) -> RunResult:
         board = image.board
-        port = self.port or _only(board)
+        port = self.port or only_port(board)
         if self.upload:
             flash.flash(image, self.protocol, self.probe)
         line = SerialLine(port, board.uart.baud)
@@ -107,7 +107,8 @@ class Hardware(Target):
         return RunResult(talk.outputs, None, mean, "measured", talk.stack, talk.arena, per_run)
 
 
-def _only(board: Board) -> str:
+def only_port(board: Board) -> str:
+    """The serial port of the one such board that is plugged in. Raises TargetError."""
     ports = flash.find(board)
     if len(ports) == 1:
         return ports[0]

@@ -1,0 +1,138 @@
+"""The PlatformIO library: a project outside this one converts its model when it is built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secateur.targets import assets
+
+from .conftest import ECHO, need
+
+PROJECT = """\
+[platformio]
+boards_dir = {root}/boards
+platforms_dir = {here}/platforms
+[env:mps2_an386]
+platform = symlink://{root}/firmware/platform
+board = mps2_an386
+lib_deps = symlink://{root}/firmware/pio-library
+lib_compat_mode = off
+{options}
+"""
+
+OPTIONS = """\
+custom_secateur_model = echo.keras
+custom_secateur_calibration = x.npz
+"""
+
+MAIN = """\
+#include "echo.h"
+int8_t out[ECHO_OUTPUT_SIZE];
+static int8_t in[ECHO_INPUT_SIZE];
+void Reset_Handler(void);
+void Reset_Handler(void) { echo_run(in, out); for (;;) continue; }
+"""
+
+
+def _pio(project: Path, path: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PATH": path, "PLATFORMIO_CORE_DIR": str(project / "core")}
+    beside = Path(sys.executable).parent / "pio"
+    pio = str(beside) if beside.exists() else "pio"
+    return subprocess.run(
+        [pio, "run", "-d", str(project)], env=env, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    need("pio", "arm-none-eabi-gcc")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.c").write_text(MAIN)
+    (tmp_path / "echo.keras").write_bytes(b"model")
+    (tmp_path / "x.npz").write_bytes(b"data")
+    _write(tmp_path, OPTIONS)
+    return tmp_path
+
+
+def _write(project: Path, options: str) -> None:
+    text = PROJECT.format(root=assets.root(), here=project, options=options)
+    (project / "platformio.ini").write_text(text)
+
+
+def _command(folder: Path, code: int = 0) -> str:
+    """A PATH with a `secateur` that copies a ready library and notes its arguments."""
+    folder.mkdir(exist_ok=True)
+    script = folder / "secateur"
+    script.write_text(
+        f'#!/bin/sh\necho "$@" >> {folder}/calls\n[ {code} = 0 ] || exit {code}\n'
+        f'for out; do :; done\nrm -rf "$out"; cp -r {ECHO} "$out"\n'
+    )
+    script.chmod(0o755)
+    return f"{folder}{os.pathsep}{_without_secateur()}"
+
+
+def _without_secateur() -> str:
+    """PATH without the folders that have the real command."""
+    return os.pathsep.join(
+        p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "secateur").exists()
+    )
+
+
+def test_converts_only_when_something_changed(project: Path) -> None:
+    path = _command(project / "bin")
+    calls = project / "bin" / "calls"
+    done = _pio(project, path)
+    assert done.returncode == 0, done.stderr
+    assert (project / ".pio/build/mps2_an386/firmware.elf").is_file()
+    assert "--name echo --optimize balanced" in calls.read_text()
+    assert _pio(project, path).returncode == 0
+    assert len(calls.read_text().splitlines()) == 1
+    (project / "echo.keras").write_bytes(b"another")
+    assert _pio(project, path).returncode == 0
+    assert len(calls.read_text().splitlines()) == 2
+    _write(project, OPTIONS + "custom_secateur_optimize = flash\n")
+    assert _pio(project, path).returncode == 0
+    assert "--optimize flash" in calls.read_text().splitlines()[2]
+
+
+def test_what_is_missing_is_named(project: Path) -> None:
+    done = _pio(project, _without_secateur())
+    assert done.returncode != 0
+    assert "the command 'secateur' is not on PATH" in done.stderr
+    failing = _pio(project, _command(project / "bin", code=2))
+    assert failing.returncode != 0
+    assert "echo.keras was not converted" in failing.stderr
+    (project / "x.npz").unlink()
+    done = _pio(project, _command(project / "bin"))
+    assert "custom_secateur_calibration: " in done.stderr
+    assert "does not exist" in done.stderr
+    _write(project, "")
+    assert "custom_secateur_model is missing" in _pio(project, _command(project / "bin")).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.train
+def test_the_example(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    need("pio", "arm-none-eabi-gcc")
+    # The example names the checkout by relative paths: give it the same neighbours.
+    for name in ("boards", "firmware"):
+        (tmp_path / name).symlink_to(assets.root() / name)
+    example = tmp_path / "examples" / "platformio"
+    shutil.copytree(
+        assets.root() / "examples" / "platformio", example,
+        ignore=shutil.ignore_patterns(".pio", "*.keras", "*.npz"),
+    )  # fmt: skip
+    subprocess.run(
+        [sys.executable, "make_model.py"], cwd=example, check=True, capture_output=True, timeout=300
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = _pio(example, path)
+    assert done.returncode == 0, done.stderr
+    assert (example / ".pio/build/mps2_an386/firmware.elf").is_file()
