@@ -32,6 +32,7 @@ custom_secateur_calibration = x.npz
 """
 
 MAIN = """\
+#include <secateur.h>
 #include "echo.h"
 int8_t out[ECHO_OUTPUT_SIZE];
 static int8_t in[ECHO_INPUT_SIZE];

@@ -2,6 +2,8 @@
  * example brings the least that a Cortex-M4 needs. */
 #include <stdint.h>
 
+#include <secateur.h> /* makes PlatformIO look into the library, which converts */
+
 #include "model.h"
 
 extern uint32_t _data_load[], _data[], _end_of_data[], _bss[], _end_of_bss[], _top_of_stack[];

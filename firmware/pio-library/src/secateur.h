@@ -1,4 +1,4 @@
-/* The models' own headers come from the conversion: include those. */
+/* Include this before the model's own header: PlatformIO finds the library by it. */
 #ifndef SECATEUR_H
 #define SECATEUR_H
 #endif
