@@ -24,7 +24,7 @@ from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QConv, QDense, QGraph, QOp, QTensor, Requant
 from secateur.targets.profile import profile
 
-DENSITIES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
+DENSITIES = (1, 5, 10, 20, 30, 40, 50, 70, 90, 99)
 KINDS = ("ternary", "sparse")
 
 #: Codes from 16-bit sums, as ternary layers have them, and from wider ones.
@@ -48,7 +48,7 @@ class Family:
 
 FAMILIES = (
     Family("pointwise, 64 to 64 channels, 128 pixels", (64, 8, 16), (64, 64, 1, 1)),
-    Family("3x3 convolution, 16 to 16 channels, 16x16 pixels", (16, 16, 16), (16, 16, 3, 3)),
+    Family("3x3 convolution, 16 to 16 channels, 8x16 pixels", (16, 8, 16), (16, 16, 3, 3)),
     Family("fully connected, 256 to 256", (256,), (256, 256)),
 )
 CODED = {

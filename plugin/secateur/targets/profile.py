@@ -16,12 +16,11 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 
 from ..errors import TargetError
-from . import boards, elf, gcc, library
+from . import boards, elf, fault, gcc, library
 from .base import Image
 from .boards import Board
-from .client import Client
+from .client import Client, DeviceFaultError
 from .cycles import Edge, estimate
-from .session import converse
 from .sim import Machine, Sim
 
 #: `inline` and always_inline stay what they say: the kernels are written with them.
@@ -85,7 +84,11 @@ def profile(
     image = gcc.build(folder, board, build_dir, flags=NO_INLINING)
     machine = _Profiler(image, library.read(folder), run_time)
     machine.count(True)
-    converse(image, Client(machine, run_time=run_time, retries=1), inputs[:1])
+    client = Client(machine, run_time=run_time, retries=1)
+    try:  # one run only: `converse` runs the model again to measure its stack
+        client.infer(inputs[0], client.info())
+    except DeviceFaultError as report:
+        raise fault.error(image, report) from None
     return machine.result()
 
 
