@@ -65,6 +65,8 @@ def defines(manifest: dict) -> dict[str, str]:
     for key, macro in (("tx", "SECATEUR_TX"), ("rx", "SECATEUR_RX")):
         if board["uart"].get(key):
             out[macro] = f"{pin(board['uart'][key])}u"
+    if board.get("mark"):
+        out["SECATEUR_MARK"] = f"{pin(board['mark'])}u"
     if "function" in board["uart"]:
         out["SECATEUR_PIN_FUNCTION"] = f"{int(board['uart']['function'])}u"
     out.update({str(k): str(v) for k, v in board.get("defines", {}).items()})

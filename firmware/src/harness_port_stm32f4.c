@@ -1,5 +1,6 @@
 /* STM32F4 at 168 MHz from the internal oscillator (RM0390, RM0090). */
 #if defined(SECATEUR_PORT_STM32F4)
+#define STM32_GPIO 0x40020000u
 #include "stm32.h"
 
 #define RCC 0x40023800u
@@ -21,8 +22,9 @@ PORT_FN void port_init(void) {
   REG32(RCC + 0x30) |= 0xFF;              /* GPIO A to H */
   REG32(RCC + 0x40) |= 1u << 17 | 1u << 18; /* USART2, USART3 */
   REG32(RCC + 0x44) |= 1u << 4 | 1u << 5;   /* USART1, USART6 */
-  stm32_alternate(0x40020000, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
-  stm32_alternate(0x40020000, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
+  stm32_mark_start();
+  stm32_alternate(STM32_GPIO, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
+  stm32_alternate(STM32_GPIO, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
   stm32_usart1_start(APB_HZ);
 }
 PORT_FN int port_getc(void) { return stm32_usart1_getc(); }

@@ -1,6 +1,7 @@
 /* STM32H743 at 64 MHz, the internal oscillator it starts with (RM0433). Caches on: the model's
  * constants are in flash behind the AXI bus. */
 #if defined(SECATEUR_PORT_STM32H7)
+#define STM32_GPIO 0x58020000u
 #include "stm32.h"
 
 #define RCC 0x58024400u
@@ -27,8 +28,9 @@ PORT_FN void port_init(void) {
   caches_on();
   REG32(RCC + 0xE0) |= 0x7FF;    /* GPIO A to K */
   REG32(RCC + 0xE8) |= 1u << 18; /* USART3 */
-  stm32_alternate(0x58020000, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
-  stm32_alternate(0x58020000, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
+  stm32_mark_start();
+  stm32_alternate(STM32_GPIO, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
+  stm32_alternate(STM32_GPIO, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
   stm32_usart2_start((F_CPU + SECATEUR_BAUD / 2) / SECATEUR_BAUD);
 }
 PORT_FN int port_getc(void) { return stm32_usart2_getc(); }

@@ -1,5 +1,6 @@
 /* STM32L4+ at 120 MHz from the internal oscillator (RM0432); LPUART1. */
 #if defined(SECATEUR_PORT_STM32L4)
+#define STM32_GPIO 0x48000000u
 #include "stm32.h"
 
 #define RCC 0x40021000u
@@ -25,8 +26,9 @@ PORT_FN void port_init(void) {
   clock_120mhz();
   REG32(RCC + 0x4C) |= 0x1FF; /* GPIO A to I */
   REG32(RCC + 0x5C) |= 1;     /* LPUART1 */
-  stm32_alternate(0x48000000, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
-  stm32_alternate(0x48000000, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
+  stm32_mark_start();
+  stm32_alternate(STM32_GPIO, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
+  stm32_alternate(STM32_GPIO, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
   stm32_usart2_start((uint32_t)(256ull * F_CPU / SECATEUR_BAUD));
 }
 PORT_FN int port_getc(void) { return stm32_usart2_getc(); }

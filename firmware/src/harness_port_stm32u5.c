@@ -1,5 +1,6 @@
 /* STM32U5 at 16 MHz from HSI16, TrustZone off (RM0456). */
 #if defined(SECATEUR_PORT_STM32U5)
+#define STM32_GPIO 0x42020000u
 #include "stm32.h"
 
 #define RCC 0x46020C00u
@@ -12,8 +13,9 @@ PORT_FN void port_init(void) {
   REG32(0x40030400) |= 1u << 0;  /* ICACHE */
   REG32(RCC + 0x8C) |= 0x1FF;    /* GPIO A to I */
   REG32(RCC + 0xA4) |= 1u << 14; /* USART1 */
-  stm32_alternate(0x42020000, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
-  stm32_alternate(0x42020000, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
+  stm32_mark_start();
+  stm32_alternate(STM32_GPIO, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
+  stm32_alternate(STM32_GPIO, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
   stm32_usart2_start((F_CPU + SECATEUR_BAUD / 2) / SECATEUR_BAUD);
 }
 PORT_FN int port_getc(void) { return stm32_usart2_getc(); }

@@ -16,6 +16,24 @@ static inline void stm32_alternate(uintptr_t gpio, uint32_t pin, uint32_t functi
   REG32(port) = (REG32(port) & ~(3u << (2 * n))) | 2u << (2 * n);
 }
 
+#if defined(SECATEUR_MARK) && defined(STM32_GPIO)
+#define STM32_MARK(offset) REG32(STM32_GPIO + 0x400u * (SECATEUR_MARK >> 4) + (offset))
+#define STM32_MARK_BIT (SECATEUR_MARK & 15u)
+
+/* Open drain: a monitor of another voltage pulls it up. */
+static inline void stm32_mark_start(void) {
+  STM32_MARK(0x18) = 1u << STM32_MARK_BIT;
+  STM32_MARK(0x04) |= 1u << STM32_MARK_BIT;
+  STM32_MARK(0x0C) = (STM32_MARK(0x0C) & ~(3u << 2 * STM32_MARK_BIT)) | 1u << 2 * STM32_MARK_BIT;
+  STM32_MARK(0x00) = (STM32_MARK(0x00) & ~(3u << 2 * STM32_MARK_BIT)) | 1u << 2 * STM32_MARK_BIT;
+}
+void port_mark(int level) {
+  STM32_MARK(0x18) = 1u << (STM32_MARK_BIT + (level ? 0u : 16u));
+}
+#else
+static inline void stm32_mark_start(void) {}
+#endif
+
 /* The serial lines of F1, F4 and GD32V: one data register. */
 #define USART1_SR REG32(SECATEUR_UART_BASE + 0x00)
 #define USART1_DR REG32(SECATEUR_UART_BASE + 0x04)

@@ -53,6 +53,7 @@ def command(
 
     Several boards give one table that compares them.
     """
+    from secateur.report import history
     from secateur.report.terminal import compare, render
 
     from .inputs import as_calibration, load_calibration, load_inputs
@@ -83,6 +84,7 @@ def command(
                     compiled, board=board, inputs=x, labels=y, emulator=emulator, build_dir=folder
                 )
             )
+            history.append(reports[-1])
         if html is not None:
             from secateur.report import html as page
             from secateur.report.details import of

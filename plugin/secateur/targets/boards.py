@@ -149,6 +149,7 @@ class Board(_Block):
     emulator: Emulators = Emulators()
     power: Power
     flasher: Flasher = Field(default=Flasher(), validation_alias=AliasChoices("flash", "flasher"))
+    mark: str | None = Field(default=None, pattern=_PIN)  #: trigger pin for power meters
     wait_states: int = Field(default=0, ge=0, le=16)
     flash_cache: bool = True  #: loops run from a cache or accelerator without wait states
     min_stack: int = Field(default=1024, ge=256)

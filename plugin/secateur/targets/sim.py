@@ -23,7 +23,7 @@ from .cycles import Block, Edge, estimate
 from .session import converse
 
 _REPLACED = ("port_init", "port_getc", "port_putc", "port_flush", "timer_init", "timer_now",
-             "timer_wraps")  # fmt: skip
+             "timer_wraps", "port_mark")  # fmt: skip
 _PAGE = 0x1000
 
 
@@ -108,7 +108,7 @@ class Machine:
             self._clock += self._close_interval()
             uc.reg_write(self._results[0], self._clock & 0xFFFFFFFF)
             uc.reg_write(self._results[1], self._clock >> 32)
-        elif name == "timer_wraps":
+        elif name == "timer_wraps", "port_mark":
             uc.reg_write(self._results[0], 0)
         uc.reg_write(self._pc, uc.reg_read(self._link))
 
