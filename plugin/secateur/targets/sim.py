@@ -108,7 +108,7 @@ class Machine:
             self._clock += self._close_interval()
             uc.reg_write(self._results[0], self._clock & 0xFFFFFFFF)
             uc.reg_write(self._results[1], self._clock >> 32)
-        elif name == "timer_wraps", "port_mark":
+        elif name == "timer_wraps":
             uc.reg_write(self._results[0], 0)
         uc.reg_write(self._pc, uc.reg_read(self._link))
 
