@@ -1,8 +1,9 @@
 """The keyword spotter's accuracy against its stored bytes: docs/kws-curves.md and its figure.
 
-    python -m benchmarks.kws_curves [--only ternary80 ...] [--threads 1]
+    python -m benchmarks.kws_curves [--only ternary80 ...] [--trained] [--threads 1]
 
 Every trained network is kept in build/kws-curves; one whose plan is the same is not trained again.
+`--trained` writes the page of those that are there.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def main() -> None:
     }
     parser.add_argument("--only", nargs="+", choices=list(names), default=list(names))
     parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--trained", action="store_true", help="leave out what is not trained yet")
     parser.add_argument("--threads", type=int, default=0, help="threads of an operation; 0: all")
     args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
@@ -60,11 +62,14 @@ def main() -> None:
     for name in args.only:
         plan = names[name]
         path = FOLDER / f"{name.replace(' ', '')}-{digest(plan)}.keras"
+        if args.trained and not path.is_file():
+            print(f"{name} is not trained yet: left out")
+            continue
         timed(path, lambda plan=plan: kws.train(plan, x, y))
         if not args.train_only:
             results.append(_measure(name, plan, path, x[:1000], x_test, y_test))
             print(results[-1], flush=True)
-    if not args.train_only and len(results) == len(names):
+    if results and (args.trained or len(results) == len(names)):
         _write(results, _float_top1(kws.float_network(), x_test, y_test))
 
 
@@ -107,6 +112,7 @@ def _write(results: list[Result], reference: float) -> None:
     curves = {
         curve: sorted((r.weights / 1000, r.top1) for r in results if r.name.startswith(curve + " "))
         for curve in kws.CURVES
+        if any(r.name.startswith(curve + " ") for r in results)
     }
     curves |= {r.name: [(r.weights / 1000, r.top1)] for r in results if r.name in kws.NAMED}
     line_chart(

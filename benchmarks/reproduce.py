@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,11 @@ def main() -> None:
     for seed in args.seeds:
         for network in args.network or lenet.NETWORKS:
             for goal in GOALS:
-                model = _compressed(network, goal, seed, x, y)
+                files = _compressed(network, goal, seed, x, y)
                 if not args.train_only:
-                    note = model[0].with_suffix(".run.json")
+                    note = files[-1].with_suffix(".run.json")
                     if args.measure or not note.is_file():
-                        run = _measured(network, goal, seed, model, x, x_test, y_test)
+                        run = _measured(network, goal, seed, files, x, x_test, y_test)
                         write_json(note, run)
                     runs.append(json.loads(note.read_text()))
     if args.train_only:
@@ -65,38 +66,40 @@ def main() -> None:
         print(f"wrote {ROOT / 'docs' / 'reproduction.md'}")
 
 
-def _compressed(
-    network: str, goal: str, seed: int, x: np.ndarray, y: np.ndarray
-) -> tuple[Path, Path]:
-    """Files of the compressed network and its baseline, trained unless they are there."""
-    base_recipe, recipe = lenet.BASELINES[network], lenet.RECIPES[network, goal]
-    base = FOLDER / f"{network}-{seed}-baseline-{digest(base_recipe)}.keras"
-    path = FOLDER / f"{network}-{seed}-{goal}-{digest(base_recipe, recipe)}.keras"
-    if not base.is_file():
-        timed(base, lambda: lenet.train_baseline(network, x, y, seed))
-    if not path.is_file():
-        baseline = keras.saving.load_model(base, safe_mode=True)
-        timed(path, lambda: lenet.compress(baseline, recipe, x, y, seed))
-    return path, base
+def _compressed(network: str, goal: str, seed: int, x: np.ndarray, y: np.ndarray) -> list[Path]:
+    """Files of the baseline and of each step of the recipe, trained unless they are there."""
+    so_far: list[Any] = [lenet.BASELINES[network]]
+    files = [FOLDER / f"{network}-{seed}-baseline-{digest(*so_far)}.keras"]
+    timed(files[0], lambda: lenet.train_baseline(network, x, y, seed))
+    for recipe in lenet.RECIPES[network, goal].chain:
+        so_far.append(recipe)
+        path = FOLDER / f"{network}-{seed}-{goal}-{digest(*so_far)}.keras"
+        if not path.is_file():
+            baseline, start = (_load(p) for p in (files[0], files[-1]))
+            timed(path, partial(lenet.compress, start, recipe, x, y, seed, baseline))
+        files.append(path)
+    return files
+
+
+def _load(path: Path) -> keras.Model:
+    return keras.saving.load_model(path, safe_mode=True)
 
 
 def _measured(
     network: str,
     goal: str,
     seed: int,
-    files: tuple[Path, Path],
+    files: list[Path],
     x: np.ndarray,
     x_test: np.ndarray,
     y_test: np.ndarray,
 ) -> dict[str, Any]:
     """The run's figures; the test set is looked at here and nowhere else."""
-    path, base = files
-    baseline = keras.saving.load_model(base, safe_mode=True)
-    model = keras.saving.load_model(path, safe_mode=True)
+    baseline, model = _load(files[0]), _load(files[-1])
     graph = measure.integers(model, mnist.images(x[:1000]))
     layers = measure.layers_of(graph)
     stored = sum(layer.stored + layer.rest for layer in layers)
-    compression, before = (spent(p) for p in files)
+    before, *steps = (spent(p) for p in files)
     run = {
         "network": network,
         "goal": goal,
@@ -107,9 +110,9 @@ def _measured(
         "ratio": round(graph.float_bytes / stored, 2),
         "float_bytes": graph.float_bytes,
         "stored_bytes": stored,
-        "seconds": compression["seconds"],
+        "seconds": sum(s["seconds"] for s in steps),
         "baseline_seconds": before["seconds"],
-        "cpu_seconds": compression["cpu_seconds"],
+        "cpu_seconds": sum(s["cpu_seconds"] for s in steps),
         "baseline_cpu_seconds": before["cpu_seconds"],
         "layers": [asdict(layer) for layer in layers],
     }

@@ -41,20 +41,20 @@ class Plan:
 #: Plans with a name of their own, for what the issue of each promises.
 NAMED = {
     "ternary80": Plan("ternary", 0.8, 15),
-    "fortieth": Plan("ternary", 0.88, 15, depthwise_clusters=5, first_zeros=0.7),
-    "all-ternary": Plan("ternary", 0.5, 15, depthwise_zeros=0.3, first_zeros=0.4, ramp=0.3),
+    "fortieth": Plan("ternary", 0.88, 10, depthwise_clusters=5, first_zeros=0.7),
+    "all-ternary": Plan("ternary", 0.5, 8, depthwise_zeros=0.3, first_zeros=0.4, ramp=0.3),
 }
 #: The curve accuracy against bytes.
 CURVES = {
     "prune + ternary": [
-        Plan("ternary", 0.6, 5, depthwise_clusters=16, first_zeros=0.5),
-        Plan("ternary", 0.8, 5, depthwise_clusters=8, first_zeros=0.6),
-        Plan("ternary", 0.9, 5, depthwise_clusters=5, first_zeros=0.75),
+        Plan("ternary", 0.6, 3, depthwise_clusters=16, first_zeros=0.5),
+        Plan("ternary", 0.8, 3, depthwise_clusters=8, first_zeros=0.6),
+        Plan("ternary", 0.9, 3, depthwise_clusters=5, first_zeros=0.75),
     ],
     "prune + cluster": [
-        Plan("cluster", 0.6, 5, 16, depthwise_clusters=16, first_zeros=0.5),
-        Plan("cluster", 0.8, 5, 8, depthwise_clusters=8, first_zeros=0.6),
-        Plan("cluster", 0.9, 5, 5, depthwise_clusters=5, first_zeros=0.75),
+        Plan("cluster", 0.6, 3, 16, depthwise_clusters=16, first_zeros=0.5),
+        Plan("cluster", 0.8, 3, 8, depthwise_clusters=8, first_zeros=0.6),
+        Plan("cluster", 0.9, 3, 5, depthwise_clusters=5, first_zeros=0.75),
     ],
 }
 
