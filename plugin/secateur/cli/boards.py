@@ -49,11 +49,11 @@ def command(manifest: Path | None, as_json: bool) -> None:
     def table() -> RenderableType:
         out = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         out.add_column("board", no_wrap=True, min_width=17)
-        out.add_column("title")
+        out.add_column("title", min_width=22)
         out.add_column("core", no_wrap=True, min_width=13)
         for name, width in (("MHz", 4), ("flash", 8), ("RAM", 8)):
             out.add_column(name, justify="right", no_wrap=True, min_width=width)
-        out.add_column("emulators", no_wrap=True, min_width=9)
+        out.add_column("emulators")
         for row in rows:
             out.add_row(
                 row["board"],
