@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -146,16 +147,25 @@ def on_core(
         uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
         args = [getattr(riscv_const, f"UC_RISCV_REG_A{i}") for i in range(3)]
         sp, link = riscv_const.UC_RISCV_REG_SP, riscv_const.UC_RISCV_REG_RA
+        pc = riscv_const.UC_RISCV_REG_PC
     else:
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         model = {"cortex-m4": "M4", "cortex-m0plus": "M0"}[core]
         uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_CORTEX_{model}"))
         args = [getattr(arm_const, f"UC_ARM_REG_R{i}") for i in range(3)]
         sp, link = arm_const.UC_ARM_REG_SP, arm_const.UC_ARM_REG_LR
+        pc = arm_const.UC_ARM_REG_PC
     uc.mem_map(_BACK, 0x800000)
     for address, data in elf.segments(program):
         uc.mem_write(address, data)
     symbols = elf.symbols(program)
+    wrong: list[int] = []
+
+    def note(uc: Any, access: int, address: int, size: int, value: int, data: object) -> bool:
+        wrong.append(address)
+        return False
+
+    uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, note)
     uc.mem_map(_STACK, 0x10000)
     uc.mem_map(_IO, 0x40000)
     result = _IO + 0x20000
@@ -175,7 +185,15 @@ def on_core(
                 uc.reg_write(register, value)
             uc.reg_write(sp, _STACK + 0x10000)
             uc.reg_write(link, _BACK | (0 if riscv else 1))
-            uc.emu_start(symbols[f"{name}_run_in"][0] | (0 if riscv else 1), _BACK)
+            try:
+                uc.emu_start(symbols[f"{name}_run_in"][0] | (0 if riscv else 1), _BACK)
+            except unicorn.UcError as error:
+                at, where = uc.reg_read(pc), wrong[-1] - (ram + pages - arena) if wrong else None
+                function = next((n for n, (a, z) in symbols.items() if a <= at < a + z), "?")
+                layers = [(x.kernel, x.encoding) for x in p.layers.values()]
+                raise AssertionError(
+                    f"{error} in {function} at byte {where} of {arena} of {name}'s arena; {layers}"
+                ) from None
             rows.append(np.frombuffer(bytes(uc.mem_read(result, size)), np.int8))
         uc.mem_unmap(ram, pages)
         ram += pages + _PAGE

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateur import data
 from secateur.codegen.kernels import Layer, get
 from secateur.codegen.memory import MemoryPlan, plan_memory
 from secateur.codegen.plan import make_plan
-from secateur.frontend.load import load
 from secateur.lowering.align import align
 from secateur.lowering.orient import orient
 from secateur.lowering.qgraph import QAdd, QGraph, QOp, QRescale, QTensor, Requant
@@ -126,32 +122,14 @@ def test_the_kernels_claims_hold_together(graph: QGraph) -> None:
     check(graph, plan.memory, scratch, over)
 
 
-def _resnet8(keras: Any) -> Any:
-    layers = keras.layers
-
-    def conv(y: Any, n: int, k: int, s: int, relu: bool) -> Any:
-        y = layers.Conv2D(n, k, strides=s, padding="same")(y)
-        y = layers.BatchNormalization()(y)
-        return layers.ReLU()(y) if relu else y
-
-    x = keras.Input((32, 32, 3))
-    y = conv(x, 16, 3, 1, True)
-    for n, s in ((16, 1), (32, 2), (64, 2)):
-        z = conv(conv(y, n, 3, s, True), n, 3, 1, False)
-        y = layers.Conv2D(n, 1, strides=s)(y) if s > 1 else y
-        y = layers.ReLU()(layers.Add()([y, z]))
-    y = layers.Flatten()(layers.AveragePooling2D(8)(y))
-    return keras.Model(x, layers.Dense(10, activation="softmax")(y), name="resnet8")
-
-
 @pytest.mark.train
-@pytest.mark.parametrize("name", ["kws", "resnet8"])
-@pytest.mark.parametrize("encoding", [None, "sparse"])
-def test_arena_is_the_lower_bound(name: str, encoding: str | None) -> None:
-    keras = pytest.importorskip("keras")
-    model = data.KWS_MODEL if name == "kws" else _resnet8(keras)
-    graph = load(model)
-    shape = graph.node(graph.input).shape
-    x = np.random.default_rng(0).normal(0, 10, (8, *shape)).astype(np.float32)
-    m = make_plan(align(orient(lower(graph, x))), encoding).memory
+@pytest.mark.parametrize("name", ["kws", "resnet8", "lenet5", "lenet300"])
+@pytest.mark.parametrize("encoding", ["dense", "sparse"])
+def test_arena_is_the_lower_bound(name: str, encoding: str) -> None:
+    pytest.importorskip("keras")
+    from benchmarks import networks
+
+    made = getattr(networks, name)() if name in ("kws", "resnet8") else networks.lenet(name)
+    q = align(orient(lower(made.graph, made.inputs[:8])))
+    m = make_plan(q, encoding).memory
     assert m.arena <= 1.02 * m.lower_bound
