@@ -9,7 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .flow import CompiledModel, convert, deploy, load
+    from .flow import CompiledModel as CompiledModel
+    from .flow import convert as convert
+    from .flow import deploy as deploy
+    from .flow import load as load
 
 __version__ = "0.1.0"
 
@@ -22,7 +25,7 @@ def __getattr__(name: str) -> Any:
     if name in _FLOW:
         return getattr(import_module(".flow", __name__), name)
     # callbacks are classes; a lower-case name may be a submodule that is about to be imported
-    if not name[0].isupper() and name != "sensitivity":
+    if not name[0].isupper() and name not in ("sensitivity", "quantize_activations"):
         raise AttributeError(f"module 'secateur' has no attribute {name!r}")
     callbacks = import_module(".callbacks", __name__)
     try:

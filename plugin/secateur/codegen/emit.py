@@ -46,7 +46,11 @@ class CArray:
             line += f" {v},"
         lines.append(line)
         note = f"/* {self.comment} */\n" if self.comment else ""
-        return f"{note}const {self.ctype} {self.name}[{len(flat)}] = {{\n" + "\n".join(lines) + "\n};\n"
+        return (
+            f"{note}const {self.ctype} {self.name}[{len(flat)}] = {{\n"
+            + "\n".join(lines)
+            + "\n};\n"
+        )
 
     def declaration(self) -> str:
         """The C declaration."""

@@ -95,7 +95,7 @@ class Geometry:
 
 
 def conv_geometry(op: QConv, graph: QGraph, pixels: int, band_limit: int = 1024) -> Geometry:
-    """Geometry of `op` for tiles of `pixels` (8 or 16); bands up to `band_limit` bytes are whole."""
+    """Geometry of `op` for tiles of `pixels`; bands up to `band_limit` bytes are whole."""
     t_in, t_out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     ci, h, w = t_in.shape
     co, oh, ow = t_out.shape

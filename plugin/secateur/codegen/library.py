@@ -130,7 +130,9 @@ def write(
     macros: dict[str, int] = {}
     headers: list[str] = []
     read, done = input_function(graph), output_function(graph)
-    steps = [("input: int8 (H, W, C) to planes", _call(functions, read, f"input, {at[graph.input]}"))]
+    steps = [
+        ("input: int8 (H, W, C) to planes", _call(functions, read, f"input, {at[graph.input]}"))
+    ]
     for op in graph:
         layer = layers[op.name]
         layer.inputs = [at[t] for t in op.inputs]

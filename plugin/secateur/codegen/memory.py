@@ -73,8 +73,11 @@ def plan_memory(
     last_use[graph.output] = len(ops) + 1
     choices: list[list[int]] = []
     for i, op in enumerate(ops):
-        legal = [k for k in overwrites(op) if last_use[op.inputs[k]] == i + 1
-                 and op.inputs.count(op.inputs[k]) == 1]
+        legal = [
+            k
+            for k in overwrites(op)
+            if last_use[op.inputs[k]] == i + 1 and op.inputs.count(op.inputs[k]) == 1
+        ]
         choices.append(legal or [-1])
     total = 1
     for c in choices:
@@ -130,7 +133,8 @@ def _plan_with(
         sorted(index, key=lambda i: (blocks[i].first, -blocks[i].size)),
         sorted(index, key=lambda i: -(blocks[i].last - blocks[i].first + 1) * blocks[i].size),
     ]
-    peak, order = min(((_place(blocks, o), o) for o in orders), key=lambda x: x[0])
+    peak, best = min(((_place(blocks, o), o) for o in orders), key=lambda x: x[0])
+    order: Sequence[int] = best
     if peak > bound:
         peak, order = _improve(blocks, order, peak, bound)
     _place(blocks, order)

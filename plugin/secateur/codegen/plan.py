@@ -111,7 +111,9 @@ def matrix(op: QOp) -> np.ndarray | None:
     return None
 
 
-def candidates(op: QOp, graph: QGraph, dsp: bool = True, only: str | None = None) -> list[Candidate]:
+def candidates(
+    op: QOp, graph: QGraph, dsp: bool = True, only: str | None = None
+) -> list[Candidate]:
     """Every way to execute `op` exactly; `only` keeps one encoding, if a kernel takes it."""
     w = matrix(op)
     bare = Layer(op, graph)
@@ -185,6 +187,7 @@ def _pick(
 
     decoders = sorted({c.decoder for o in options.values() for c in o if c.decoder})
     sets = [(), *[(d,) for d in decoders], *combinations(decoders, 2)] if weight > 0 else [()]
+
     def total(chosen: dict[str, Candidate]) -> float:
         code = weight * _code(chosen.values()) / total_bytes
         return sum(score(c) for c in chosen.values()) + code
@@ -206,7 +209,9 @@ def _pick(
         chosen = {n: choose(n, allowed) for n in options} if allowed else dict(plain)
         s = total(chosen)
         # a decoder that too few layers share does not pay for its code: take those back
-        groups = {(c.kernel.name, c.encoding, _shape(c.layer)) for c in chosen.values() if c.decoder}
+        groups = {
+            (c.kernel.name, c.encoding, _shape(c.layer)) for c in chosen.values() if c.decoder
+        }
         for group in groups:
             trial = {
                 n: plain[n] if (c.kernel.name, c.encoding, _shape(c.layer)) == group else c
@@ -305,16 +310,16 @@ def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool) -> Plan:
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
     library = write(graph, layers, kernels, memory, comments, small)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
-    plans = {
-        n: LayerPlan(n, kernels[n], c.encoding, c.instructions) for n, c in chosen.items()
-    }
+    plans = {n: LayerPlan(n, kernels[n], c.encoding, c.instructions) for n, c in chosen.items()}
     return Plan(plans, memory, library, encoded, BASE_CODE + _code(chosen.values()))
 
 
 def describe(op: QOp, layer: Layer, kernel: str) -> str:
     """The comment above a layer's call: shape, density, encoding."""
     t = layer.graph.tensors
-    shape = f"{'x'.join(map(str, t[op.inputs[0]].shape))} -> {'x'.join(map(str, t[op.output].shape))}"
+    shape = (
+        f"{'x'.join(map(str, t[op.inputs[0]].shape))} -> {'x'.join(map(str, t[op.output].shape))}"
+    )
     w = matrix(op)
     if w is None:
         return f"{op.name}: {kernel}, {shape}"

@@ -30,7 +30,7 @@ class RequantTable:
         return self.array.ctype
 
     def code(self, acc: str, add: str = "{}") -> str:
-        """C expression: the code of an int32 accumulator; `add` wraps the value before the shift."""
+        """C expression: the code of an int32 accumulator; `add` wraps what is shifted."""
         v = f"sc_macw({acc}, m, c)" if self.pre_shift else f"sc_mac({acc}, m, c)"
         return f"sc_code({add.format(v)}, {self.shift})"
 
@@ -76,4 +76,6 @@ def table(name: str, r: Requant) -> RequantTable:
     load = f"const int32_t m = {int(m[0]) if shared else '*q++'};\n"
     load += f"const int32_t c = {get_c};"
     values = np.stack(cols, axis=1)
-    return RequantTable(CArray(f"{name}_q", ctype, values, note), load, r.pre_shift, r.shift, k if narrow else 0)
+    return RequantTable(
+        CArray(f"{name}_q", ctype, values, note), load, r.pre_shift, r.shift, k if narrow else 0
+    )

@@ -108,12 +108,15 @@ def expand(g: Geometry, d: DensePlan) -> str:
                 f"    for (int i = 0; i < {g.ci // 4}; i++) {{\n"
                 "        const uint32_t u = sc_load((const uint8_t *)row + 4 * i);\n"
                 f"        sc_store4(pairs + {8 * d.block} * i + {4 * b}, sc_even_s(u));\n"
-                f"        sc_store4(pairs + {8 * d.block} * i + {4 * (d.block + b)}, sc_odd_s(u));\n"
+                f"        sc_store4(pairs + {8 * d.block} * i + {4 * (d.block + b)},\n"
+                "                  sc_odd_s(u));\n"
                 "    }"
             )
         elif d.by_channel:
-            odd = f"2 * i + 1 < {g.ci} ? row[(2 * i + 1) * {k} + t] : 0" if g.ci % 2 else (
-                f"row[(2 * i + 1) * {k} + t]"
+            odd = (
+                f"2 * i + 1 < {g.ci} ? row[(2 * i + 1) * {k} + t] : 0"
+                if g.ci % 2
+                else (f"row[(2 * i + 1) * {k} + t]")
             )
             out.append(
                 f"    for (int i = 0; i < {d.planes}; i++) {{\n"
@@ -124,8 +127,10 @@ def expand(g: Geometry, d: DensePlan) -> str:
             )
         else:
             n = len(d.taps)
-            odd = f"2 * i + 1 < {g.kw} ? row[t * {g.kw} + 2 * i + 1] : 0" if g.kw % 2 else (
-                f"row[t * {g.kw} + 2 * i + 1]"
+            odd = (
+                f"2 * i + 1 < {g.kw} ? row[t * {g.kw} + 2 * i + 1] : 0"
+                if g.kw % 2
+                else (f"row[t * {g.kw} + 2 * i + 1]")
             )
             out.append(
                 f"    for (int t = 0; t < {g.kh}; t++) {{\n"
@@ -191,7 +196,8 @@ class ConvDense(Kernel):
         band = render("pair_band.c.j2", name=band_name, g=g, d=d)
         name = f"dense_{shape_key(g)}{source.suffix}"
         stores = [
-            accumulator_store(op, g, q, [f"a[{4 * k + j}]" for j in range(4)]) for k in range(d.block)
+            accumulator_store(op, g, q, [f"a[{4 * k + j}]" for j in range(4)])
+            for k in range(d.block)
         ]
         reach = 4 * ((d.inner[0] - 1) * d.inner[1] + max(d.taps)) + 8
         unroll = d.inner[0] * len(d.taps) <= 12 and reach <= 1020

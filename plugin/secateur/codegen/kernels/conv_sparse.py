@@ -10,8 +10,8 @@ from ..geometry import Geometry, conv_geometry
 from ..requant import table
 from .base import Kernel, Layer, register
 from .convtile import (
-    band_cost,
     accumulator_store,
+    band_cost,
     band_function,
     call_arguments,
     in_memory_order,

@@ -36,7 +36,7 @@ from .unpack import (
 def ternary_rows(weight: np.ndarray, offsets: np.ndarray, unit: int) -> np.ndarray:
     """Executable form: per row n_minus, steps of the -1 columns, n_plus, steps of the +1 columns.
 
-    weight: int8 [rows, cols] of -1, 0, 1. Returns int64 values; a step is in units of 2**unit bytes.
+    weight: int8 [rows, cols] of -1, 0, 1. Returns int64; a step is in units of 2**unit bytes.
     """
     out: list[np.ndarray] = []
     for row in weight:

@@ -154,12 +154,14 @@ def accumulator_store(op: QConv, g: Geometry, q: RequantTable, accs: list[str]) 
     words = []
     for i in range(n):
         codes = [q.code(accs[4 * i + b], r.add[i][b] if r else "{}") for b in range(4)]
-        words.append(" |\n    ".join(c + (f" << {8 * b}" if b else "") for b, c in enumerate(codes)))
+        words.append(
+            " |\n    ".join(c + (f" << {8 * b}" if b else "") for b, c in enumerate(codes))
+        )
     return (r.setup if r else "") + store(g, words)
 
 
 def in_memory_order(columns: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns sorted by where they read, and the steps from read to read (first from the origin)."""
+    """Columns sorted by where they read, and the steps from read to read, first from 0."""
     order = np.argsort(offsets[columns], kind="stable")
     columns = columns[order]
     return columns, np.diff(offsets[columns], prepend=0)

@@ -43,9 +43,7 @@ class DenseRows(Kernel):
         source = dense_source(layer, "scratch")
         name = f"dense_{cols}x{n}{source.suffix}"
         title = f"Fully connected, {cols} inputs, {n} outputs, every weight."
-        text = render(
-            "dense.c.j2", name=name, title=title, source=source, q=q, n=n, cols=cols
-        )
+        text = render("dense.c.j2", name=name, title=title, source=source, q=q, n=n, cols=cols)
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
         if source.row_buffer:
             args.append(layer.scratch)
@@ -80,18 +78,25 @@ class _SparseRows(Kernel):
         columns: list[np.ndarray] = []
         counts: list[int] = []
         for row in op.weight:
-            lists = [np.flatnonzero(row)] if self.values else [
-                np.flatnonzero(row > 0), np.flatnonzero(row < 0)
-            ]
+            lists = (
+                [np.flatnonzero(row)]
+                if self.values
+                else [np.flatnonzero(row > 0), np.flatnonzero(row < 0)]
+            )
             columns += lists
             counts += [x.size for x in lists]
         elem = "uint8_t" if cols <= 256 else "uint16_t"
         count = "uint8_t" if max(counts) < 256 else "uint16_t"
         density = np.count_nonzero(op.weight) / op.weight.size
         p = layer.prefix
-        arrays = [CArray(
-            f"{p}_c", elem, np.concatenate(columns), f"{op.name}: columns; density {density:.1%}"
-        )]
+        arrays = [
+            CArray(
+                f"{p}_c",
+                elem,
+                np.concatenate(columns),
+                f"{op.name}: columns; density {density:.1%}",
+            )
+        ]
         if self.values:
             arrays.append(CArray(f"{p}_v", "int8_t", op.weight[op.weight != 0], "values"))
         note = "non-zeros per row" if self.values else "n(+1), n(-1) per row"

@@ -14,9 +14,7 @@ from .source import dense_source
 from .unpack import decode_cost
 
 
-def strip(
-    outputs: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]
-) -> list[str]:
+def strip(outputs: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]) -> list[str]:
     """C lines for `outputs` rows of a two-column strip; input rows in `skip` are all zero."""
     lines: list[str] = []
     left = [("w0", "bb", "c01"), ("w1", "bt", "c01"), ("w2", "bb", "c2")]
@@ -39,9 +37,7 @@ def strip(
             lines += ["{", *block, "}"]
         if r >= 2:
             y = r - 2
-            lines.append(
-                f"sc_store2(o + {y * ow}, {q.code(f'l{y}')} | {q.code(f'r{y}')} << 8);"
-            )
+            lines.append(f"sc_store2(o + {y * ow}, {q.code(f'l{y}')} | {q.code(f'r{y}')} << 8);")
     return lines
 
 

@@ -153,9 +153,7 @@ def unpack_rows(
         map_bytes=map_bytes, map_name=column_map.name if column_map else "",
     )  # fmt: skip
     call = f"if ({name}(&{c.name}, {_pointer(elem or 'uint8_t', out)}, {work})" + fail
-    return Unpacking(
-        [*functions, CFunction(name, text)], call, c.arrays, [c.header], [c.constant]
-    )
+    return Unpacking([*functions, CFunction(name, text)], call, c.arrays, [c.header], [c.constant])
 
 
 def _pointer(elem: str, at: str) -> str:
