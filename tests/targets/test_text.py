@@ -27,7 +27,7 @@ class Runner:
         self.port = port
 
     def lines(self) -> list[str]:
-        text, end = "", time.monotonic() + 10
+        text, end = "", time.monotonic() + 30
         while not text.endswith("m-ready\r\n"):
             assert time.monotonic() < end, text
             text += self.port.read(1).decode("ascii")
@@ -49,8 +49,9 @@ class Runner:
 def runner(image: Callable[[str], Image]) -> Iterator[Runner]:
     ours, theirs = pty.openpty()
     tty.setraw(ours)
-    child = subprocess.Popen([str(image("host").elf)], stdin=ours, stdout=ours)
+    # The port first: opening it throws away what has come.
     with serial.Serial(os.ttyname(theirs), 115200, timeout=0.5) as port:
+        child = subprocess.Popen([str(image("host").elf)], stdin=ours, stdout=ours)
         client = Runner(port)
         assert client.lines()[-1] == "m-init-done"
         yield client
