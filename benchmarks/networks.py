@@ -137,7 +137,7 @@ class Encoding:
 ENCODINGS = (
     Encoding("dense int8", None, False, "dense"),
     Encoding("sparse int8 80 %", pruned, False, None),
-    Encoding("clustered 4 bit", clustered, True, None),
+    Encoding("clustered 4 bit", clustered, True, "codebook"),
     Encoding("ternary 80 %", ternary, False, None),
 )
 
