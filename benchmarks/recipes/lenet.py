@@ -7,7 +7,7 @@ reported train on all 60,000.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -66,9 +66,6 @@ class Baseline:
 class Recipe:
     """How it is compressed: one fit with `DeepCompression`, starting from the baseline.
 
-    With `after`, it starts from the result of that recipe instead: the masks stay, the survivors
-    train on and are clustered anew.
-
     Training images move by up to one pixel; labels are half the truth and half the baseline's own
     probabilities (distillation), so nothing but the baseline and its training set is used.
     """
@@ -83,23 +80,11 @@ class Recipe:
     rounds: int = 40
     shift: int = 1
     teacher: float = 0.5
-    after: Recipe | None = field(default=None, repr=False)
-
-    @property
-    def chain(self) -> list[Recipe]:
-        """The recipes in the order in which they are applied."""
-        return [*(self.after.chain if self.after else []), self]
 
 
 NETWORKS = {"lenet300": lenet300, "lenet5": lenet5}
 
 BASELINES = {"lenet300": Baseline(10, 1e-3), "lenet5": Baseline(4, 2e-3)}
-
-_LENET5_BEYOND = Recipe(
-    {"conv1": 0.6, "conv2": 0.94, "ip1": 0.99, "ip2": 0.88},
-    {"conv1": 4, "conv2": 3, "ip1": 3, "ip2": 3},
-    6, 1.5e-3, 0.6, 0.8, 5e-6,
-)  # fmt: skip
 
 RECIPES = {
     ("lenet300", "paper"): Recipe(
@@ -116,8 +101,9 @@ RECIPES = {
         6, 1.2e-3, 0.35, 0.8, 0.0,
     ),
     ("lenet5", "beyond"): Recipe(
-        _LENET5_BEYOND.sparsity, {"conv1": 5, "conv2": 4, "ip1": 4, "ip2": 4},
-        2, 1e-3, 0.01, 0.6, 0.0, rounds=1, after=_LENET5_BEYOND,
+        {"conv1": 0.6, "conv2": 0.94, "ip1": 0.99, "ip2": 0.88},
+        {"conv1": 4, "conv2": 3, "ip1": 3, "ip2": 3},
+        6, 1.5e-3, 0.6, 0.8, 5e-6,
     ),
 }  # fmt: skip
 
@@ -162,18 +148,12 @@ def train_baseline(network: str, x: np.ndarray, y: np.ndarray, seed: int) -> ker
 
 
 def compress(
-    start: keras.Model,
-    recipe: Recipe,
-    x: np.ndarray,
-    y: np.ndarray,
-    seed: int,
-    baseline: keras.Model | None = None,
+    baseline: keras.Model, recipe: Recipe, x: np.ndarray, y: np.ndarray, seed: int
 ) -> keras.Model:
-    """`start` under `recipe`, a copy; `baseline` (or `start`) teaches. x uint8 [n, 28, 28]."""
-    baseline = start if baseline is None else baseline
+    """A compressed copy of `baseline`. x uint8 [n, 28, 28], y [n]."""
     keras.utils.set_random_seed(1000 + seed)
-    model = keras.models.clone_model(start)
-    model.set_weights(start.get_weights())
+    model = keras.models.clone_model(baseline)
+    model.set_weights(baseline.get_weights())
     logits = baseline.predict(images(x), batch_size=1000, verbose=0)
     truth = np.eye(10, dtype=np.float32)[y]
     labels = (1 - recipe.teacher) * truth + recipe.teacher * keras.ops.convert_to_numpy(
