@@ -135,7 +135,8 @@ def on_core(
     objects = _compile(compiler, [*machine, *flags.COMPILE, "-g0", *static], sources)
     program = folder / f"{core}.elf"
     riscv = core.startswith("rv32")
-    specs = [] if riscv else ["--specs=nano.specs"]
+    # nothing here sets the global pointer that relaxed RISC-V code would address by
+    specs = ["-Wl,--no-relax"] if riscv else ["--specs=nano.specs"]
     script = folder / "flash.ld"
     script.write_text(_SCRIPT)
     tools.run(

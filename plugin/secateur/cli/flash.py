@@ -53,13 +53,16 @@ def command(
 @click.option("--board", required=True, help="A board of `secateur boards`.")
 @click.option("--port", help="Serial port; default: found by the board's USB id.")
 @click.option("--ask", multiple=True, help="Send this command of the text protocol; repeatable.")
-def monitor(board: str, port: str | None, ask: tuple[str, ...]) -> None:
+@json_option
+def monitor(board: str, port: str | None, ask: tuple[str, ...], as_json: bool) -> None:
     """Show what a board says (text protocol); Ctrl-C ends."""
     from secateur.targets import boards
     from secateur.targets.hardware import SerialLine, only_port
 
     chosen = boards.load(board)
     line = SerialLine(port or only_port(chosen), chosen.uart.baud)
+    said: list[dict[str, str]] = []
+    heard = ""
     try:
         for one in ask:
             line.write(f"{one}%".encode())
@@ -69,10 +72,18 @@ def monitor(board: str, port: str | None, ask: tuple[str, ...]) -> None:
                 if not data:
                     raise TargetError(f"{board} does not answer '{one}' within 10 s")
                 text += data.decode("ascii", "replace")
-            click.echo(text.replace("\r", "").strip())
+            said.append({"ask": one, "answer": text.replace("\r", "").strip()})
+            if not as_json:
+                click.echo(said[-1]["answer"])
         while not ask:
-            click.echo(line.read(0.2).decode("ascii", "replace"), nl=False)
+            text = line.read(0.2).decode("ascii", "replace")
+            if as_json:
+                heard += text
+            else:
+                click.echo(text, nl=False)
     except KeyboardInterrupt:
         pass
     finally:
         line.close()
+    if as_json:
+        print_result(True, {"board": board, "answers": said, "text": heard}, lambda: "")
