@@ -94,8 +94,8 @@ def prepare(names: list[str], cores: list[str], optimize: str, inputs: int) -> I
             x = compiled.quantize(network.inputs[-inputs:])
             expected = compiled.run(x).reshape(inputs, -1)
             for core in cores:
-                if core in ("cortex-m0plus", "rv32imac"):  # other instructions, other choices
-                    compiled.plan = make_plan(compiled.qgraph, encoding.force, optimize, dsp=False)
+                dsp = core not in ("cortex-m0plus", "rv32imac")  # other costs, other choices
+                compiled.plan = make_plan(compiled.qgraph, encoding.force, optimize, dsp=dsp)
                 folder = compiled.save(OUT / core / f"{network.name}-{i}" / "library")
                 yield Job(network.name, encoding.name, core, folder, x, expected)
 
