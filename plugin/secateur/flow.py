@@ -12,7 +12,7 @@ import numpy as np
 
 from .codegen.formats import save_as
 from .codegen.library import c_identifier
-from .codegen.plan import Plan, make_plan, matrix
+from .codegen.plan import Budget, Plan, make_plan, matrix
 from .coding.entropy import entropy_bytes
 from .errors import DataError, ModelError
 from .frontend import execute
@@ -37,6 +37,7 @@ from .report.figures import (
     layer_macs,
     write_text,
 )
+from .report.units import parse
 
 #: Version of secateur.json, the manifest beside a saved library.
 MANIFEST = 1
@@ -136,13 +137,29 @@ def convert(
     optimize: str = "balanced",
     encodings: Mapping[str, str] | str | None = None,
     calibration_method: str = "minmax",
+    flash: str | int | None = None,
+    ram: str | int | None = None,
+    latency: str | float | None = None,
+    board: str | None = None,
 ) -> CompiledModel:
     """Convert a trained model.
 
     model: a Keras model or the path of a `.keras` file. calibration: real inputs, float
     [N, *input shape]; a few hundred typical ones. name: prefix of the generated C. encodings:
-    force a weight encoding, for all layers or by layer name. Raises ModelError, DataError.
+    force a weight encoding, for all layers or by layer name. optimize: "latency", "energy",
+    "balanced" or "flash". flash, ram, latency: hard budgets ("64 kB" of constants and code, "16 kB"
+    of arena, "20 ms"; estimates, checked by `deploy`). board: whose core and clock the plan is for.
+    Raises ModelError, DataError, BudgetError if no plan keeps the budgets.
     """
+    dsp, clock = _core(board)
+    budget = Budget(
+        None if flash is None else int(parse(flash, "bytes")),
+        None if ram is None else int(parse(ram, "bytes")),
+        None if latency is None else parse(latency, "ms"),
+        clock,
+    )
+    if latency is not None and not clock:
+        raise DataError("a latency budget needs the board whose clock it is for; give board=...")
     tell("reading the model")
     graph = load_graph(model, name)
     tell(f"calibrating with {len(calibration)} inputs")
@@ -151,8 +168,18 @@ def convert(
     qgraph = align(orient(qgraph))
     qgraph.name = graph.name
     tell("choosing encodings and kernels")
-    plan = make_plan(qgraph, encodings, optimize)
+    plan = make_plan(qgraph, encodings, optimize, budget, dsp)
     return CompiledModel(graph.name, graph, qgraph, plan, optimize)
+
+
+def _core(board: str | None) -> tuple[bool, int]:
+    """(whether the board's core has the DSP extension, its clock in Hz); (True, 0) without."""
+    if board is None:
+        return True, 0
+    from .targets import boards
+
+    b = boards.load(board)
+    return b.core in ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "host"), b.clock_hz
 
 
 def deploy(

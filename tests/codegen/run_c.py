@@ -108,7 +108,7 @@ _BACK = _FLASH - _PAGE  #: where a run returns to and stops
 _SCRIPT = f"""
 SECTIONS {{
   . = {_FLASH};
-  .text : {{ *(.text .text.* .rodata .rodata.* .srodata .srodata.*) }}
+  .text : {{ *(.text .text.*) . = ALIGN(4); *(.rodata .rodata.* .srodata .srodata.*) }}
   .ARM.exidx : {{ *(.ARM.exidx*) }}
   .data : {{ *(.data .data.* .sdata .sdata.*) }}
   ASSERT(SIZEOF(.data) == 0, "the library has variables")
@@ -135,7 +135,8 @@ def on_core(
     objects = _compile(compiler, [*machine, *flags.COMPILE, "-g0", *static], sources)
     program = folder / f"{core}.elf"
     riscv = core.startswith("rv32")
-    # nothing here sets the global pointer that relaxed RISC-V code would address by
+    # nothing here sets the global pointer that relaxed RISC-V code would address by; code comes
+    # before constants, because the C library's carries no alignment of its own
     specs = ["-Wl,--no-relax"] if riscv else ["--specs=nano.specs"]
     script = folder / "flash.ld"
     script.write_text(_SCRIPT)

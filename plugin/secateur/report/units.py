@@ -13,6 +13,7 @@ UNITS: dict[str, dict[str, float]] = {
         "b": 1,
         "byte": 1,
         "bytes": 1,
+        "k": 1e3,
         "kb": 1e3,
         "mb": 1e6,
         "kib": 1024,
