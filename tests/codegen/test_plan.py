@@ -1,0 +1,51 @@
+"""The planner: never slower than dense when speed counts, never larger when flash does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from secateur.codegen.plan import Budget, candidates, make_plan
+from secateur.errors import BudgetError, ModelError
+from secateur.lowering.qgraph import QConv, QGraph, QTensor, Requant
+
+
+def _graph(density: float, ternary: bool, n: int = 32) -> QGraph:
+    rng = np.random.default_rng(round(1000 * density))
+    shape = (n, n, 1, 1)
+    w = rng.choice([-1, 1], shape) if ternary else rng.integers(1, 128, shape)
+    w = (w * (rng.random(w.shape) < density)).astype(np.int8)
+    requant = Requant(np.full(n, 500, np.int16), np.full(n, 1 << 15, np.int32), 16, 7)
+    tensors = {t: QTensor(t, (n, 8, 8), 0.1, 0) for t in ("x", "y")}
+    return QGraph("p", [QConv("c", ("x",), "y", w, requant)], tensors, "x", "y")
+
+
+@pytest.mark.parametrize("ternary", [True, False])
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_no_choice_is_worse_than_dense(density: float, ternary: bool) -> None:
+    graph = _graph(density, ternary)
+    (op,) = graph.ops
+    for dsp in (True, False):
+        options = {(c.kernel.name, c.encoding): c for c in candidates(op, graph, dsp)}
+        dense = options["conv_dense", "dense"]
+        fast = make_plan(graph, optimize="latency", dsp=dsp).layers["c"]
+        assert options[fast.kernel, fast.encoding].instructions <= dense.instructions
+        small = make_plan(graph, optimize="flash", dsp=dsp).layers["c"]
+        assert options[small.kernel, small.encoding].bytes <= dense.bytes
+
+
+def test_budgets() -> None:
+    graph = _graph(0.2, ternary=True, n=128)
+    fast = make_plan(graph, optimize="latency")
+    small = make_plan(graph, optimize="flash")
+    assert small.flash < fast.flash
+    limit = (small.flash + fast.flash) // 2
+    assert make_plan(graph, optimize="latency", budget=Budget(flash=limit)).flash <= limit
+    with pytest.raises(BudgetError, match=r"'p' keeps the budget for flash: .* of 100 bytes"):
+        make_plan(graph, budget=Budget(flash=100))
+    with pytest.raises(BudgetError, match="budget for ram"):
+        make_plan(graph, budget=Budget(ram=64))
+    with pytest.raises(BudgetError, match="budget for latency"):
+        make_plan(graph, budget=Budget(latency_ms=1e-6, clock_hz=1_000_000))
+    with pytest.raises(ModelError, match="choose one of latency"):
+        make_plan(graph, optimize="speed")
