@@ -80,7 +80,7 @@ def test_widened_fails_restored_passes(tmp_path: Path, monkeypatch: pytest.Monke
     code, second = check(tmp_path, "--json")
     assert first == second
 
-    train(tmp_path, 96)
+    train(tmp_path, 256)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     files = [f"--{kind}={tmp_path / kind}" for kind in ("junit", "sarif", "markdown")]
     code, text = check(tmp_path, "--json", "--github", *files)
