@@ -26,7 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp("flow")
     keras.utils.set_random_seed(0)
-    layers = [keras.layers.Dense(6, activation="relu", name="hidden"), keras.layers.Dense(3, name="dense")]
+    hidden = keras.layers.Dense(6, activation="relu", name="hidden")
+    layers = [hidden, keras.layers.Dense(3, name="dense")]
     model = keras.Sequential([keras.Input((8,)), *layers], name="tiny")
     x = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
     model.save(path / "model.keras")
