@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from hypothesis import settings  # noqa: E402
+from hypothesis import settings
 
 # The same examples in every run of continuous integration; new ones at every desk.
 settings.register_profile("ci", derandomize=True)
