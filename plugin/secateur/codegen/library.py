@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -204,9 +203,3 @@ def _end(graph: QGraph, tensor: str) -> dict[str, object]:
         "scale": repr(float(t.scale)),
         "zero_point": t.zero_point - 128,
     }
-
-
-def remove(folder: Path) -> None:
-    """Delete a library folder if it is one (it has our manifest)."""
-    if (folder / "secateur.json").is_file():
-        shutil.rmtree(folder)
