@@ -14,7 +14,7 @@ def pack(codes: np.ndarray, widths: np.ndarray | int) -> tuple[bytes, int]:
         return b"", 0
     if np.ndim(widths) == 0:
         width = int(np.asarray(widths))
-        bits = ((codes[:, None] >> np.arange(width)) & 1).astype(np.uint8).ravel()
+        bits: np.ndarray = ((codes[:, None] >> np.arange(width)) & 1).astype(np.uint8).ravel()
     else:
         widths = np.asarray(widths, dtype=np.int64).ravel()
         ends = np.cumsum(widths)

@@ -118,10 +118,11 @@ class _Context(Encoding):
         self, w: np.ndarray, ranks: np.ndarray, stride: int, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Contexts and bins in coding order."""
-        signs = np.sign(w).astype(np.int32)
-        present = np.abs(signs)
-        dead = ~w.any(axis=0)
-        rows = np.nonzero(w.any(axis=1))[0]
+        signs = np.sign(w, dtype=np.int32)
+        present: np.ndarray = np.abs(signs)
+        dead: np.ndarray = np.logical_not(w.any(axis=0))
+        occupied: np.ndarray = np.asarray(w.any(axis=1))  # rows
+        rows = np.nonzero(occupied)[0]
         near, pull = np.zeros_like(signs), np.zeros_like(signs)
         for lag, factor in zip(_lags(stride), _WEIGHTS, strict=False):
             near += factor * _shifted(present, lag)
@@ -133,11 +134,11 @@ class _Context(Encoding):
         column = sum((before > expected >> shift).astype(np.int32) for shift in range(14, 19))
 
         # One column of bins after the other; `live` weights have the first, `hit` ones all.
-        live = ~dead[None, :] & w.any(axis=1)[:, None]
+        live: np.ndarray = np.logical_and(~dead[None, :], occupied[:, None])
         hit = present[live] != 0
         position = np.cumsum(1 + hit * (1 + width)) - (1 + hit * (1 + width))
-        contexts = np.empty(int(live.sum() + hit.sum() * (1 + width)), np.int32)
-        bins = np.zeros(contexts.size, np.uint8)
+        contexts: np.ndarray = np.empty(int(live.sum() + hit.sum() * (1 + width)), np.int32)
+        bins: np.ndarray = np.zeros(contexts.size, np.uint8)
         contexts[position] = (np.minimum(near, NEAR - 1) * CLASSES + column)[live]
         bins[position] = hit
         position = position[hit] + 1
@@ -157,10 +158,10 @@ class _Context(Encoding):
         if stride:
             dead_context += _shifted(dead.astype(np.int32), stride)
         # A row's flag goes in front of its first bin.
-        per_row = np.where(w.any(axis=1), live.sum(axis=1) + present.sum(axis=1) * (1 + width), 0)
+        per_row = np.where(occupied, live.sum(axis=1) + present.sum(axis=1) * (1 + width), 0)
         starts = np.cumsum(per_row) - per_row
         contexts = np.insert(contexts, starts, EMPTY)
-        bins = np.insert(bins, starts, ~w.any(axis=1))
+        bins = np.insert(bins, starts, np.logical_not(occupied))
         return np.concatenate([dead_context, contexts]), np.concatenate([dead, bins])
 
     def decode(self, encoded: Encoded) -> np.ndarray:

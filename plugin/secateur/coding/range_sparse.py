@@ -50,7 +50,7 @@ def gap_bins(gaps: np.ndarray, k: int) -> Columns:
         for i in range(top - 1, -1, -1):  # `extra` bits below the leading one
             out.append((escaped & (extra > i), raw, rest >> i & 1))
     everywhere = np.ones(gaps.size, bool)
-    node = np.ones(gaps.size, np.int64)
+    node: np.ndarray = np.ones(gaps.size, np.int64)
     tree = LOW + (quotient > 0) * ((1 << MODELLED) - 1) - 1
     for i in range(k - 1, -1, -1):
         one = gaps >> i & 1
@@ -63,7 +63,7 @@ def gap_bins(gaps: np.ndarray, k: int) -> Columns:
 def tree_bins(symbols: np.ndarray, width: int, base: int) -> Columns:
     """Columns of bins of `width`-bit symbols through a tree of contexts from `base` on."""
     out: Columns = []
-    node = np.ones(symbols.size, np.int64)
+    node: np.ndarray = np.ones(symbols.size, np.int64)
     for i in range(width - 1, -1, -1):
         one = symbols >> i & 1
         out.append((np.ones(symbols.size, bool), base - 1 + node, one))

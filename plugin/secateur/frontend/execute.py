@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,8 @@ def _pad(x: Array, pads: tuple[int, int, int, int], value: float = 0.0) -> Array
 
 def _windows(x: Array, window: tuple[int, int], strides: tuple[int, int]) -> Array:
     """[N, oh, ow, C, kh, kw] view of the windows of padded `x` [N, H, W, C]."""
-    v = np.lib.stride_tricks.sliding_window_view(x, window, axis=(1, 2))  # type: ignore[call-overload]
+    axes: Any = (1, 2)  # NumPy 1's stubs take one axis only
+    v = np.lib.stride_tricks.sliding_window_view(x, window, axis=axes)
     return v[:, :: strides[0], :: strides[1]]
 
 

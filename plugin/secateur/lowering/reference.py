@@ -140,7 +140,8 @@ def _pad(u: Array, pads: tuple[int, int, int, int], code: int) -> Array:
 
 def _windows(u: Array, window: tuple[int, int], stride: tuple[int, int]) -> Array:
     """[N, C, oh, ow, kh, kw] view of padded codes [N, C, H, W]."""
-    v = np.lib.stride_tricks.sliding_window_view(u, window, axis=(2, 3))  # type: ignore[call-overload]
+    axes: Any = (2, 3)  # NumPy 1's stubs take one axis only
+    v = np.lib.stride_tricks.sliding_window_view(u, window, axis=axes)
     return v[:, :, :: stride[0], :: stride[1]]
 
 
