@@ -94,8 +94,7 @@ def prepare(names: list[str], cores: list[str], optimize: str, inputs: int) -> I
             x = compiled.quantize(network.inputs[-inputs:])
             expected = compiled.run(x).reshape(inputs, -1)
             for core in cores:
-                dsp = core not in ("cortex-m0plus", "rv32imac")  # other costs, other choices
-                compiled.plan = make_plan(compiled.qgraph, encoding.force, optimize, dsp=dsp)
+                compiled.plan = make_plan(compiled.qgraph, encoding.force, optimize, core=core)
                 folder = compiled.save(OUT / core / f"{network.name}-{i}" / "library")
                 yield Job(network.name, encoding.name, core, folder, x, expected)
 

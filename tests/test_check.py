@@ -28,6 +28,9 @@ inputs = "x.npz"
 boards = ["mps2_an386"]
 emulator = "qemu"
 
+[model.plan]
+ram = "1 kB"
+
 [model.budgets]
 flash = "2.5 kB"
 accuracy = 0.9
@@ -112,6 +115,8 @@ def test_what_cannot_be_told_exits_with_2(tmp_path: Path) -> None:
         (('"2.5 kB"', '"2.5 ms"'), "2.5 ms"),
         (('"5 %"', '"5 kB"'), "5 kB"),
         (("instructions", "speed"), "speed"),
+        (('"1 kB"', '"1 ms"'), "1 ms"),
+        (("ram = ", "arena = "), "plan.arena"),
         (('path = "model.keras"', ""), "path"),
         (("boards = ", "board = "), "board"),
         (('["mps2_an386"]', "[]"), "boards"),

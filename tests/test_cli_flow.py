@@ -79,6 +79,26 @@ def test_convert_then_inspect(folder: Path) -> None:
     assert "hidden" in secateur(folder, "inspect", "lib")[0]
 
 
+def test_budgets_steer_the_plan_or_end_it(folder: Path) -> None:
+    args = ["convert", "model.keras", "--calibration", "x.npz", "--out", "fit", "--board"]
+    budgets = ["--flash", "64k", "--ram", "16 kB", "--latency", "20ms"]
+    plan = as_json(secateur(folder, *args, "qemu_m0plus", *budgets, "--json")[0])["estimated"]
+    assert plan["core"] == "cortex-m0plus"
+    assert plan["flash"] <= 64_000
+    assert plan["ram"] <= 16_000
+    args[5] = "unfit"
+    out, err = secateur(folder, *args, "mps2_an386", "--flash", "100", "--json", code=2)
+    assert as_json(out)["error"]["kind"] == "BudgetError"
+    assert "budget for flash: the nearest plan needs" in err
+    assert "of 100 bytes" in err
+    _, err = secateur(folder, *args, "mps2_an386", "--ram", "16 ms", code=2)
+    assert "--ram: '16 ms' is not a quantity" in err
+    assert not (folder / "unfit").exists()
+    deploy = ["deploy", "model.keras", "--board", "host", "--inputs", "x.npz", "--ram", "8"]
+    _, err = secateur(folder, *deploy, code=2)
+    assert "budget for ram" in err
+
+
 def test_mistakes_exit_with_2_and_leave_nothing(folder: Path) -> None:
     np.savez(folder / "wrong.npz", x=np.zeros((4, 9), np.float32))
     args = ["convert", "model.keras", "--calibration", "wrong.npz", "--out", "new"]

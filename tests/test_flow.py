@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import secateur
-from secateur.errors import DataError, ModelError, TargetError
+from secateur.errors import BudgetError, DataError, ModelError, TargetError
+from secateur.targets import boards
 
 pytestmark = pytest.mark.train
 keras = pytest.importorskip("keras")
@@ -87,6 +89,45 @@ def test_wishes(model: Any, x: np.ndarray, optimize: str) -> None:
         assert compiled.plan.library.constant_bytes <= plain.plan.library.constant_bytes
     if optimize == "latency":
         assert compiled.plan.instructions <= plain.plan.instructions
+
+
+def test_another_core_gets_another_plan_from_the_same_request(model: Any, x: np.ndarray) -> None:
+    """What the user asked for is kept; only the costs behind the choices change."""
+    compiled = secateur.convert(
+        model, calibration=x, name="net", optimize="latency", encodings={"dense": "dense"},
+        flash="20 kB", ram="4k", latency="50 ms", board="mps2_an386",
+    )  # fmt: skip
+    assert compiled.plan.core == "cortex-m4"
+    assert compiled.planned_for(boards.load("mps2_an386")) is compiled
+    assert compiled.planned_for(boards.load("host")) is compiled
+    other = compiled.planned_for(boards.load("qemu_m0plus"))
+    assert other.plan.core == "cortex-m0plus"
+    assert other.plan.cycles > compiled.plan.cycles
+    assert (other.optimize, other.encodings) == ("latency", {"dense": "dense"})
+    assert (other.budget.flash, other.budget.ram, other.budget.latency_ms) == (20_000, 4_000, 50)
+    assert other.budget.clock_hz == boards.load("qemu_m0plus").clock_hz
+    assert other.plan.layers["dense"].encoding == "dense"
+    assert compiled.plan.core == "cortex-m4"  # the first is as it was
+    np.testing.assert_array_equal(other.run(x), compiled.run(x))
+
+
+def test_deploy_plans_for_the_boards_core(model: Any, x: np.ndarray, tmp_path: Path) -> None:
+    """A budget in time that an M4 keeps and the slow core cannot is an error before any build."""
+    compiled = secateur.convert(model, calibration=x, name="net")
+    for_m4 = compiled.planned_for(boards.load("mps2_an386")).plan.cycles
+    slow = boards.load("qemu_m0plus")
+    limit = 1e3 * 1.05 * for_m4 / slow.clock_hz
+    compiled.budget = replace(compiled.budget, latency_ms=limit)
+    with pytest.raises(BudgetError, match=r"budget for latency: the nearest plan needs about"):
+        secateur.deploy(compiled, "qemu_m0plus", x, build_dir=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_budgets_name_what_binds(model: Any, x: np.ndarray) -> None:
+    with pytest.raises(BudgetError, match=r"budget for ram: the nearest plan needs .* of 50 bytes"):
+        secateur.convert(model, calibration=x, ram=50)
+    with pytest.raises(DataError, match="--board"):
+        secateur.convert(model, calibration=x, latency="5 ms")
 
 
 def test_an_unknown_wish_is_named(model: Any, x: np.ndarray) -> None:

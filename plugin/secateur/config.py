@@ -27,6 +27,14 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PlanBudgets(_Table):
+    """[model.plan]: hard budgets of the planner, kept by its estimates before anything is built."""
+
+    flash: str | float | None = None
+    ram: str | float | None = None
+    latency: str | float | None = None
+
+
 class Model(_Table):
     """One [[model]]. Paths are relative to the file."""
 
@@ -37,6 +45,7 @@ class Model(_Table):
     boards: list[str] = Field(default=["mps2_an386"], min_length=1)
     emulator: str | None = None
     optimize: str = "balanced"
+    plan: PlanBudgets = PlanBudgets()
     budgets: dict[str, Limit] = {}
     tolerance: dict[str, Limit] = {}
 
@@ -72,6 +81,8 @@ def load(path: Path) -> Config:
     for i, model in enumerate(config.model):
         where = f"{path}, model {model.name or i + 1}"
         try:
+            for figure, value in model.plan.model_dump(exclude_none=True).items():
+                parse(value, "ms" if figure == "latency" else "bytes")
             for figure, value in model.budgets.items():
                 limit_of(figure, value)
             for figure, value in model.tolerance.items():

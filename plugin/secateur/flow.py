@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .codegen.costs import priced_as
 from .codegen.formats import save_as
 from .codegen.library import c_identifier
-from .codegen.plan import Budget, Plan, make_plan, matrix
+from .codegen.plan import DEFAULT_CORE, Budget, Plan, make_plan, matrix
 from .coding.entropy import entropy_bytes
 from .errors import DataError, ModelError
 from .frontend import execute
@@ -39,13 +40,20 @@ from .report.figures import (
 )
 from .report.units import parse
 
+if TYPE_CHECKING:
+    from .targets.boards import Board
+
 #: Version of secateur.json, the manifest beside a saved library.
 MANIFEST = 1
 
 
 @dataclass
 class CompiledModel:
-    """A converted model: float graph, integer graph, plan and generated C."""
+    """A converted model: float graph, integer graph, plan and generated C.
+
+    `optimize`, `encodings` and `budget` are what the plan was asked for: a plan for another core
+    is asked for the same.
+    """
 
     name: str
     graph: Graph
@@ -53,6 +61,24 @@ class CompiledModel:
     plan: Plan
     optimize: str = "balanced"
     notes: list[str] = field(default_factory=list)
+    encodings: Mapping[str, str] | str | None = None
+    budget: Budget = field(default_factory=Budget)
+
+    def planned_for(self, board: Board) -> CompiledModel:
+        """This model with a plan for `board`: itself where core (and clock, if it counts) agree.
+
+        The host runs every plan as it is. Encodings and kernels may differ, outputs do not. Raises
+        BudgetError if no plan for the board keeps the budgets.
+        """
+        if board.core == "host":
+            return self
+        timed = self.budget.latency_ms is not None
+        budget = replace(self.budget, clock_hz=board.clock_hz) if timed else self.budget
+        if priced_as(board.core) == self.plan.core and budget == self.budget:
+            return self
+        tell(f"planning for {board.core}")
+        plan = make_plan(self.qgraph, self.encodings, self.optimize, budget, board.core)
+        return replace(self, plan=plan, budget=budget)
 
     @property
     def layers(self) -> list[LayerFigures]:
@@ -148,10 +174,11 @@ def convert(
     [N, *input shape]; a few hundred typical ones. name: prefix of the generated C. encodings:
     force a weight encoding, for all layers or by layer name. optimize: "latency", "energy",
     "balanced" or "flash". flash, ram, latency: hard budgets ("64 kB" of constants and code, "16 kB"
-    of arena, "20 ms"; estimates, checked by `deploy`). board: whose core and clock the plan is for.
+    of arena, "20 ms"; the planner's estimates keep them). board: whose core and clock the plan is
+    for; `deploy` plans again for a board with another core.
     Raises ModelError, DataError, BudgetError if no plan keeps the budgets.
     """
-    dsp, clock = _core(board)
+    core, clock = _core(board)
     budget = Budget(
         None if flash is None else int(parse(flash, "bytes")),
         None if ram is None else int(parse(ram, "bytes")),
@@ -159,7 +186,9 @@ def convert(
         clock,
     )
     if latency is not None and not clock:
-        raise DataError("a latency budget needs the board whose clock it is for; give board=...")
+        raise DataError(
+            "a latency budget needs the board whose clock it is for: give board=... (--board)"
+        )
     tell("reading the model")
     graph = load_graph(model, name)
     tell(f"calibrating with {len(calibration)} inputs")
@@ -168,18 +197,20 @@ def convert(
     qgraph = align(orient(qgraph))
     qgraph.name = graph.name
     tell("choosing encodings and kernels")
-    plan = make_plan(qgraph, encodings, optimize, budget, dsp)
-    return CompiledModel(graph.name, graph, qgraph, plan, optimize)
+    plan = make_plan(qgraph, encodings, optimize, budget, core)
+    return CompiledModel(
+        graph.name, graph, qgraph, plan, optimize, encodings=encodings, budget=budget
+    )
 
 
-def _core(board: str | None) -> tuple[bool, int]:
-    """(whether the board's core has the DSP extension, its clock in Hz); (True, 0) without."""
+def _core(board: str | None) -> tuple[str, int]:
+    """(core, clock in Hz) of a board; (the default core, 0) without."""
     if board is None:
-        return True, 0
+        return DEFAULT_CORE, 0
     from .targets import boards
 
     b = boards.load(board)
-    return b.core in ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "host"), b.clock_hz
+    return b.core, b.clock_hz
 
 
 def deploy(
@@ -194,13 +225,15 @@ def deploy(
     """Build `compiled` for a board, run `inputs` there (or in its emulator), and report.
 
     inputs: real [N, *input shape] or int8; labels: class indices [N], for accuracy. The library is
-    written to `build_dir`/library and built beside it (default build/NAME/BOARD).
-    Raises ToolError, TargetError, DataError.
+    written to `build_dir`/library and built beside it (default build/NAME/BOARD). If `compiled`
+    was planned for another core, the library that is built has a plan for the board's.
+    Raises ToolError, TargetError, DataError, BudgetError.
     """
     from . import targets
 
     b = targets.boards.load(board)
     target = targets.pick(b, emulator)
+    compiled = compiled.planned_for(b)
     if inputs is None:
         x = np.zeros((1, *compiled.qgraph.interface_shape(compiled.qgraph.input)), np.int8)
     else:

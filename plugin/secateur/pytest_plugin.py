@@ -76,11 +76,12 @@ def secateur_deploy(
         import secateur
         from secateur.flow import CompiledModel
 
+        board = board or secateur_board
         if not isinstance(model, CompiledModel):
-            model = secateur.convert(model, calibration=calibration, **convert)
+            model = secateur.convert(model, calibration=calibration, board=board, **convert)
         report = secateur.deploy(
             model,
-            board=board or secateur_board,
+            board=board,
             inputs=inputs,
             labels=labels,
             emulator=emulator or default,

@@ -43,6 +43,8 @@ def _runs(config: Config, build: Path) -> list[tuple[Any, Report]]:
             calibration=load_calibration(config.resolve(model.calibration)),
             name=model.name,
             optimize=model.optimize,
+            board=model.boards[0],
+            **model.plan.model_dump(exclude_none=True),
         )
         for board in model.boards:
             report = secateur.deploy(

@@ -15,12 +15,36 @@ def conversion_options(f: Any) -> Any:
     f = click.option(
         "--name", help="Prefix of the generated C, an identifier; default: the model's."
     )(f)
+    for figure, example, what in (
+        ("latency", "20ms", "an inference at the board's clock"),
+        ("ram", "16k", "activations and scratch, in RAM"),
+        ("flash", "64k", "constants and code, in flash"),
+    ):
+        f = click.option(
+            f"--{figure}",
+            metavar=example.upper(),
+            callback=_quantity,
+            help=f"Hard budget for {what}, such as {example}.",
+        )(f)
     return click.option(
         "--optimize",
         default="balanced",
         show_default=True,
         help="What the plan minimises: latency, energy, balanced or flash.",
     )(f)
+
+
+def _quantity(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse what is no quantity now, before minutes of work."""
+    from secateur.errors import DataError, SecateurError
+    from secateur.report.units import parse
+
+    if value is not None:
+        try:
+            parse(value, "ms" if param.name == "latency" else "bytes")
+        except SecateurError as e:
+            raise DataError(f"--{param.name}: {e}") from e
+    return value
 
 
 @click.command("convert")
@@ -39,6 +63,7 @@ def conversion_options(f: Any) -> Any:
     show_default=True,
     help="platformio, plain, cmake, arduino or zephyr.",
 )
+@click.option("--board", help="Plan for this board's core and clock; see `secateur boards`.")
 @conversion_options
 @json_option
 def command(
@@ -46,13 +71,18 @@ def command(
     calibration: Path,
     out: Path,
     form: str,
+    board: str | None,
     name: str | None,
     optimize: str,
+    flash: str | None,
+    ram: str | None,
+    latency: str | None,
     as_json: bool,
 ) -> None:
     """Convert MODEL (.keras) to a C library.
 
-    PlatformIO and any C11 compiler build it.
+    PlatformIO and any C11 compiler build it. Budgets are kept by the planner's estimates; `secateur
+    deploy` measures.
     """
     from secateur.report.terminal import layer_table
 
@@ -64,7 +94,10 @@ def command(
 
         import_keras()
 
-        compiled = secateur.convert(model, calibration=x, name=name, optimize=optimize)
+        compiled = secateur.convert(
+            model, calibration=x, name=name, optimize=optimize,
+            flash=flash, ram=ram, latency=latency, board=board,
+        )  # fmt: skip
         folder = compiled.save(out, form)
     layers = compiled.layers
     data = {
@@ -73,5 +106,12 @@ def command(
         "layers": [layer.to_dict() for layer in layers],
         "stored_bytes": sum(layer.stored_bytes for layer in layers),
         "float32_bytes": compiled.qgraph.float_bytes,
+        "estimated": {
+            "core": compiled.plan.core,
+            "flash": compiled.plan.flash,
+            "ram": compiled.plan.arena,
+            "instructions": round(compiled.plan.instructions),
+            "cycles": round(compiled.plan.cycles),
+        },
     }
     print_result(as_json, data, lambda: layer_table(layers, title=f"{compiled.name} in {folder}"))

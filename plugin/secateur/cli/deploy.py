@@ -47,11 +47,14 @@ def command(
     html: Path | None,
     name: str | None,
     optimize: str,
+    flash: str | None,
+    ram: str | None,
+    latency: str | None,
     as_json: bool,
 ) -> None:
     """Run MODEL (.keras) on a board or in its emulator, and report.
 
-    Several boards give one table that compares them.
+    Several boards give one table that compares them. Each gets a plan for its core.
     """
     from secateur.report import history
     from secateur.report.terminal import compare, render
@@ -73,7 +76,10 @@ def command(
         import secateur
 
         import_keras()
-        compiled = secateur.convert(model, calibration=samples, name=name, optimize=optimize)
+        compiled = secateur.convert(
+            model, calibration=samples, name=name, optimize=optimize,
+            flash=flash, ram=ram, latency=latency, board=chosen[0],
+        )  # fmt: skip
         reports = []
         for board in chosen:
             folder = Path("build") / compiled.name / board

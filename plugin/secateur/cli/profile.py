@@ -42,6 +42,9 @@ def command(
     calibration: Path | None,
     name: str | None,
     optimize: str,
+    flash: str | None,
+    ram: str | None,
+    latency: str | None,
     as_json: bool,
 ) -> None:
     """Count the instructions of each layer of MODEL (.keras) or a converted library DIR."""
@@ -77,7 +80,10 @@ def command(
 
             import_keras()
             step(f"converting {path}")
-            compiled = secateur.convert(path, calibration=samples, name=name, optimize=optimize)
+            compiled = secateur.convert(
+                path, calibration=samples, name=name, optimize=optimize,
+                flash=flash, ram=ram, latency=latency, board=board,
+            )  # fmt: skip
             folder = compiled.save(Path(tmp) / "library")
             codes = compiled.quantize(x[:1]) if x is not None else None
         elif x is not None:

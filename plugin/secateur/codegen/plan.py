@@ -1,7 +1,7 @@
 """Plans: for every layer an encoding and a kernel, for every byte of RAM a place.
 
 Every layer has a handful of candidates (encoding x kernel), each with stored bytes, scratch and
-estimated instructions. A plan minimises a weighted sum of bytes and instructions; budgets are met
+estimated cycles. A plan minimises a weighted sum of bytes and cycles; budgets are met
 by walking the weights from the user's wish towards the budget that binds.
 """
 
@@ -17,6 +17,7 @@ from .. import coding
 from ..coding.base import Encoded
 from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
+from .costs import cost, priced_as
 from .kernels import Kernel, Layer, all_kernels, get
 from .kernels.unpack import is_coded
 from .library import Library, write
@@ -25,14 +26,14 @@ from .memory import MemoryPlan, plan_memory
 #: Encodings whose streams kernels read where they lie.
 DIRECT = ("ternary", "sparse", "codebook", "dense")
 
-#: What `optimize` may be: weight of bytes against instructions (both relative to dense int8).
+#: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
 WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
+
+#: The core that is planned for where no board is given.
+DEFAULT_CORE = "cortex-m4"
 
 #: About how many bytes of code a decoder adds to a library.
 DECODER_BYTES = {"gap": 400, "range": 600, "huffman": 750, "context": 1000}
-
-#: Cycles per instruction of generated code on a Cortex-M4 without wait states, for budgets only.
-CYCLES_PER_INSTRUCTION = 1.35
 
 #: Code of the model that no layer's kernel accounts for: entry, input, output, pooling.
 BASE_CODE = 700
@@ -55,7 +56,8 @@ class Candidate:
     kernel: Kernel
     layer: Layer
     bytes: int  #: of the weights' streams
-    instructions: float  #: estimated, Cortex-M4 (times the kernel's factor on plain cores)
+    instructions: float  #: estimated
+    cycles: float  #: estimated
 
     @property
     def encoding(self) -> str:
@@ -76,6 +78,7 @@ class LayerPlan:
     kernel: str
     encoding: str  #: "" for operators without weights
     instructions: float = 0.0  #: the cost model's estimate
+    cycles: float = 0.0  #: the cost model's estimate
 
 
 @dataclass
@@ -87,6 +90,7 @@ class Plan:
     library: Library
     encoded: dict[str, Encoded] = field(default_factory=dict)
     code_bytes: int = 0  #: estimated
+    core: str = DEFAULT_CORE  #: whose costs the choices were made with (costs.CORES)
 
     @property
     def arena(self) -> int:
@@ -97,6 +101,11 @@ class Plan:
     def instructions(self) -> float:
         """Estimated instructions of an inference."""
         return sum(p.instructions for p in self.layers.values())
+
+    @property
+    def cycles(self) -> float:
+        """Estimated cycles of an inference on `core`."""
+        return sum(p.cycles for p in self.layers.values())
 
     @property
     def flash(self) -> int:
@@ -112,14 +121,14 @@ def matrix(op: QOp) -> np.ndarray | None:
 
 
 def candidates(
-    op: QOp, graph: QGraph, dsp: bool = True, only: str | None = None
+    op: QOp, graph: QGraph, core: str = DEFAULT_CORE, only: str | None = None
 ) -> list[Candidate]:
     """Every way to execute `op` exactly; `only` keeps one encoding, if a kernel takes it."""
     w = matrix(op)
     bare = Layer(op, graph)
     fits = [k for k in all_kernels() if k.applies(bare)]
     if w is None:
-        return [_candidate(k, bare, dsp) for k in fits if not k.forms]
+        return [_candidate(k, bare, core) for k in fits if not k.forms]
     encodings = [
         e for e in coding.all_encodings()
         if (e.name in DIRECT or e.decoder is not None)
@@ -138,16 +147,16 @@ def candidates(
             key = (e.name, b"" if order is None else order.tobytes())
             if key not in cache:
                 cache[key] = e.encode(w if order is None else np.ascontiguousarray(w[:, order]))
-            out.append(_candidate(k, Layer(op, graph, cache[key]), dsp))
+            out.append(_candidate(k, Layer(op, graph, cache[key]), core))
     return out
 
 
-def _candidate(kernel: Kernel, layer: Layer, dsp: bool) -> Candidate:
+def _candidate(kernel: Kernel, layer: Layer, core: str) -> Candidate:
     size = layer.encoded.stored_bytes if layer.encoded else 0
     if is_coded(layer.encoded):
         size += 32  # its descriptor
-    cost = kernel.cost(layer) * (1.0 if dsp else kernel.plain_factor)
-    return Candidate(kernel, layer, size, cost)
+    estimate = cost(kernel, layer, core)
+    return Candidate(kernel, layer, size, estimate.instructions, estimate.cycles)
 
 
 def _code(chosen: Iterable[Candidate]) -> int:
@@ -180,10 +189,10 @@ def _pick(
     """For each layer the candidate of least weighted cost, decoders paying for their code."""
     base = {n: _dense(o) for n, o in options.items()}
     total_bytes = max(1, sum(c.bytes for c in base.values()))
-    total_cost = max(1.0, sum(c.instructions for c in base.values()))
+    total_cost = max(1.0, sum(c.cycles for c in base.values()))
 
     def score(c: Candidate) -> float:
-        return weight * c.bytes / total_bytes + (1 - weight) * c.instructions / total_cost
+        return weight * c.bytes / total_bytes + (1 - weight) * c.cycles / total_cost
 
     decoders = sorted({c.decoder for o in options.values() for c in o if c.decoder})
     sets = [(), *[(d,) for d in decoders], *combinations(decoders, 2)] if weight > 0 else [()]
@@ -197,11 +206,11 @@ def _pick(
         ok = [c for c in o if (not c.decoder or c.decoder in allowed) and usable(c)]
         # never slower than dense when only speed counts, never larger when only size does
         if weight == 0.0:
-            ok = [c for c in ok if c.instructions <= base[name].instructions] or ok
-            return min(ok or o, key=lambda c: (c.instructions, c.bytes))
+            ok = [c for c in ok if c.cycles <= base[name].cycles] or ok
+            return min(ok or o, key=lambda c: (c.cycles, c.bytes))
         if weight == 1.0:
             ok = [c for c in ok if c.bytes <= base[name].bytes] or ok
-        return min(ok or o, key=lambda c: (score(c), c.instructions))
+        return min(ok or o, key=lambda c: (score(c), c.cycles))
 
     best: tuple[float, dict[str, Candidate]] | None = None
     plain = {n: choose(n, ()) for n in options}
@@ -235,13 +244,13 @@ def make_plan(
     encodings: Mapping[str, str] | str | None = None,
     optimize: str = "balanced",
     budget: Budget | None = None,
-    dsp: bool = True,
+    core: str = DEFAULT_CORE,
 ) -> Plan:
     """Plan `graph`.
 
     encodings: one encoding name for all layers or a mapping from operator name; layers it does
-    not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS. dsp: whether the core
-    has the DSP extension. Raises ModelError if an operator has no kernel, BudgetError if no plan
+    not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS. core: a board's
+    core, whose costs count. Raises ModelError if an operator has no kernel, BudgetError if no plan
     fits the budget.
     """
     if optimize not in WEIGHTS:
@@ -249,24 +258,25 @@ def make_plan(
     options: dict[str, list[Candidate]] = {}
     for op in graph:
         only = encodings if isinstance(encodings, str) else (encodings or {}).get(op.name)
-        options[op.name] = candidates(op, graph, dsp, only)
+        options[op.name] = candidates(op, graph, core, only)
         if not options[op.name]:
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
     wish = WEIGHTS[optimize]
     if budget is None or budget == Budget():
-        return _build(graph, _pick(options, wish, lambda c: True), wish >= 0.9)
-    return _within(graph, options, wish, budget)
+        return _build(graph, _pick(options, wish, lambda c: True), wish >= 0.9, core)
+    return _within(graph, options, wish, budget, core)
 
 
 def _within(
-    graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget
+    graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget, core: str
 ) -> Plan:
     """The plan nearest to the wish that keeps every budget."""
     weights = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
     nearest: tuple[float, str] | None = None
     for lean in (False, True):  # lean: nothing is unpacked to RAM
         for w in weights:
-            plan = _build(graph, _pick(options, w, _lean if lean else lambda c: True), w >= 0.9)
+            chosen = _pick(options, w, _lean if lean else lambda c: True)
+            plan = _build(graph, chosen, w >= 0.9, core)
             over = _excess(plan, budget)
             if not over:
                 return plan
@@ -293,13 +303,13 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
     if b.ram is not None and plan.arena > b.ram:
         out["ram"] = (plan.arena / max(1, b.ram), f"{plan.arena} of {b.ram} bytes")
     if b.latency_ms is not None:
-        ms = 1e3 * plan.instructions * CYCLES_PER_INSTRUCTION / max(1, b.clock_hz)
+        ms = 1e3 * plan.cycles / max(1, b.clock_hz)
         if ms > b.latency_ms:
             out["latency"] = (ms / b.latency_ms, f"about {ms:.3g} of {b.latency_ms:g} ms")
     return out
 
 
-def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool) -> Plan:
+def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool, core: str) -> Plan:
     layers = {n: replace(c.layer, small=small) for n, c in chosen.items()}
     kernels = {n: c.kernel.name for n, c in chosen.items()}
     memory = plan_memory(
@@ -310,8 +320,11 @@ def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool) -> Plan:
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
     library = write(graph, layers, kernels, memory, comments, small)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
-    plans = {n: LayerPlan(n, kernels[n], c.encoding, c.instructions) for n, c in chosen.items()}
-    return Plan(plans, memory, library, encoded, BASE_CODE + _code(chosen.values()))
+    plans = {
+        n: LayerPlan(n, kernels[n], c.encoding, c.instructions, c.cycles) for n, c in chosen.items()
+    }
+    code = BASE_CODE + _code(chosen.values())
+    return Plan(plans, memory, library, encoded, code, priced_as(core))
 
 
 def describe(op: QOp, layer: Layer, kernel: str) -> str:

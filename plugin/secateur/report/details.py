@@ -65,14 +65,16 @@ def of(compiled: Any, board: str | None = None, folder: Path | None = None) -> D
 
     Those come from the simulator, on zeros; where it has no model of the core they stay away.
     """
-    memory = compiled.plan.memory
-    details = collect(compiled.qgraph, memory.blocks, memory.arena)
-    if board is None or folder is None:
-        return details
     from secateur.targets import boards
     from secateur.targets.profile import profile
     from secateur.targets.sim import Sim
 
+    if board is not None:
+        compiled = compiled.planned_for(boards.load(board))
+    memory = compiled.plan.memory
+    details = collect(compiled.qgraph, memory.blocks, memory.arena)
+    if board is None or folder is None:
+        return details
     b, sim = boards.load(board), Sim()
     if not sim.supports(b) or sim.available() is not None:
         return details

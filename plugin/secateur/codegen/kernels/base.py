@@ -57,13 +57,22 @@ class Kernel(ABC):
         """Order in which coded columns are stored for this kernel; None: as they are."""
         return None
 
-    #: instructions on a core without the DSP extension, relative to one with it
-    plain_factor: ClassVar[float] = 1.0
     #: about how many bytes of code it adds to a library, once per shape
     code_bytes: ClassVar[int] = 150
+    #: instructions on a core without the DSP extension, relative to one with it; only used for
+    #: units of `work` that nobody has fitted yet
+    plain_factor: ClassVar[float] = 1.0
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        """What the layer does, in units whose price on each core codegen/costs.json holds.
+
+        A unit without a price counts as one instruction of a Cortex-M4. "FAMILY.UNIT" names the
+        price of another family, such as the decoders'.
+        """
+        return {"instructions": self.cost(layer)}
 
     def cost(self, layer: Layer) -> float:
-        """Instructions of the layer on a Cortex-M4, estimated; calibrated against counted ones."""
+        """Instructions on a Cortex-M4, roughly: the unit where `work` names no better ones."""
         return 8.0 * layer.graph.tensors[layer.op.output].size
 
     @abstractmethod

@@ -1,0 +1,77 @@
+"""What a layer costs on a core: the work its kernel counts, times the price of each unit.
+
+Prices are in costs.json: core -> family -> unit -> [instructions, cycles]. They are fitted to
+layers counted in the simulator by `python -m benchmarks.cost_model --fit`; docs/cost-model.md says
+how far off they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from .kernels import Kernel, Layer
+
+#: Cores with prices of their own; "dsp" ones have the DSP extension.
+CORES = {
+    "cortex-m0plus": "plain",
+    "cortex-m3": "plain",
+    "cortex-m4": "dsp",
+    "cortex-m7": "dsp",
+    "cortex-m33": "dsp",
+    "rv32imac": "plain",
+}
+
+#: Cores that are planned for as if they were another; the host stands for the core it imitates.
+ALIKE = {"cortex-m0": "cortex-m0plus", "cortex-m55": "cortex-m33", "host": "cortex-m4"}
+
+#: Cycles per instruction where nothing is fitted.
+CYCLES_PER_INSTRUCTION = 1.35
+
+Prices = Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one inference, estimated."""
+
+    instructions: float
+    cycles: float
+
+
+def priced_as(core: str) -> str:
+    """The core whose prices are used for `core`."""
+    return ALIKE.get(core, core)
+
+
+@cache
+def prices() -> Prices:
+    """The table in costs.json."""
+    text = (resources.files("secateur.codegen") / "costs.json").read_text(encoding="utf-8")
+    table: Prices = json.loads(text)
+    return table
+
+
+def unit_key(kernel: Kernel, unit: str) -> tuple[str, str]:
+    """(family, unit) under which costs.json has the price."""
+    family, _, name = unit.rpartition(".")
+    return family or kernel.name, name
+
+
+def cost(kernel: Kernel, layer: Layer, core: str) -> Cost:
+    """Estimated cost of `layer` executed by `kernel` on `core`."""
+    core = priced_as(core)
+    table = prices().get(core, {})
+    instructions = cycles = 0.0
+    for unit, amount in kernel.work(layer).items():
+        family, name = unit_key(kernel, unit)
+        price = table.get(family, {}).get(name)
+        if price is None:
+            factor = 1.0 if CORES.get(core) == "dsp" else kernel.plain_factor
+            price = (factor, factor * CYCLES_PER_INSTRUCTION)
+        instructions += amount * price[0]
+        cycles += amount * price[1]
+    return Cost(instructions, cycles)
