@@ -73,10 +73,16 @@ def test_convert_then_inspect(folder: Path) -> None:
     assert [layer["name"] for layer in converted["layers"]] == ["hidden", "dense"]
     shown = as_json(secateur(folder, "inspect", "lib", "--json")[0])
     assert [layer["name"] for layer in shown["layers"]] == ["hidden", "dense"]
+    for layer in shown["layers"]:
+        assert sum(layer["bits"].values()) == 8 * layer["stored_bytes"]
+        assert layer["bits"]["requant"] > 0
     model = as_json(secateur(folder, "inspect", "model.keras", "--json")[0])
     assert model["macs"] == 8 * 6 + 6 * 3
     assert model["parameters"] == 8 * 6 + 6 + 6 * 3 + 3
-    assert "hidden" in secateur(folder, "inspect", "lib")[0]
+    text = secateur(folder, "inspect", "lib")[0]
+    assert "bits by cause" in text
+    total = sum(8 * layer["stored_bytes"] for layer in shown["layers"])
+    assert f" {total:,} " in text.splitlines()[-1]
 
 
 def test_budgets_steer_the_plan_or_end_it(folder: Path) -> None:

@@ -147,7 +147,10 @@ class CompiledModel:
             "output": {
                 "size": t_out.size, "scale": t_out.scale, "zero_point": t_out.zero_point - 128,
             },
-            "layers": [asdict(layer) for layer in self.layers],
+            "layers": [
+                {**asdict(layer), "bits": self.plan.library.bits_of(layer.name)}
+                for layer in self.layers
+            ],
         }  # fmt: skip
 
 

@@ -26,12 +26,13 @@ def command(path: Path, as_json: bool) -> None:
 
 def _library(path: Path, as_json: bool) -> None:
     from secateur.report import LayerFigures
-    from secateur.report.terminal import layer_table
+    from secateur.report.terminal import cause_table, layer_table
 
     manifest = path / "secateur.json"
     try:
         data = json.loads(manifest.read_text(encoding="utf-8"))
         layers = [LayerFigures.from_dict(layer) for layer in data["layers"]]
+        bits = [dict(layer["bits"]) for layer in data["layers"]]
         name = data["name"]
     except FileNotFoundError:
         raise ModelError(
@@ -39,7 +40,14 @@ def _library(path: Path, as_json: bool) -> None:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{manifest} cannot be read ({e}): convert the model again.") from e
-    print_result(as_json, data, lambda: layer_table(layers, title=f"{name} in {path}"))
+
+    def tables() -> Any:
+        from rich.console import Group
+
+        causes = cause_table(list(zip(layers, bits, strict=True)))
+        return Group(layer_table(layers, title=f"{name} in {path}"), "", causes)
+
+    print_result(as_json, data, tables)
 
 
 def _model(path: Path, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -29,11 +30,19 @@ class CArray:
     ctype: str
     values: np.ndarray
     comment: str = ""
+    #: What its bits are for (`coding.base.KINDS`); the rest of it is padding. Empty: all "value".
+    bits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """Bytes in flash."""
         return int(self.values.size) * np.dtype(DTYPES[self.ctype]).itemsize
+
+    @property
+    def content(self) -> bytes:
+        """What lies in flash; C has no empty arrays, so one zero where there are no values."""
+        values = self.values.reshape(-1) if self.values.size else np.zeros(1)
+        return values.astype(DTYPES[self.ctype]).tobytes()
 
     def definition(self) -> str:
         """The C definition, sixteen or so values a line."""

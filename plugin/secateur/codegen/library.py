@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from .. import __version__
+from ..coding.checksum import crc32
 from ..errors import ModelError
 from ..lowering.qgraph import QGraph
 from .emit import CArray, CFunction, Constant, Emission, port_header, render
@@ -31,6 +32,21 @@ class Library:
         """Bytes of constants stored for one operator."""
         constants = self.constants.get(op, [])
         return sum(a.size for a in self.arrays.get(op, [])) + sum(c.size for c in constants)
+
+    def bits_of(self, op: str) -> dict[str, int]:
+        """The same in bits, by cause (`coding.base.KINDS`); the sum is 8 * `bytes_of`.
+
+        A table that layers share is counted at the first of them.
+        """
+        out: dict[str, int] = {}
+        for a in self.arrays.get(op, []):
+            bits = dict(a.bits) or {"value": 8 * a.size}
+            bits["pad"] = 8 * a.size - sum(bits.values())
+            for kind, n in bits.items():
+                out[kind] = out.get(kind, 0) + int(n)
+        if constants := self.constants.get(op):
+            out["descriptor"] = 8 * sum(c.size for c in constants)
+        return {kind: n for kind, n in out.items() if n}
 
     @property
     def constant_bytes(self) -> int:
@@ -138,7 +154,7 @@ def write(
         layer.output = at[op.output]
         layer.scratch = f"arena + {memory.scratch.get(op.name, 0)}"
         e = get(kernels[op.name]).emit(layer)
-        arrays[op.name] = e.arrays
+        arrays[op.name] = _new(e.arrays, arrays)
         constants[op.name] = e.constants
         for constant in e.constants:
             for macro, value in constant.macros.items():
@@ -162,6 +178,7 @@ def write(
         "macros": macros,
         "constants": [c.text for group in constants.values() for c in group],
         "weight_bytes": sum(a.size for a in every),
+        "crc": crc32(a.content for a in every),
     }
     files = {
         f"src/{name}.h": render("model.h.j2", **context),
@@ -171,9 +188,18 @@ def write(
         "src/secateur_port.h": port_header(),
         "library.json": render("library.json.j2", **context),
     }
-    for h in coding_headers(headers):
+    for h in coding_headers([*headers, "sc_crc32.h"]):
         files[f"src/{h}"] = _coding_header(h)
     return Library(name, files, arrays, constants)
+
+
+def _new(arrays: list[CArray], there: Mapping[str, list[CArray]]) -> list[CArray]:
+    """`arrays` without those that an earlier layer brought: tables are shared by name."""
+    known = {a.name: a for group in there.values() for a in group}
+    for a in arrays:
+        if a.name in known and a.content != known[a.name].content:
+            raise ValueError(f"two arrays are called {a.name}")
+    return [a for a in arrays if a.name not in known]
 
 
 def _coding_header(name: str) -> str:

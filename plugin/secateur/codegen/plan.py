@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import coding
 from ..coding.base import Encoded
+from ..coding.sharing import share_tables
 from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from .costs import cost, priced_as
@@ -310,7 +311,9 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
 
 
 def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool, core: str) -> Plan:
-    layers = {n: replace(c.layer, small=small) for n, c in chosen.items()}
+    coded = {n: c.layer.encoded for n, c in chosen.items() if c.layer.encoded is not None}
+    stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
+    layers = {n: replace(c.layer, small=small, encoded=stored.get(n)) for n, c in chosen.items()}
     kernels = {n: c.kernel.name for n, c in chosen.items()}
     memory = plan_memory(
         graph,

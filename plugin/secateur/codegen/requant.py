@@ -76,6 +76,6 @@ def table(name: str, r: Requant) -> RequantTable:
     load = f"const int32_t m = {int(m[0]) if shared else '*q++'};\n"
     load += f"const int32_t c = {get_c};"
     values = np.stack(cols, axis=1)
-    return RequantTable(
-        CArray(f"{name}_q", ctype, values, note), load, r.pre_shift, r.shift, k if narrow else 0
-    )
+    bits = {"requant": values.size * (16 if narrow else 32)}
+    array = CArray(f"{name}_q", ctype, values, note, bits)
+    return RequantTable(array, load, r.pre_shift, r.shift, k if narrow else 0)

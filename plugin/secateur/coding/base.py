@@ -15,10 +15,14 @@ import numpy as np
 
 #: Causes a stored bit can have; `inspect` adds them up by these names. "value" is a weight's value
 #: or its codebook index, "index" an absolute position, "gap" a position relative to the last one,
-#: "joint" a symbol that tells gap and value at once.
+#: "joint" a symbol that tells gap and value at once. A generated library adds "requant" (the output
+#: channels' multipliers and offsets) and "descriptor" (what a decoder is told).
 KINDS = frozenset(
-    {"value", "index", "gap", "sign", "count", "codebook", "table", "offset", "pad", "joint"}
-)
+    {
+        "value", "index", "gap", "sign", "count", "codebook", "table", "offset", "pad", "joint",
+        "requant", "descriptor",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,19 @@ def share_tables(layers: Sequence[Encoded]) -> list[Encoded]:
     of them and loses the layer that fits worst as long as the total shrinks.
     """
     out = list(layers)
+    weights: dict[int, np.ndarray] = {}
     groups: dict[tuple[str, int], list[int]] = {}
     for i, layer in enumerate(layers):
         if isinstance(get(layer.encoding), Joint) and layer.meta["nnz"]:
             groups.setdefault((layer.encoding, layer.meta["width"]), []).append(i)
+    for members in groups.values():
+        if len(members) > 1:
+            weights |= {i: get(layers[i].encoding).decode(layers[i]) for i in members}
     for (name, width), members in groups.items():
         best = total_bytes(out)
         group = members
         while len(group) > 1:
-            trial = _share(out, group, name, width)
+            trial = _share(out, {i: weights[i] for i in group}, name, width)
             size = total_bytes(trial)
             if size < best:
                 out = trial
@@ -47,10 +51,11 @@ def share_tables(layers: Sequence[Encoded]) -> list[Encoded]:
     return out
 
 
-def _share(layers: Sequence[Encoded], group: list[int], name: str, width: int) -> list[Encoded]:
+def _share(
+    layers: Sequence[Encoded], weights: dict[int, np.ndarray], name: str, width: int
+) -> list[Encoded]:
     encoding = get(name)
     assert isinstance(encoding, Joint)
-    weights = {i: encoding.decode(layers[i]) for i in group}
     found: tuple[int, int, Table] | None = None
     for escape in ESCAPES:
         alphabet = (escape << width) + 1
@@ -67,6 +72,6 @@ def _share(layers: Sequence[Encoded], group: list[int], name: str, width: int) -
     _, escape, table = found
     out = list(layers)
     for i, w in weights.items():
-        shared = encoding.encode_with(w, escape, table, f"{name}/{width}")
+        shared = encoding.encode_with(w, escape, table, f"{name}_{width}")
         out[i] = replace(shared, meta=layers[i].meta | shared.meta)
     return out

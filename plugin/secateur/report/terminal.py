@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -43,6 +43,43 @@ def layer_table(layers: Sequence[LayerFigures], title: str | None = None) -> Tab
         table.add_row(Text(layer.name), Text(layer.encoding or layer.op), *_figures(layer))
     table.add_section()
     table.add_row("total", "", *_figures(total(layers)), style="bold")
+    return table
+
+
+#: Columns of the table of causes: what `coding.base.KINDS` go into each.
+_CAUSES = {
+    "values": ("value", "sign", "joint"),
+    "positions": ("index", "gap", "count", "offset"),
+    "tables": ("table",),
+    "codebooks": ("codebook",),
+    "requant": ("requant",),
+    "descr.": ("descriptor",),
+    "padding": ("pad",),
+}
+
+
+def cause_table(layers: Sequence[tuple[LayerFigures, Mapping[str, int]]]) -> Table:
+    """Stored bits by cause, beside the entropy of the weights; `layers` with bits by kind."""
+    table = Table(
+        title="bits by cause",
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    table.add_column("layer", no_wrap=True, overflow="ellipsis", min_width=8)
+    for name in ("entropy", "stored", *_CAUSES):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name) + 1)
+    sums = [0.0] * (2 + len(_CAUSES))
+    for layer, bits in layers:
+        parts = [sum(bits.get(kind, 0) for kind in kinds) for kinds in _CAUSES.values()]
+        row = [8 * layer.entropy_bytes, 8 * layer.stored_bytes, *parts]
+        sums = [a + b for a, b in zip(sums, row, strict=True)]
+        if layer.stored_bytes:
+            table.add_row(Text(layer.name), *(f"{n:,.0f}" for n in row))
+    table.add_section()
+    table.add_row("total", *(f"{n:,.0f}" for n in sums), style="bold")
     return table
 
 

@@ -130,7 +130,7 @@ class Client:
     def _model_status(status: int) -> None:
         if status:
             raise TargetError(
-                f"the model returned {status} on the device: its weights' checksum failed; "
+                f"the model returned {status} on the device: its weights are damaged; "
                 "flash the image again"
             )
 

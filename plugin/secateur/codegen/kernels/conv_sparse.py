@@ -109,6 +109,11 @@ class ConvSparse(Kernel):
         rows = CArray(
             f"{layer.prefix}_rows", "uint8_t", values,
             f"{op.name}: per output channel n, then (step, value) records; density {density:.1%}",
+            {
+                "count": 8 * g.co * (1 + wide),
+                "gap": 8 * (record - 1) * np.count_nonzero(op.weight),
+                "value": 8 * np.count_nonzero(op.weight),
+            },
         )  # fmt: skip
         functions: list[CFunction] = []
         band = band_function(g, keep)

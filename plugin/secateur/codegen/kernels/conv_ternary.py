@@ -113,6 +113,10 @@ class ConvTernary(Kernel):
             f"{layer.prefix}_rows", elem, values,
             f"{op.name}: per output channel n(-1), steps to them, n(+1), steps to them; "
             f"density {density:.1%}",
+            {
+                "count": (8 if elem == "uint8_t" else 16) * 2 * g.co,
+                "gap": (8 if elem == "uint8_t" else 16) * (values.size - 2 * g.co),
+            },
         )  # fmt: skip
         # two columns a turn where it pays; elsewhere the code is worth more
         unroll = not layer.small and g.tiles * np.count_nonzero(op.weight) >= 6000

@@ -95,12 +95,14 @@ class _SparseRows(Kernel):
                 elem,
                 np.concatenate(columns),
                 f"{op.name}: columns; density {density:.1%}",
+                {"index": (8 if cols <= 256 else 16) * np.count_nonzero(op.weight)},
             )
         ]
         if self.values:
             arrays.append(CArray(f"{p}_v", "int8_t", op.weight[op.weight != 0], "values"))
         note = "non-zeros per row" if self.values else "n(+1), n(-1) per row"
-        arrays.append(CArray(f"{p}_n", count, np.array(counts), note))
+        bits = {"count": (8 if count == "uint8_t" else 16) * len(counts)}
+        arrays.append(CArray(f"{p}_n", count, np.array(counts), note, bits))
         name = f"{kind}_{cols}x{n}"
         text = render(
             "dense_sparse.c.j2", name=name, elem=elem, count=count, q=q, n=n, values=self.values,

@@ -51,9 +51,15 @@ def dense_source(layer: Layer, buffer: str = "", again: bool = False) -> RowSour
         size = -(-cols * bits // 8)
         index = np.frombuffer(e.stream("i").data, np.uint8)
         arrays = [
-            CArray(f"{layer.prefix}_i", "uint8_t", index, f"{op.name}: {bits}-bit indices"),
-            CArray(f"{layer.prefix}_book", "int8_t", book, f"{op.name}: codebook"),
-        ]
+            CArray(
+                f"{layer.prefix}_i", "uint8_t", index, f"{op.name}: {bits}-bit indices",
+                {"value": e.stream("i").bits},
+            ),
+            CArray(
+                f"{layer.prefix}_book", "int8_t", book, f"{op.name}: codebook",
+                {"codebook": 8 * book.size},
+            ),
+        ]  # fmt: skip
         return RowSource(
             "const uint8_t *index, const int8_t *book",
             [a.name for a in arrays],

@@ -52,9 +52,12 @@ def coded(layer: Layer) -> Coded:
     arrays = []
     names = {}
     for s in e.streams:
+        # a code table that several layers share is one array (see coding/sharing.py)
+        owner = f"{layer.graph.name}_{s.shared}" if s.shared else layer.prefix
+        user = "shared" if s.shared else layer.op.name
         a = CArray(
-            f"{layer.prefix}_{s.name}", s.ctype, np.frombuffer(s.data, _DTYPE[s.ctype]),
-            f"{layer.op.name}: {e.encoding}, {s.kind}",
+            f"{owner}_{s.name}", s.ctype, np.frombuffer(s.data, _DTYPE[s.ctype]),
+            f"{user}: {e.encoding}, {s.kind}", {s.kind: s.bits},
         )  # fmt: skip
         names[s.name] = a.name
         if a.values.size:
