@@ -104,8 +104,10 @@ def test_residual_network_on_cifar(tmp_path: Path) -> None:
         pytest.skip(f"{path} not found")
     got = measure(path, calibration, x, y, tmp_path)
     assert got["int8"] >= got["float"] - 0.01
-    # Right three times in four, this network has slim margins: TensorFlow Lite's own conversion
-    # keeps 96 % of the float answers. Ours keeps at least as many, less chance.
+    # Right three times in four, this network has slim margins. Even one and the same .tflite file
+    # gives LiteRT's two sets of kernels (XNNPACK's and its own) the same answer for 96.7 % of 2,000
+    # images only, so agreement above that says nothing. What can be asked: ours keeps at least as
+    # many of the float network's answers as TensorFlow Lite does, less chance.
     assert got["int8 = float"] >= max(0.96, got["tflite = float"] - 0.005)
     assert got["int8 = tflite"] >= 0.94
 

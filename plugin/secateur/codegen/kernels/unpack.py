@@ -139,10 +139,12 @@ def unpack_rows(
     if c.encoded.encoding == "gap_ternary":
         name = f"unpack_gaps_{elem[:-2]}"
         text = render("unpack_gaps.c.j2", name=name, elem=elem)
-        gaps, signs = c.arrays[0], c.arrays[1]
+        # a layer without non-zeros has no streams
+        gaps, signs = [a.name for a in c.arrays] or ("0", "0")
+        size = c.arrays[0].size if c.arrays else 0
         at_map = f"(uint16_t *)(void *)({work})"
         args = [
-            gaps.name, f"{gaps.name} + {gaps.size}", f"{c.encoded.meta['gap_bits']}u", signs.name,
+            gaps, f"{gaps} + {size}", f"{c.encoded.meta['gap_bits']}u", signs,
             f"{c.encoded.meta['nnz']}u", str(g.co), f"{c.encoded.cols}u",
             at_map if column_map else "0", _pointer(elem, out),
             _pointer(elem, f"{work} + {map_bytes}"),
