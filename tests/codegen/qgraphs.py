@@ -9,7 +9,7 @@ from secateur.lowering.qgraph import QConv, QDense, QGraph, QOp, QPool, QTensor,
 from secateur.lowering.requant import DoesNotFitError, requantize
 
 Pads = tuple[int, int, int, int]
-KINDS = ("ternary", "sparse", "levels", "int8", "extreme")
+KINDS = ("ternary", "present", "powers", "sparse", "levels", "int8", "extreme")
 
 
 def weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -17,6 +17,11 @@ def weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.n
     w: np.ndarray
     if kind == "ternary":
         w = rng.integers(-1, 2, shape)
+    elif kind == "present":
+        w = rng.random(shape) < rng.uniform(0, 0.4)
+    elif kind == "powers":
+        w = rng.choice([-1, 1], shape) << rng.integers(0, int(rng.integers(1, 8)), shape)
+        w *= rng.random(shape) < rng.choice([0.1, 0.5, 1.0])
     elif kind == "sparse":
         w = rng.integers(-127, 128, shape) * (rng.random(shape) < rng.uniform(0, 0.4))
     elif kind == "levels":

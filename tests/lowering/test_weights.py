@@ -23,6 +23,15 @@ def test_ternary_rows_keep_their_scale_out_of_the_weights() -> None:
     np.testing.assert_allclose(q.scale[:2], scale[:2], rtol=1e-6)
 
 
+def test_present_or_absent_has_no_signs() -> None:
+    level = np.array([0.3, -0.2, 1.5])
+    present = np.array([[0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    q = quantize_weights(present * level[:, None])
+    assert (q.kind, q.bits) == ("ternary", 1.0)
+    np.testing.assert_array_equal(q.values, present)
+    np.testing.assert_allclose(q.scale[:2], level[:2])
+
+
 def test_binary_is_one_bit() -> None:
     q = quantize_weights(np.sign(RNG.normal(size=(4, 30))) * 0.3)
     assert (q.kind, q.bits) == ("ternary", 1.0)
@@ -87,6 +96,8 @@ def test_error_is_at_most_half_a_step_and_zeros_stay(
     q = quantize_weights(w)
     assert q.values.min() >= -127
     assert (q.values[w == 0] == 0).all()
-    assert (np.abs(q.values * q.scale[:, None] - w) <= q.scale[:, None] / 2 * 1.001 + 1e-9).all()
+    assert (
+        np.abs(q.values * q.scale[:, None] - w) <= np.abs(q.scale)[:, None] / 2 * 1.001 + 1e-9
+    ).all()
     if kind == "ternary":
         assert q.kind == "ternary"

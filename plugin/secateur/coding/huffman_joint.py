@@ -137,7 +137,10 @@ class HuffmanJoint(Joint):
 
 @register
 class HuffmanTernary(Joint):
-    """Streams "j" (symbol = gap << 1 | negative), "t" (table). Meta: as `huffman_joint`."""
+    """Streams "j" (symbol = gap << width | negative), "t" (table). Meta: as `huffman_joint`.
+
+    "width" is 0 where no weight is negative.
+    """
 
     name: ClassVar[str] = "huffman_ternary"
     form: ClassVar[str] = "ternary"
@@ -148,7 +151,8 @@ class HuffmanTernary(Joint):
         return is_ternary(weight)
 
     def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        return (values < 0).astype(np.int64), 2, ()
+        negative = (values < 0).astype(np.int64)
+        return negative, 1 + int(negative.any()), ()
 
     def _table(self, encoded: Encoded) -> list[int]:
-        return [1, -1]
+        return [1, -1][: encoded.meta["levels"]]

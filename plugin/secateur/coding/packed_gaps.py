@@ -110,7 +110,10 @@ class GapSparse(_PackedGaps):
 
 @register
 class GapTernary(_PackedGaps):
-    """Streams "g" (as in `gap_sparse`), "v" (signs, 1 = negative). Meta: "gap_bits"."""
+    """Streams "g" (as in `gap_sparse`), "v" (signs, 1 = negative; empty where none is).
+
+    Meta: "gap_bits", "width" (bits of a sign: 1, or 0 where all weights are 0 or 1).
+    """
 
     name: ClassVar[str] = "gap_ternary"
     form: ClassVar[str] = "ternary"
@@ -121,7 +124,8 @@ class GapTernary(_PackedGaps):
         return is_ternary(weight)
 
     def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        return (values < 0).astype(np.int64), 2, ()
+        negative = (values < 0).astype(np.int64)
+        return negative, 1 + int(negative.any()), ()
 
     def _table(self, encoded: Encoded) -> list[int]:
-        return [1, -1]
+        return [1, -1][: encoded.meta["levels"]]

@@ -18,6 +18,9 @@ _CODEBOOK = 256
 class QWeights:
     """`values` int8 [rows, cols] * `scale` float64 [rows] approximates the float matrix.
 
+    Where every row of a ternary matrix has weights of one sign only ("sparse binary": present or
+    absent), the sign is the scale's and all values are 0 or 1.
+
     `bits` is log2 of the number of levels the layer (or, with "codebooks", a channel) holds, 8.0
     for free int8; `kind` is "ternary", "codebook", "codebooks" or "int8".
     """
@@ -42,6 +45,10 @@ def quantize_weights(w: np.ndarray) -> QWeights:
     unit = w / safe[:, None]
     ternary = np.rint(unit)
     if np.all(np.abs(unit - ternary) < _TOLERANCE):
+        negative: np.ndarray = np.asarray((ternary < 0).any(axis=1))
+        if not np.any(negative & (ternary > 0).any(axis=1)):  # present or absent
+            sign = np.where(negative, -1.0, 1.0)
+            return _pack(np.abs(ternary), safe * sign, "ternary")
         return _pack(ternary, safe, "ternary")
 
     top = float(peak.max())
@@ -67,7 +74,7 @@ def quantize_weights(w: np.ndarray) -> QWeights:
 def _pack(values: np.ndarray, scale: np.ndarray, kind: str) -> QWeights:
     q = values.astype(np.int8)
     bits = 8.0 if kind == "int8" else float(np.log2(max(2, len(np.unique(q)))))
-    if kind == "ternary" and (q == 0).any():
+    if kind == "ternary" and (q == 0).any() and (q < 0).any():
         bits = float(np.log2(3))
     return QWeights(q, scale.astype(np.float64), bits, kind)
 

@@ -139,8 +139,8 @@ def unpack_rows(
     if c.encoded.encoding == "gap_ternary":
         name = f"unpack_gaps_{elem[:-2]}"
         text = render("unpack_gaps.c.j2", name=name, elem=elem)
-        # a layer without non-zeros has no streams
-        gaps, signs = [a.name for a in c.arrays] or ("0", "0")
+        # a layer without non-zeros has no streams, one without -1s no signs
+        gaps, signs = ([a.name for a in c.arrays] + ["0", "0"])[:2]
         size = c.arrays[0].size if c.arrays else 0
         at_map = f"(uint16_t *)(void *)({work})"
         args = [

@@ -81,10 +81,10 @@ static inline int sc_huffman_ternary_open(sc_huffman_ternary *s,
 static inline void sc_huffman_ternary_step(sc_huffman_ternary *s, sc_huffman_ternary_hot *h)
 {
     uint32_t symbol = sc_huffman_read(&s->code, &h->bits);
-    uint32_t gap = symbol >> 1;
+    uint32_t gap = symbol >> s->width; /* width 0: no weight is negative */
     h->walk.next += gap;
     if (gap != s->escape) {
-        h->walk.value = (symbol & 1u) != 0u ? -1 : 1;
+        h->walk.value = (symbol & s->width) != 0u ? -1 : 1;
         h->walk.left--;
     }
 }

@@ -14,7 +14,7 @@ typedef struct {
     uint16_t rows, cols;
     uint16_t levels;
     uint8_t gap_bits; /* a gap of all ones has no value behind it */
-    uint8_t width;    /* bits of a level */
+    uint8_t width;    /* bits of a level; ternary: 1, or 0 where no weight is negative */
 } sc_gap_sparse_stream;
 
 typedef struct {
@@ -83,7 +83,7 @@ static inline void sc_gap_ternary_step(sc_gap_ternary *s, sc_gap_ternary_hot *h)
     uint32_t gap = sc_bits_read(&h->gaps, s->gap_bits);
     h->walk.next += gap;
     if (gap != (1u << s->gap_bits) - 1u) {
-        h->walk.value = sc_bits_read(&h->values, 1u) != 0u ? -1 : 1;
+        h->walk.value = sc_bits_read(&h->values, s->width) != 0u ? -1 : 1;
         h->walk.left--;
     }
 }

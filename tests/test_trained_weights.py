@@ -1,0 +1,115 @@
+"""Methods whose weights have a form of their own: trained on digits, stored and run as such."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import break_even
+
+from secateur.codegen.plan import Plan, make_plan
+from secateur.flow import CompiledModel, convert
+from secateur.lowering import reference
+from secateur.targets import tools
+
+from .codegen import run_c
+
+pytestmark = pytest.mark.train
+keras = pytest.importorskip("keras")
+sc = pytest.importorskip("secateur.callbacks")
+
+DIGITS = Path(__file__).parent / "data" / "mnist_sample.npz"
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """1,000 MNIST digits, 14x14."""
+    data = np.load(DIGITS)
+    x = data["x"].astype(np.float32).reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)) / 255
+    return x[..., None], data["y"].astype(np.int64)
+
+
+def trained(callback: object) -> CompiledModel:
+    """A small convolutional network, two epochs on digits with `callback`, converted."""
+    keras.utils.set_random_seed(7)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((14, 14, 1)),
+            layers.Conv2D(12, 3, strides=2, use_bias=False, name="first"),
+            layers.BatchNormalization(name="bn1"),
+            layers.ReLU(name="relu1"),
+            layers.Conv2D(20, 1, use_bias=False, name="pointwise"),
+            layers.BatchNormalization(name="bn2"),
+            layers.ReLU(name="relu2"),
+            layers.Conv2D(24, 3, padding="same", use_bias=False, name="window"),
+            layers.BatchNormalization(name="bn3"),
+            layers.ReLU(name="relu3"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(40, name="hidden"),
+            layers.ReLU(name="relu4"),
+            layers.Dense(10, name="last"),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-2), loss, jit_compile=False)
+    x, y = digits()
+    history = model.fit(x, y, batch_size=50, epochs=2, verbose=0, callbacks=[callback]).history
+    assert history["loss"][-1] < 2.2  # guessing: 2.3
+    return convert(model, x[:100], name="net")
+
+
+def runs_everywhere(
+    compiled: CompiledModel, encodings: list[str | None], folder: Path
+) -> list[Plan]:
+    """Plans with encodings forced give the reference's bytes on the host and a Cortex-M4."""
+    x = compiled.quantize(digits()[0][-4:])
+    expected = reference.run(compiled.qgraph, x).reshape(len(x), -1)
+    assert len(np.unique(expected, axis=0)) > 1
+    plans = [run_c.plan(deepcopy(compiled.qgraph), f"m{i}", e) for i, e in enumerate(encodings)]
+    inputs = [x] * len(plans)
+    got = [run_c.on_host(plans, inputs, folder)]
+    if tools.missing(tools.flags().prefix("cortex-m4") + "gcc") is None:
+        got.append(run_c.on_core("cortex-m4", plans, inputs, folder))
+    for outputs in got:
+        for p, y in zip(plans, outputs, strict=True):
+            kernels = [(layer.kernel, layer.encoding) for layer in p.layers.values()]
+            np.testing.assert_array_equal(y, expected, err_msg=str(kernels))
+    return plans
+
+
+def weight_of(compiled: CompiledModel, name: str) -> np.ndarray:
+    """The int8 weights of a layer."""
+    op = compiled.qgraph.op(name)
+    return op.weight.reshape(len(op.weight), -1)  # type: ignore[attr-defined]
+
+
+def test_sparse_binary_is_a_bitmap_below_six_tenths_of_a_bit(tmp_path: Path) -> None:
+    compiled = trained(sc.SparseBinary(0.1, 0, 20, exclude=["first", "last"]))
+    layers = ("pointwise", "window", "hidden")
+    for name in layers:
+        weight = weight_of(compiled, name)
+        assert set(np.unique(weight)) == {0, 1}
+        assert np.mean(weight) <= 0.1 + 1e-9
+    encodings = ["ternary", "gap_ternary", "huffman_ternary", "range_ternary", "context_ternary"]
+    plans = runs_everywhere(compiled, [None, *encodings], tmp_path)
+    for p in plans[2:]:  # multipliers, offsets and the decoder's descriptor included
+        assert 8 * p.library.bytes_of("hidden") < 0.6 * weight_of(compiled, "hidden").size
+
+
+@pytest.mark.emulator
+def test_a_tenth_of_weights_present_runs_faster_than_dense_binary() -> None:
+    """Instructions of a simulated Cortex-M4, 8-bit activations, each as planned for latency."""
+    if why := tools.missing(tools.flags().prefix("cortex-m4") + "gcc"):
+        pytest.skip(why)
+    rng = np.random.default_rng(0)
+    for family in break_even.FAMILIES[::2]:
+        shape = family.weight
+        layers = [
+            ("present", (rng.random(shape) < 0.1).astype(np.int8)),
+            ("binary", rng.choice([-1, 1], shape).astype(np.int8)),
+        ]
+        plan = make_plan(break_even.chain(family, layers), None, "latency")
+        counts = break_even.run(plan, "cortex-m4", int(np.prod(family.shape)))
+        assert counts["present"][0] < counts["binary"][0]
