@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,10 @@ def test_every_section_is_there() -> None:
     for heading in ("Where the bytes went", "Layers", "Weights and their codebooks"):
         assert heading in text
     assert "The arena over time" in text
+    for stage in ("float32", "pruned", "quantized", "coded", "entropy"):
+        assert f">{stage}" in text
+    assert "Codebook: -1, 1<" in text
+    assert "<td>1,000</td><td>500</td>\n<td>stem</td><td>pool</td>" in text  # the arena's table
     assert "Runs compared" in text
     assert "200 of 200" in text
     assert "nrf52840dk" in text
@@ -70,6 +76,22 @@ def test_instructions_and_energy_by_layer() -> None:
     assert "90,000</td>" in text
     plain = html.render(report(), replace(details(), costs={}))
     assert '<th scope="col">instructions' not in plain
+
+
+def test_quantized_weights_take_the_fewest_bits_that_tell_levels_apart() -> None:
+    """stem: 200 non-zeros of many levels; conv: 410 of two; dense: 99 of at most eight."""
+    first = len(details().histograms[0].values)
+    bits = 200 * (first - 1).bit_length() + 410 + 99 * 3
+    assert f"quantized: {-(-bits // 8)} bytes" in page()
+    assert f"quantized: {200 + 410 + 99} bytes" in html.render(report())
+
+
+def test_names_of_runs_that_lie_together_do_not_overlap() -> None:
+    text = html.render(report(), None, [report(board=f"b{i}") for i in range(4)])
+    scatter = text[text.index('id="sc-t"') :]
+    ys = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="\w+">toy on', scatter)]
+    assert len(ys) == 5
+    assert min(a - b for a, b in pairwise(ys)) >= 15
 
 
 def test_self_contained_and_small() -> None:
@@ -151,29 +173,62 @@ def test_in_chromium(tmp_path: Path) -> None:
     seen = json.loads(found[1])
     assert seen["wide"] <= 360
     assert seen["svg"] == 6
-    assert seen["tables"] == 2
+    assert seen["tables"] == 3
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make axe")
-def test_axe_finds_nothing(tmp_path: Path) -> None:
-    """axe-core's rules, contrast among them, in light and in dark."""
+def _axe(text: str, folder: Path, scheme: str) -> list[list[str]]:
+    """What axe-core's rules, contrast among them, find on a page: [rule, impact, element]."""
     run_axe = (
-        f"<script>{AXE.read_text()}</script><script>axe.run().then(r => {{"
-        "document.body.textContent = JSON.stringify(r.violations.map(v =>"
-        " [v.id, v.impact, v.nodes[0].html])); });</script></body>"
+        f"<script>{AXE.read_text()}</script><script>"
+        "for (const d of document.querySelectorAll('details')) d.open = true;"
+        f"document.title = matchMedia('(prefers-color-scheme: {scheme})').matches;"
+        "axe.run().then(r => { document.body.textContent = JSON.stringify([document.title,"
+        " r.violations.map(v => [v.id, v.impact, v.nodes[0].html])]); });</script></body>"
     )
-    page_with_axe = tmp_path / "axe.html"
-    page_with_axe.write_text(page().replace("</body>", run_axe))
-    for scheme in ("--blink-settings=preferredColorScheme=1", "--force-dark-mode"):
-        run = subprocess.run(
-            [*_chromium(tmp_path), "--virtual-time-budget=20000", scheme, page_with_axe.as_uri()],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        found = re.search(r"<body[^>]*>(.*?)</body>", run.stdout, re.DOTALL)
-        assert found is not None, run.stdout[:2000]
-        assert json.loads(found[1]) == []
+    page_with_axe = folder / "axe.html"
+    page_with_axe.write_text(text.replace("</body>", run_axe))
+    setting = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}"
+    run = subprocess.run(
+        [*_chromium(folder), "--virtual-time-budget=20000", setting, page_with_axe.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    body = re.search(r"<body[^>]*>(.*?)</body>", run.stdout, re.DOTALL)
+    assert body is not None, run.stdout[:2000]
+    is_it, found = json.loads(unescape(body[1]))
+    assert is_it == "true", f"the page is not {scheme}"
+    return found
+
+
+needs_axe = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+    pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make axe"),
+]
+
+
+@pytest.mark.parametrize(
+    "scheme", [pytest.param(s, marks=needs_axe) for s in ("light", "dark")]
+)  # fmt: skip
+def test_axe_finds_nothing(scheme: str, tmp_path: Path) -> None:
+    assert _axe(page(), tmp_path, scheme) == []
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_the_keyword_spotters_page(tmp_path: Path) -> None:
+    """The demo's network, as it comes: small, and nothing for axe to find."""
+    import secateur as sc
+    from secateur import data
+    from secateur.report.details import of
+
+    x, _ = data.load("kws_train")
+    compiled = sc.convert(data.KWS_MODEL, calibration=x[:64], name="kws")
+    figures = report(model="kws", layers=tuple(compiled.layers), size=compiled.size)
+    text = html.render(figures, of(compiled))
+    assert len(text.encode()) < 1_000_000
+    assert text.count("<figure") == 2 + sum(layer.parameters > 0 for layer in compiled.layers)
+    if CHROMIUM is not None and AXE.is_file():
+        assert _axe(text, tmp_path, "light") == []

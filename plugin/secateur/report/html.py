@@ -58,6 +58,16 @@ def _energies(report: Report, d: Details) -> dict[str, float]:
     return {name: report.energy.uj * cycles / whole for name, (_, cycles) in d.costs.items()}
 
 
+def _quantized(report: Report, d: Details) -> int:
+    """Bytes of the non-zero weights in the fewest bits that tell the levels of a layer apart.
+
+    Without histograms: 8 bits.
+    """
+    levels = {h.layer: len(h.values) for h in d.histograms}
+    bits = sum(x.nonzeros * (levels.get(x.name, 256) - 1).bit_length() for x in report.layers)
+    return -(-bits // 8)
+
+
 def _label(r: Report) -> str:
     return f"{r.model} on {r.board}" + (f" ({r.emulator})" if r.emulator else "")
 
@@ -68,13 +78,14 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         loader=jinja2.PackageLoader("secateur.report"), autoescape=True, trim_blocks=False
     )
     layers = report.layers
+    d = details or Details()
     whole = total(layers)
     zeros = whole.parameters - whole.nonzeros
     stages = [
         ("float32", report.size.float32),
-        ("pruned, float32", max(report.size.float32 - 4 * zeros, 0)),
-        ("non-zero, 8 bits", whole.nonzeros),
-        ("stored", report.size.stored),
+        ("pruned", max(report.size.float32 - 4 * zeros, 0)),
+        ("quantized", _quantized(report, d)),
+        ("coded", report.size.stored),
     ]
     runs = [(_label(r), r) for r in (report, *others)]
     points = [
@@ -82,9 +93,12 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         for label, r in runs
         if r.accuracy.headline is not None
     ]
-    d = details or Details()
+    most = {
+        name: max((getattr(r, name).headline or 0 for _, r in runs), default=0)
+        for name in ("size", "flash", "ram", "latency", "energy")
+    }
 
-    def share(part: int, whole: int) -> str:
+    def share(part: float, whole: float) -> str:
         return f"{100 * part / whole:.1f}%" if whole else "0%"
 
     return environment.get_template("report.html.j2").render(
@@ -100,6 +114,9 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         energies=_energies(report, d),
         histograms=[(h, Markup(svg.weights(h, f"h{i}"))) for i, h in enumerate(d.histograms)],
         arena=Markup(svg.arena(d)) if d.blocks else None,
+        blocks=d.blocks,
+        steps=d.steps,
+        most=most,
         runs=runs,
         scatter=Markup(svg.scatter(points)) if len(points) > 1 else None,
     )

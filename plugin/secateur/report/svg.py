@@ -36,7 +36,7 @@ def _rect(x: float, y: float, w: float, h: float, css: str, tip: str) -> str:
 
 def waterfall(stages: Sequence[tuple[str, int]], entropy: float) -> str:
     """Bytes after each stage as bars on one scale, and a line where the entropy bound lies."""
-    width, left, right = 600, 180, 80
+    width, left, right = 440, 84, 76
     top = max(size for _, size in stages) or 1
     scale = (width - left - right) / top
     height = _ROW * len(stages) + 26
@@ -81,7 +81,7 @@ def weights(h: Histogram, key: str) -> str:
 def arena(d: Details) -> str:
     """Offsets over time: each block of the arena as a rectangle from its first to its last step."""
     steps = len(d.steps)
-    width, left, foot, body = 600, 64, 26, 220
+    width, left, foot, body = 440, 60, 26, 200
     top = max(d.arena, 1)
     column = (width - left - 8) / steps
     text = f"{d.arena:,} bytes over {steps} steps. " + " ".join(
@@ -100,15 +100,23 @@ def arena(d: Details) -> str:
         css = "bar alt" if b.name.startswith("scratch:") else "bar block"
         tip = f"{b.name}: {b.size:,} bytes at {b.offset:,}"
         out.append(_rect(x + 0.5, y + 0.5, w - 1, h - 1, css, tip))
-    for i in range(0, steps, -(-steps // 5)):
-        name = d.steps[i] if len(d.steps[i]) < 16 else d.steps[i][:14] + "…"
-        out.append(_text(left + i * column, body + foot, name, "small"))
+        room = int((w - 8) / 6.5)  # characters
+        if h >= 16 and room >= 6:
+            name = b.name.removeprefix("scratch:").split(" = ")[0]
+            name = name if len(name) <= room else name[: room - 1] + "…"
+            out.append(_text(x + 5, y + min(h / 2, 90) + 4, name, "inside"))
+    for i in range(0, steps, -(-steps // 4)):
+        name = d.steps[i] if len(d.steps[i]) < 13 else d.steps[i][:11] + "…"
+        x, late = left + i * column, i * column > 0.8 * (width - left)
+        out.append(
+            _text(width if late else x, body + foot, name, "small", "end" if late else "start")
+        )
     return "".join([*out, "</svg>"])
 
 
 def scatter(points: Sequence[tuple[str, float, float]]) -> str:
     """Accuracy against stored bytes; points are (label, bytes, accuracy)."""
-    width, height, left, foot = 600, 280, 64, 34
+    width, height, left, foot = 440, 260, 62, 34
     xs, ys = [p[1] for p in points], [p[2] for p in points]
     x1 = max(xs) * 1.15
     y0, y1 = min(ys), max(ys)
@@ -121,16 +129,24 @@ def scatter(points: Sequence[tuple[str, float, float]]) -> str:
         y = 10 + (height - foot - 10) * (1 - i / 3)
         out.append(f'<line x1="{left}" y1="{y:.1f}" x2="{width - 8}" y2="{y:.1f}" class="grid"/>')
         out.append(_text(left - 6, y + 4, show(v, "fraction"), "small", "end"))
-    for i in range(5):
-        x = left + (width - left - 60) * i / 4
-        out.append(_text(x, height - 12, show(x1 * i / 4, "bytes"), "small", "middle"))
+    for i in range(4):
+        x = left + (width - left - 60) * i / 3
+        out.append(_text(x, height - 12, show(x1 * i / 3, "bytes"), "small", "middle"))
+    places = []
     for label, size, accuracy in points:
         x = left + (width - left - 60) * size / x1
         y = 10 + (height - foot - 10) * (1 - (accuracy - y0) / (y1 - y0))
+        places.append((y, x, label))
         out.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" class="dot">'
             f"<title>{escape(label)}</title></circle>"
         )
-        right = x > width * 0.7
-        out.append(_text(x + (-10 if right else 10), y + 4, label, "", "end" if right else "start"))
+    # Names from the bottom up, each above the last: runs that lie together stay legible.
+    ceiling = float(height - foot)
+    for y, x, label in sorted(places, reverse=True):
+        ceiling = min(y + 4, ceiling)
+        right = x > width * 0.55
+        end = "end" if right else "start"
+        out.append(_text(x + (-10 if right else 10), ceiling, label, "", end))
+        ceiling -= 17
     return "".join([*out, "</svg>"])
