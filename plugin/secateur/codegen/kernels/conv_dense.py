@@ -202,12 +202,13 @@ class ConvDense(Kernel):
         reach = 4 * ((d.inner[0] - 1) * d.inner[1] + max(d.taps)) + 8
         unroll = d.inner[0] * len(d.taps) <= 12 and reach <= 1020
         tile_name = f"dot_{shape_key(g)}"
+        title = f"Dense int8 convolution {shape_key(g)}: 4 pixels x {d.block} output channels."
         tile = render("dense_tile.c.j2", name=tile_name, d=d, unroll=unroll)
         text = render(
             "conv_dense.c.j2",
             tile_name=tile_name,
             name=name,
-            title=f"Dense int8 convolution {shape_key(g)}: 4 pixels x {d.block} output channels.",
+            title=title,
             g=g,
             d=d,
             q=q,
@@ -217,6 +218,13 @@ class ConvDense(Kernel):
             expand=expand(g, d).replace("NEXT_ROW", source.next_row.replace("\n", "\n    ")),
             stores=stores,
         )
+        if g.pointwise and g.ci >= 8:  # the turned tile takes no more room than the widened one
+            helium = render(
+                "pointwise_helium.c.j2", name=name, title=title, g=g, q=q, source=source,
+                residual=op.residual is not None, store=stores[0],
+            )  # fmt: skip
+            text = f"#if SC_MVE\n{helium}\n#else\n{text}\n#endif"
+            band, tile = (f"#if !SC_MVE\n{t}\n#endif" for t in (band, tile))
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
         args += [*layer.inputs[1:], layer.scratch]
         return Emission(

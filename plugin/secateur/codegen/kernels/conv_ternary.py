@@ -180,6 +180,11 @@ class Steps:
     unroll: bool  #: two columns a turn
 
     @property
+    def eights(self) -> bool:
+        """Whether groups of four lie together in pairs, as vectors of eight pixels need them."""
+        return all(self.offsets[i + 1] == self.offsets[i] + 4 for i in (0, 2))
+
+    @property
     def key(self) -> str:
         """Part of a routine's name."""
         words = "x16" if self.aligned else "_".join(str(o) for o in self.offsets[1:])

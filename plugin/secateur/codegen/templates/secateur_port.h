@@ -18,6 +18,13 @@
 #define SC_DSP 0
 #endif
 
+#if defined(__ARM_FEATURE_MVE) && !defined(SC_PORTABLE)
+#define SC_MVE 1 /* Helium: eight 16-bit lanes */
+#include <arm_mve.h>
+#else
+#define SC_MVE 0
+#endif
+
 #if defined(__GNUC__)
 #define SC_INLINE static inline __attribute__((always_inline, unused))
 #define SC_NOINLINE static __attribute__((noinline, unused))
@@ -392,5 +399,36 @@ SC_INLINE void sc_unpack(int8_t *out, const uint8_t *in, int n, const int8_t *bo
 #define sc_codes4(e, o, m, c)                                                        \
     (sc_codes16(sc_mac_lo((e), (m), (c)), sc_mac_hi((e), (m), (c))) |                 \
      sc_codes16(sc_mac_lo((o), (m), (c)), sc_mac_hi((o), (m), (c))) << 8)
+
+#if SC_MVE
+
+/* Eight 16-bit sums to codes, (sum * m + c) >> shift clamped. */
+SC_INLINE uint16x8_t sc_codes8(uint16x8_t sums, int32_t m, int32_t c, int32_t shift)
+{
+    const int16x8_t s = vreinterpretq_s16_u16(sums), factor = vdupq_n_s16((int16_t)m);
+    const int32x4_t even = vshlq_r_s32(vaddq_n_s32(vmullbq_int_s16(s, factor), c), -shift);
+    const int32x4_t odd = vshlq_r_s32(vaddq_n_s32(vmulltq_int_s16(s, factor), c), -shift);
+    const uint16x8_t codes = vqmovuntq_s32(vqmovunbq_s32(vdupq_n_u16(0), even), odd);
+    return vminq_u16(codes, vdupq_n_u16(255));
+}
+
+/* Eight sums of neighbouring pixels as the even and odd lane words of two groups of four. */
+SC_INLINE void sc_lanes8(uint32_t *lanes, uint16x8_t sums)
+{
+    uint16_t p[8];
+    vst1q_u16(p, sums);
+    for (int i = 0; i < 2; i++) {
+        lanes[2 * i] = (uint32_t)p[4 * i] | (uint32_t)p[4 * i + 2] << 16;
+        lanes[2 * i + 1] = (uint32_t)p[4 * i + 1] | (uint32_t)p[4 * i + 3] << 16;
+    }
+}
+
+/* acc + 16 weights times 16 signed bytes. */
+SC_INLINE int32_t sc_dot16(int8x16_t weights, const uint8_t *bytes, int32_t acc)
+{
+    return vmladavaq_s8(acc, weights, vldrbq_s8((const int8_t *)bytes));
+}
+
+#endif
 
 #endif
