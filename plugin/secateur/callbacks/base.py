@@ -13,6 +13,7 @@ from secateur.callbacks.projection import Projection
 from secateur.callbacks.select import Pattern, Target, select
 from secateur.callbacks.state import ATTRIBUTE, CompressionState, read_state
 from secateur.errors import ModelError, ToolError
+from secateur.progress import tell
 
 
 class Compression(keras.callbacks.Callback):
@@ -109,6 +110,7 @@ class Compression(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Before the first step, take up whatever the other callbacks loaded."""
         self._state.start()
+        tell("training, rounds done", epoch, self.params.get("epochs"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """`sparsity` (share of zeros) and `bits` (mean index bits) of all compressed weights."""

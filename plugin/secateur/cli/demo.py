@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -70,15 +69,17 @@ def command(
 
         say("fine-tuning the keyword spotter: ternary pointwise layers, pruned first layer")
         rounds = demo.EPOCHS if epochs is None else epochs
-        model = demo.fine_tune(rounds, verbose=1 if sys.stdout.isatty() else 2)
+        with progress("fine-tuning"):
+            model = demo.fine_tune(rounds, verbose=0)
         out.mkdir(parents=True, exist_ok=True)
         model.save(out / "model.keras")
 
         say("converting")
         calibration, _ = data.load("kws_train")
-        compiled = sc.convert(
-            model, calibration=calibration[:: len(calibration) // CALIBRATION_CLIPS], name="kws"
-        )
+        with progress("converting"):
+            compiled = sc.convert(
+                model, calibration=calibration[:: len(calibration) // CALIBRATION_CLIPS], name="kws"
+            )
 
         say(f"building for {board} and running {clips} test clips")
         # Evenly over the file, so that every word takes part.

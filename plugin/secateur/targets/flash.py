@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import TargetError, ToolError
+from ..progress import tell
 from . import elf, tools
 from .base import Image
 from .boards import Board
@@ -245,6 +246,7 @@ def flash(
     if protocol not in known:
         raise TargetError(f"board {board.id} is not flashed by {protocol}: {', '.join(known)}")
     check_size(image)
+    tell(f"flashing {board.id} with {protocol}")
     if protocol == "uf2":
         _copy_uf2(image, port)
         return protocol
