@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder, window_shape
 
-WEIGHT_KINDS = ("free", "sparse", "ternary", "present", "codebook", "powers", "dead")
+WEIGHT_KINDS = (
+    "free", "sparse", "ternary", "present", "codebook", "powers", "dead", "binary", "basis",
+)  # fmt: skip
 
 
 def random_weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -26,6 +28,11 @@ def random_weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) 
         free = levels[rng.integers(0, len(levels), shape)] * (rng.random(shape) < 0.5)
     elif kind == "powers":
         free = np.sign(free) * 2.0 ** -rng.integers(0, 5, shape)
+    elif kind == "binary":
+        free = np.sign(free) * rng.uniform(0.1, 1, co)
+    elif kind == "basis":  # LQ-Nets: sums of +-v_i, v whole numbers of a unit of the channel's
+        v = rng.integers(1, 60, (2, co)) * rng.uniform(0.001, 0.01, co)
+        free = np.sign(free) * v[0] + np.sign(rng.normal(size=shape)) * v[1]
     elif kind == "dead":
         free[..., : co // 2 + 1] = 0
     return free.astype(np.float32)
@@ -141,9 +148,18 @@ class _Maker:
         return self.activation(t)
 
     def activation(self, t: str) -> str:
-        kind = self.draw(st.sampled_from(["none", "relu", "relu", "sign"]))
+        kind = self.draw(st.sampled_from(["none", "relu", "relu", "sign", "quant"]))
         if kind == "sign":
             return self.b.emit("sign", self.name("sign"), [t], self.b.shape(t))
+        if kind == "quant":
+            bits = self.draw(st.sampled_from([1, 2, 2, 4]))
+            basis = self.rng.uniform(0.5, 1, bits) * 2.0 ** np.arange(bits)
+            if self.coin():  # even steps
+                basis = 0.3 * 2.0 ** np.arange(bits)
+            values = np.sort((np.arange(2**bits)[:, None] >> np.arange(bits) & 1) @ basis)
+            levels = (values, (values[1:] + values[:-1]) / 2, np.sort(basis))
+            name = self.name("quant")
+            return self.b.emit("quant_activation", name, [t], self.b.shape(t), {"levels": levels})
         return self.relu(t) if kind == "relu" else t
 
     def add(self, a: str, b: str) -> str:

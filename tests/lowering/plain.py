@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from secateur.lowering.qgraph import QAdd, QConv, QDense, QGraph, QPad, QPool, QRescale, QSoftmax
+from secateur.lowering.qgraph import (
+    QAdd,
+    QConv,
+    QDense,
+    QGraph,
+    QPack,
+    QPad,
+    QPool,
+    QRescale,
+    QSoftmax,
+    Requant,
+    Thresholds,
+)
 
 
 def int32(v: int) -> int:
@@ -17,6 +29,20 @@ def int32(v: int) -> int:
 
 def clamp(v: int) -> int:
     return min(max(v, 0), 255)
+
+
+def code(r: Requant | Thresholds, channel: int, acc: int, extra: int = 0) -> int:
+    """The code of an accumulator of a channel."""
+    if isinstance(r, Thresholds):
+        assert extra == 0
+        turned = -acc - 1 if r.flip[channel] else acc
+        steps = [int(t) for t in r.values[channel]]
+        assert steps == sorted(steps)
+        subsets = range(2 ** len(r.planes))
+        sums = sorted(sum(q for k, q in enumerate(r.planes) if i >> k & 1) for i in subsets)
+        return sums[sum(turned >= int32(t) for t in steps)]
+    m, c = int(r.multiplier[channel]), int(r.offset[channel])
+    return requant(acc, m, c, r.pre_shift, r.shift, extra)
 
 
 def requant(acc: int, m: int, c: int, pre: int, f: int, extra: int = 0) -> int:
@@ -41,8 +67,7 @@ def run_plain(g: QGraph, codes: np.ndarray) -> dict[str, np.ndarray]:
                 acc = 0
                 for w, u in zip(row, flat, strict=True):
                     acc = int32(acc + int(w) * int(u))
-                m, c = int(r.multiplier[o]), int(r.offset[o])
-                y[o] = requant(acc, m, c, r.pre_shift, r.shift)
+                y[o] = code(r, o, acc)
         elif isinstance(op, QPool):
             y = _pool(g, op, x)
         elif isinstance(op, QAdd):
@@ -59,8 +84,9 @@ def run_plain(g: QGraph, codes: np.ndarray) -> dict[str, np.ndarray]:
             )
         elif isinstance(op, QRescale):
             r = op.requant
-            m, c = int(r.multiplier[0]), int(r.offset[0])
-            y = np.array([requant(int(a), m, c, r.pre_shift, r.shift) for a in x.ravel()], object)
+            y = np.array([code(r, 0, int(a)) for a in x.ravel()], object)
+        elif isinstance(op, QPack):
+            y = x
         elif isinstance(op, QPad):
             y = _padded(x, op.pads, g.tensors[op.inputs[0]].zero_point)
         else:
@@ -86,7 +112,6 @@ def _conv(g: QGraph, op: QConv, x: np.ndarray, res: np.ndarray | None) -> np.nda
     y = np.empty((co, oh, ow), object)
     for o in range(co):
         first = o // (co // op.groups) * cig
-        m, c = int(r.multiplier[o]), int(r.offset[o])
         for i in range(oh):
             for j in range(ow):
                 acc = 0
@@ -96,7 +121,7 @@ def _conv(g: QGraph, op: QConv, x: np.ndarray, res: np.ndarray | None) -> np.nda
                             u = int(x[first + k, i * op.stride[0] + a, j * op.stride[1] + b])
                             acc = int32(acc + int(op.weight[o, k, a, b]) * u)
                 extra = 0 if res is None else (int(res[o, i, j]) * int(op.residual or 0)) >> 16
-                y[o, i, j] = requant(acc, m, c, r.pre_shift, r.shift, int32(extra))
+                y[o, i, j] = code(r, o, acc, int32(extra))
     return y
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..lowering.qgraph import Requant
+from ..lowering.qgraph import Requant, Thresholds
 from .emit import CArray
 
 
@@ -53,14 +53,52 @@ class RequantTable:
         )
 
 
+@dataclass(frozen=True)
+class ThresholdTable(RequantTable):
+    """Thresholds of one layer in the same place: `m` is the flip; `c` the threshold where there is
+    one, else where in the array the channel's begin."""
+
+    codes: tuple[int, ...] = (0, 1)
+
+    def code(self, acc: str, add: str = "{}") -> str:
+        if len(self.codes) == 2:
+            return f"((({acc}) ^ m) >= c ? {self.codes[1]}u : {self.codes[0]}u)"
+        n = len(self.codes) - 1
+        bits = 16 if self.ctype == "int16_t" else 32
+        passed = f"sc_passed{bits}(({acc}) ^ m, {self.array.name} + c, {n})"
+        if self.codes == tuple(range(n + 1)):
+            return passed
+        return f"(uint32_t){self.array.name}[{self.array.values.size - n - 1}u + {passed}]"
+
+    def lane_code(self, word: str, half: str, add: str = "{}") -> str:
+        return self.code(f"sc_lane_{half}({word})")
+
+
+def _threshold_table(name: str, r: Thresholds) -> ThresholdTable:
+    n = r.values.shape[1]
+    values = np.concatenate([r.flip[:, None], r.values], axis=1).astype(np.int64)
+    ctype = "int16_t" if np.abs(values).max() <= 32767 else "int32_t"
+    note = "per output channel: flip, thresholds"
+    load = "const int32_t m = *q++;\nconst int32_t c = *q++;"
+    if n > 1:
+        load = f"const int32_t m = *q;\nconst int32_t c = (int32_t)(q - {name}_q) + 1;\n"
+        load += f"q += {n + 1};"
+        if r.codes != tuple(range(n + 1)):
+            note += "; then the codes"
+            values = np.concatenate([values.reshape(-1), r.codes]).reshape(1, -1)
+    return ThresholdTable(CArray(f"{name}_q", ctype, values, note), load, 0, 0, 0, r.codes)
+
+
 def trailing_zero_bits(values: np.ndarray) -> int:
     """How many low bits are zero in every value (31 if all are zero)."""
     both = int(np.bitwise_or.reduce(np.abs(values.astype(np.int64)))) if values.size else 0
     return 31 if both == 0 else (both & -both).bit_length() - 1
 
 
-def table(name: str, r: Requant) -> RequantTable:
+def table(name: str, r: Requant | Thresholds) -> RequantTable:
     """Lay `r` out as the array `name`_q."""
+    if isinstance(r, Thresholds):
+        return _threshold_table(name, r)
     m = np.asarray(r.multiplier, np.int64).reshape(-1)
     c = np.asarray(r.offset, np.int64).reshape(-1)
     k = min(trailing_zero_bits(c), r.shift)

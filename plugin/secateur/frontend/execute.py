@@ -83,8 +83,8 @@ def _execute(graph: Graph, x: Array, keep: bool) -> dict[str, Array]:
         clamp = node.attrs.get("clamp")
         if clamp is not None:
             y = np.clip(y, clamp[0], clamp[1])
-        if node.attrs.get("sign"):
-            y = np.where(y >= 0, np.float32(1), np.float32(-1))
+        if "levels" in node.attrs and node.op != "quant_activation":
+            y = _level(y, *node.attrs["levels"])
         values[node.output] = y.reshape(len(x), *node.shape)
         if not keep:
             for t in set(node.inputs):
@@ -156,12 +156,26 @@ def _batch_norm(node: Node, inputs: list[Array]) -> Array:
 
 @_kernel("relu")
 def _relu(node: Node, inputs: list[Array]) -> Array:
-    return np.clip(inputs[0], 0, node.attrs.get("max_value"))
+    y = np.clip(inputs[0], 0, node.attrs.get("max_value"))
+    if "range" in node.attrs:  # 255 steps
+        step = np.float32(node.attrs["range"][1] / 255)
+        y = step * np.floor(y / step + np.float32(0.5))
+    return y
 
 
 @_kernel("sign")
 def _sign(node: Node, inputs: list[Array]) -> Array:
     return np.where(inputs[0] >= 0, np.float32(1), np.float32(-1))
+
+
+def _level(x: Array, values: Array, thresholds: Array, basis: Array) -> Array:
+    code = np.searchsorted(thresholds.astype(np.float32), x, side="right")
+    return values.astype(np.float32)[code]
+
+
+@_kernel("quant_activation")
+def _quant_activation(node: Node, inputs: list[Array]) -> Array:
+    return _level(inputs[0], *node.attrs["levels"])
 
 
 @_kernel("softmax")

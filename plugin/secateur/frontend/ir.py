@@ -19,8 +19,12 @@ import numpy as np
 #: depthwise_conv2d p: kernel [kh, kw, c, 1], bias [c]?      a: strides, pads
 #: dense            p: kernel [in, out], bias [out]?
 #: batch_norm       p: scale [c], shift [c]  (y = x * scale + shift, moments already folded in)
-#: relu             a: max_value (float | None)
+#: relu             a: max_value (float | None), range (low, high)? (the range of its 8-bit codes,
+#:                  where training has fixed it)
 #: sign             (+1 where x >= 0, else -1: a binarized activation)
+#: quant_activation a: levels (values [2^bits] ascending, thresholds [2^bits - 1], basis [bits])
+#:                  (y = values[number of thresholds <= x]; values are values[0] + sums of a subset
+#:                  of the basis: see secateur.callbacks.QuantActivation)
 #: softmax
 #: max_pool         a: window (h, w), strides, pads
 #: avg_pool         a: window (h, w), strides, pads  (padding is not counted in the mean)
@@ -41,6 +45,7 @@ OPS = frozenset(
         "batch_norm",
         "relu",
         "sign",
+        "quant_activation",
         "softmax",
         "max_pool",
         "avg_pool",

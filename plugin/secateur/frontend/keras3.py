@@ -15,6 +15,13 @@ from secateur.frontend.layers import Builder, Layer, add_layer
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
+#: The one layer from outside Keras that a file may name: this package's own.
+_OWN = {
+    "module": "secateur.callbacks.quant_activation",
+    "class_name": "QuantActivation",
+    "registered_name": "secateur>QuantActivation",
+}
+
 
 def from_keras(model_or_path: Any, name: str | None = None) -> Graph:
     """The float graph of a Keras 3 model.
@@ -93,7 +100,9 @@ def _layer(op: Any) -> Layer:
     # keras.ops functions (x + y in a functional model) are operations without configuration.
     config = op.get_config() if hasattr(op, "weights") else {}
     weights = {v.name: np.asarray(v.value) for v in getattr(op, "weights", [])}
-    if kind == "Lambda" or not type(op).__module__.startswith("keras."):
+    if kind == "Lambda" or not (
+        type(op).__module__.startswith("keras.") or type(op).__module__ == _OWN["module"]
+    ):
         kind = f"{kind} (custom code)"
     return Layer(kind, op.name, config, weights)
 
@@ -102,6 +111,8 @@ def _load(path: Path) -> Any:
     refuse_code(read_config(path), path)
     try:
         import keras
+
+        import secateur.callbacks.quant_activation  # noqa: F401  registers the layer
     except ImportError as e:
         raise ModelError(
             f"{path} needs Keras 3 to be read ({e}); run: pip install 'secateur[train]'"
@@ -161,7 +172,9 @@ def refuse_code(
             f"layer '{layer}' in {path} is a Lambda, whose code is never executed from a file; "
             "replace it with a Keras layer"
         )
-    if module is not None and kind is not None and str(module).split(".")[0] not in packages:
+    own = all(config.get(key) == name for key, name in _OWN.items())
+    foreign = str(module).split(".")[0] not in packages and not own
+    if module is not None and kind is not None and foreign:
         raise ModelError(
             f"layer '{layer}' in {path} uses {module}.{kind}, code from outside Keras, which is "
             "never executed from a file; replace it with a Keras layer"

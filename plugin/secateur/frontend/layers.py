@@ -379,6 +379,30 @@ def _sign(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | No
     return b.emit("sign", layer.name, inputs, b.shape(inputs[0]))
 
 
+@handles("QuantActivation")
+def _quant_activation(
+    b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
+    c = layer.config
+    bits, top = int(c["bits"]), float(c["max_value"])
+    shape = b.shape(inputs[0])
+    if c["kind"] == "sign":
+        return b.emit("sign", layer.name, inputs, shape)
+    if bits == 8:  # the codes of an ordinary activation, with a range of its own
+        attrs = {"max_value": top, "range": (0.0, top)}
+        return b.emit("relu", layer.name, inputs, shape, attrs)
+    if c["levels"] == "learned":
+        basis = np.sort(_weight(layer, "basis").astype(np.float64))
+    else:
+        basis = top / (2**bits - 1) * 2.0 ** np.arange(bits)
+    if not basis.min() > 0:
+        raise refuse(layer, f"has the basis {basis.tolist()}, not above 0", "train it further")
+    subsets = np.arange(2**bits)[:, None] >> np.arange(bits) & 1
+    values = np.sort(subsets @ basis)
+    attrs = {"levels": (values, (values[1:] + values[:-1]) / 2, basis)}
+    return b.emit("quant_activation", layer.name, inputs, shape, attrs)
+
+
 @handles("Activation")
 def _activation(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     return activation(b, layer, inputs[0], layer.config["activation"])

@@ -25,39 +25,45 @@ def align(graph: QGraph) -> QGraph:
     """Align `graph`'s convolutions and dense layers in place; returns it."""
     groups: dict[tuple[object, ...], list[QConv | QDense]] = defaultdict(list)
     for op in graph:
-        if isinstance(op, (QConv, QDense)):
+        if isinstance(op, (QConv, QDense)) and isinstance(op.requant, Requant):
             if op.requant.pre_shift == 0 and op.requant.shift > 16:
                 _lower_shift(graph, op, 16)
             groups[_key(graph, op)].append(op)
     for ops in groups.values():
         # a layer with an outlying multiplier must not cost its likes their precision
-        top = max(op.requant.shift for op in ops)
-        _share(graph, [op for op in ops if op.requant.shift >= top - 4])
+        top = max(_of(op).shift for op in ops)
+        _share(graph, [op for op in ops if _of(op).shift >= top - 4])
     return graph
+
+
+def _of(op: QConv | QDense) -> Requant:
+    """The constants of an operator that has no thresholds."""
+    assert isinstance(op.requant, Requant)
+    return op.requant
 
 
 def _key(graph: QGraph, op: QConv | QDense) -> tuple[object, ...]:
     shapes = (graph.tensors[op.inputs[0]].shape, graph.tensors[op.output].shape)
     window = (op.stride, op.pads, op.groups, len(op.inputs)) if isinstance(op, QConv) else ()
     ternary = bool(np.all(np.abs(op.weight) <= 1))
-    return (op.kind, *shapes, op.weight.shape, *window, ternary, op.requant.pre_shift)
+    return (op.kind, *shapes, op.weight.shape, *window, ternary, _of(op).pre_shift)
 
 
 def _share(graph: QGraph, ops: list[QConv | QDense]) -> None:
     if len(ops) < 2:
         return
-    shift = min(op.requant.shift for op in ops)
+    shift = min(_of(op).shift for op in ops)
     for op in ops:
-        if op.requant.shift > shift:
+        if _of(op).shift > shift:
             _lower_shift(graph, op, shift)
-    stores = [storage_shift(op.requant) for op in ops if op.requant.shift == shift]
+    stores = [storage_shift(_of(op)) for op in ops if _of(op).shift == shift]
     if any(s is None for s in stores) or len(stores) < len(ops):
         return
     k = max(s for s in stores if s is not None)
     if k > max(shift - 5, 0):  # the coarsest that costs at most 1/64 of a code
         return
     for op in ops:
-        r = op.requant
+        r = _of(op)
         op.requant = replace(r, offset=_round(r.offset.astype(np.int64), k) << k)
 
 
@@ -67,7 +73,7 @@ def _round(v: np.ndarray, k: int) -> np.ndarray:
 
 def _lower_shift(graph: QGraph, op: QConv | QDense, shift: int) -> None:
     """Rewrite `op`'s constants for a smaller shift, if the multiplier keeps enough bits."""
-    r = op.requant
+    r = _of(op)
     d = r.shift - shift
     multiplier = _round(r.multiplier.astype(np.int64), d)
     if np.abs(multiplier).max() < min(_MULTIPLIER, np.abs(r.multiplier.astype(np.int64)).max()):

@@ -23,5 +23,7 @@ def fold_relu(graph: Graph) -> Graph:
             c for c in (producer.attrs.get("clamp", (0, None))[1], relu.attrs["max_value"]) if c
         ]
         producer.attrs["clamp"] = (0.0, min(caps) if caps else None)
+        if "range" in relu.attrs:
+            producer.attrs["range"] = relu.attrs["range"]
         merge_into(g, direct, relu)
     return g

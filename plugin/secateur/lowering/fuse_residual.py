@@ -27,7 +27,7 @@ def fuse_residual(graph: Graph) -> Graph:
 def _fits(g: Graph, node: Node, add: Node) -> bool:
     return (
         node.op == "conv2d"  # depthwise kernels work plane by plane and take no residual
-        and not {"clamp", "sign"} & set(node.attrs)
+        and not {"clamp", "levels"} & set(node.attrs)
         and len(node.inputs) == 1
         and only_reader(g, node.output) is add
     )

@@ -22,7 +22,38 @@ class QTensor:
     shape: tuple[int, ...]
     scale: float
     zero_point: int  #: 0..255, the code of real 0
-    bits: int = 8
+    #: Integers q whose subset sums are the only codes of a low-bit tensor: bit k of an element's
+    #: level stands for q[k]. () where every code 0..255 may occur.
+    planes: tuple[int, ...] = ()
+    packed: bool = False  #: stored as bit planes (docs/integer-spec.md, "Packed tensors")
+
+    @property
+    def bits(self) -> int:
+        """Bits of information an element holds."""
+        return len(self.planes) or 8
+
+    @property
+    def top(self) -> int:
+        """The largest code."""
+        return sum(self.planes) or 255
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The codes of a low-bit tensor, ascending, 2**bits of them."""
+        return level_codes(self.planes)
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of one bit plane of one channel (or of the vector) where packed: whole words."""
+        pixels = self.size // self.shape[0] if len(self.shape) == 3 else self.size
+        return 4 * -(-pixels // 32)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes in the arena."""
+        if not self.packed:
+            return self.size
+        return (self.shape[0] if len(self.shape) == 3 else 1) * len(self.planes) * self.pitch
 
     @property
     def size(self) -> int:
@@ -45,6 +76,30 @@ class Requant:
     shift: int
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """Accumulator to the code of a low-bit tensor, per output channel; nothing is rounded.
+
+    u = codes[number of t with (acc ^ flip) >= values[t]]; flip is 0, or -1 where the real value
+    falls as the accumulator rises (acc ^ -1 is -acc - 1).
+    """
+
+    values: np.ndarray  #: int32 [co, 2**bits - 1], ascending along a row
+    flip: np.ndarray  #: int32 [co], 0 or -1
+    planes: tuple[int, ...]  #: those of the output tensor
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The output's codes, ascending."""
+        return level_codes(self.planes)
+
+
+def level_codes(planes: tuple[int, ...]) -> tuple[int, ...]:
+    """Every sum of a subset of `planes`, ascending."""
+    return tuple(sorted(sum(q for k, q in enumerate(planes) if i >> k & 1)
+                        for i in range(2 ** len(planes))))  # fmt: skip
+
+
 @dataclass
 class QOp:
     """Base of all integer operators. `name` is the source layer's and is unique."""
@@ -65,7 +120,7 @@ class QConv(QOp):
     """
 
     weight: np.ndarray
-    requant: Requant
+    requant: Requant | Thresholds
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)  #: top, left, bottom, right
     groups: int = 1
@@ -79,7 +134,7 @@ class QDense(QOp):
     """Fully connected. weight: int8 [out, in], columns in planar (C, H, W) order."""
 
     weight: np.ndarray
-    requant: Requant
+    requant: Requant | Thresholds
     weight_bits: float = 8.0
     kind: ClassVar[str] = "dense"
 
@@ -115,7 +170,7 @@ class QAdd(QOp):
 class QRescale(QOp):
     """Unary change of scale: `requant` (one entry) with the code as accumulator."""
 
-    requant: Requant
+    requant: Requant | Thresholds
     kind: ClassVar[str] = "rescale"
 
 
@@ -125,6 +180,13 @@ class QPad(QOp):
 
     pads: tuple[int, int, int, int]
     kind: ClassVar[str] = "pad"
+
+
+@dataclass
+class QPack(QOp):
+    """A low-bit tensor from bytes to bit planes, or back, by what the output is; same codes."""
+
+    kind: ClassVar[str] = "pack"
 
 
 @dataclass

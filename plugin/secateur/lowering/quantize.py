@@ -9,6 +9,7 @@ import numpy as np
 
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph, Node
+from secateur.lowering import levels
 from secateur.lowering.calibrate import Method, Range, calibrate
 from secateur.lowering.qgraph import (
     QAdd,
@@ -22,10 +23,10 @@ from secateur.lowering.qgraph import (
     QSoftmax,
     QTensor,
     Requant,
+    Thresholds,
 )
 from secateur.lowering.requant import DoesNotFitError, add_constants, requantize
 from secateur.lowering.simplify import simplify
-from secateur.lowering.threshold import sharpen, threshold, to_sign
 from secateur.lowering.views import place_reshapes, planar
 from secateur.lowering.weights import QWeights, quantize_weights
 
@@ -66,7 +67,6 @@ class _Lowering:
         self.q = QGraph(graph.name, [], {}, graph.input, graph.output)
         self.values: dict[str, _Value] = {}
         self.after: dict[str, list[QOp]] = {}  #: Rescales that must follow the tensor's operator
-        self.top: dict[str, int] = {}  #: largest code of a tensor where that is not 255
 
     def run(self) -> QGraph:
         for node in self.graph.nodes:
@@ -88,11 +88,11 @@ class _Lowering:
     def _new(self, node: Node, like: QTensor | None = None) -> QTensor:
         """Declare the output of `node`: its own range, or scale and zero point of `like`."""
         if like is None:
-            low, high = self.ranges[node.output]
+            low, high = node.attrs.get("range", self.ranges[node.output])
             scale, zero = affine(low, high)
+            t = QTensor(node.output, _stored_shape(node.shape), scale, zero)
         else:
-            scale, zero = like.scale, like.zero_point
-        t = QTensor(node.output, _stored_shape(node.shape), scale, zero)
+            t = replace(like, name=node.output, shape=_stored_shape(node.shape))
         self.q.tensors[t.name] = t
         self.values[node.output] = _Value(t.name)
         return t
@@ -123,10 +123,6 @@ class _Lowering:
 
     def _source(self, node: Node, i: int = 0) -> QTensor:
         return self.q.tensors[self.values[node.inputs[i]].stored]
-
-    def _copy_top(self, x: QTensor, y: QTensor) -> None:
-        if x.name in self.top:
-            self.top[y.name] = self.top[x.name]
 
     def _emit(self, op: QOp) -> None:
         self.q.ops.append(op)
@@ -181,10 +177,9 @@ class _Lowering:
 
     def _weighted(
         self, node: Node, x: QTensor, weights: QWeights, residual: QTensor | None
-    ) -> tuple[QTensor, Requant, int | None]:
+    ) -> tuple[QTensor, Requant | Thresholds, int | None]:
         w = weights.values.astype(np.int64)
-        top = self.top.get(x.name, 255)
-        low, high = top * np.minimum(w, 0).sum(axis=1), top * np.maximum(w, 0).sum(axis=1)
+        low, high = x.top * np.minimum(w, 0).sum(axis=1), x.top * np.maximum(w, 0).sum(axis=1)
         if low.min() < -(2**31) or high.max() >= 2**31:
             raise ModelError(
                 f"layer '{node.name}' ({node.op}) sums {w.shape[1]} products, which can leave the "
@@ -193,14 +188,17 @@ class _Lowering:
         factor = node.params.get("factor", np.ones(len(w))).astype(np.float64)
         bias = node.params.get("bias", np.zeros(len(w))).astype(np.float64)
 
-        if node.attrs.get("sign"):
-            return self._threshold(node, x, weights, factor, bias, low, high)
+        zero_sum = x.zero_point * w.sum(axis=1)
+        if "levels" in node.attrs:
+            m = x.scale * weights.scale * factor
+            y, steps = self._levels(node, x, m, bias, zero_sum, low, high)
+            return y, steps, None
 
         def constants(y: QTensor) -> tuple[Requant, int | None]:
             return requantize(
                 x.scale * weights.scale * factor / y.scale,
                 y.zero_point + bias / y.scale,
-                x.zero_point * w.sum(axis=1),
+                zero_sum,
                 low,
                 high,
                 (residual.scale / y.scale, residual.zero_point) if residual else None,
@@ -210,51 +208,31 @@ class _Lowering:
         y, (requant, r) = self._fit(node, y, constants)
         return y, requant, r
 
-    def _threshold(
+    def _levels(
         self,
         node: Node,
         x: QTensor,
-        weights: QWeights,
-        factor: np.ndarray,
+        m: np.ndarray,
         bias: np.ndarray,
+        zero_sum: np.ndarray,
         low: np.ndarray,
         high: np.ndarray,
-    ) -> tuple[QTensor, Requant, None]:
-        """A weighted operator whose output is a sign; Rescales behind it make the codes 0 and 2."""
-        m = x.scale * weights.scale * factor
-        zero = x.zero_point * weights.values.astype(np.int64).sum(axis=1)
-        beta = np.where(m == 0, bias, bias / np.where(m == 0, 1.0, m) - zero)
-        requant = threshold(m, beta, low, high)
-        step = QTensor(f"{node.output}_step", _stored_shape(node.shape), 1 / 255, 0)
-        self.q.tensors[step.name] = step
-        self.after[step.name] = self._to_sign(node, step, 0 if requant.pre_shift == 0 else 128)
-        return step, requant, None
-
-    def _to_sign(self, node: Node, step: QTensor, zero: int) -> list[QOp]:
-        """Rescales from `step` to `node`'s output, -1 and 1; codes >= zero > 0 are first sharpened.
-
-        The tensor has scale 1 and zero point 1, so that padding with a real zero stays exact.
-        """
-        ops: list[QOp] = []
-        if zero:
-            sharp = replace(step, name=f"{node.output}_sharp")
-            self.q.tensors[sharp.name] = sharp
-            ops.append(QRescale(f"{node.name}_sharp", (step.name,), sharp.name, sharpen(zero)))
-            step = sharp
-        y = QTensor(node.output, step.shape, 1.0, 1)
+    ) -> tuple[QTensor, Thresholds]:
+        """An operator whose output has few levels: m * (acc - zero_sum) + bias, by thresholds."""
+        y = levels.tensor(node.output, _stored_shape(node.shape), node.attrs["levels"])
         self.q.tensors[y.name] = y
         self.values[node.output] = _Value(y.name)
-        self.top[y.name] = 2
-        ops.append(QRescale(f"{node.name}_sign", (step.name,), y.name, to_sign()))
-        return ops
+        spec = node.attrs["levels"]
+        return y, levels.thresholds(spec, y.planes, m, bias, zero_sum, low, high)
 
-    def _sign(self, node: Node) -> None:
+    def _quant_activation(self, node: Node) -> None:
         x, value = self._source(node), self.values[node.inputs[0]]
-        step = replace(x, name=f"{node.output}_step", scale=1 / 255, zero_point=0)
-        self.q.tensors[step.name] = step
-        self._emit(QRescale(node.name, (x.name,), step.name, sharpen(x.zero_point)))
-        self.q.ops += self._to_sign(node, step, 0)
-        self.values[node.output] = _Value(node.output, value.order)
+        one = np.ones(1)
+        zero = float(x.zero_point)
+        y, requant = self._levels(node, x, x.scale * one, 0 * one, zero * one, 0 * one, x.top * one)
+        self.q.tensors[y.name] = replace(y, shape=x.shape)
+        self.values[node.output] = _Value(y.name, value.order)
+        self._emit(QRescale(node.name, (x.name,), y.name, requant))
 
     def _fit(
         self,
@@ -345,7 +323,6 @@ class _Lowering:
     def _max_pool(self, node: Node) -> None:
         x = self._image(node)
         y = self._new(node, like=x)
-        self._copy_top(x, y)
         a = node.attrs
         self._emit(QPool(node.name, (x.name,), y.name, "max", a["window"], a["strides"], a["pads"]))
 
@@ -408,7 +385,9 @@ class _Lowering:
     def _zero_pad(self, node: Node) -> None:
         x = self._image(node)
         y = self._new(node, like=x)
-        self._copy_top(x, y)
+        if x.planes and x.zero_point not in x.codes:  # a padded sign: 0 is neither -1 nor 1
+            y = replace(y, planes=())
+            self.q.tensors[y.name] = y
         self._emit(QPad(node.name, (x.name,), y.name, node.attrs["pads"]))
 
     def _flatten(self, node: Node) -> None:

@@ -18,11 +18,13 @@ from secateur.lowering.qgraph import (
     QDense,
     QGraph,
     QOp,
+    QPack,
     QPad,
     QPool,
     QRescale,
     QSoftmax,
     Requant,
+    Thresholds,
 )
 
 Array = np.ndarray
@@ -113,11 +115,20 @@ def _execute(qgraph: QGraph, q: Array, keep: bool) -> dict[str, Array]:
 
 
 def requantize(
-    acc: Array, requant: Requant, channel_axis: int = 1, extra: Array | int = 0
+    acc: Array, requant: Requant | Thresholds, channel_axis: int = 1, extra: Array | int = 0
 ) -> Array:
-    """u = clamp((((acc * M) >> S) + extra + C) >> f); `acc` int, channels along `channel_axis`."""
+    """u = clamp((((acc * M) >> S) + extra + C) >> f); `acc` int, channels along `channel_axis`.
+
+    With thresholds, the code of as many of them as acc passes.
+    """
     shape = [1] * acc.ndim
     shape[channel_axis] = -1
+    if isinstance(requant, Thresholds):
+        turned = acc.astype(np.int64) ^ requant.flip.astype(np.int64).reshape(shape)
+        passed = np.zeros(acc.shape, np.uint8)
+        for column in requant.values.T:
+            passed += turned >= column.reshape(shape)
+        return np.array(requant.codes, np.uint8)[passed]
     m = requant.multiplier.astype(np.int64).reshape(shape)
     c = requant.offset.astype(np.int64).reshape(shape)
     t = ((acc.astype(np.int64) * m) >> requant.pre_shift) + extra + c
@@ -220,6 +231,10 @@ def _pad_op(qgraph: QGraph, op: QPad, inputs: list[Array]) -> Array:
     return _pad(inputs[0], op.pads, qgraph.tensors[op.inputs[0]].zero_point)
 
 
+def _pack(qgraph: QGraph, op: QPack, inputs: list[Array]) -> Array:
+    return inputs[0]  # packed or not, here a tensor holds its codes
+
+
 def _softmax(qgraph: QGraph, op: QSoftmax, inputs: list[Array]) -> Array:
     u = inputs[0].reshape(len(inputs[0]), -1).astype(np.uint64)
     t = (u.max(axis=1, keepdims=True) - u) * np.uint64(op.beta)
@@ -241,5 +256,6 @@ _RUN: dict[type[QOp], Callable[[QGraph, Any, list[Array]], Array]] = {
     QAdd: _add,
     QRescale: _rescale,
     QPad: _pad_op,
+    QPack: _pack,
     QSoftmax: _softmax,
 }

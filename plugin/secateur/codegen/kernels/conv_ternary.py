@@ -124,7 +124,7 @@ class ConvTernary(Kernel):
         # codes straight from the routine where a row needs nothing but its two int16 constants
         plain = q.ctype == "int16_t" and q.array.values.shape[1] == 2
         whole = (
-            plain and 0 < op.requant.shift < 32 and op.requant.pre_shift == 0
+            plain and 0 < q.shift < 32 and q.pre_shift == 0
             and not g.partial and op.residual is None
         )  # fmt: skip
         if whole:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ...lowering.qgraph import QAdd, QGraph, QPad, QPool, QRescale, QSoftmax
+from ...lowering.qgraph import (
+    QAdd,
+    QGraph,
+    QPad,
+    QPool,
+    QRescale,
+    QSoftmax,
+    Requant,
+    Thresholds,
+)
 from ..emit import CFunction, Emission, environment, render
 from ..requant import table
 from .base import Kernel, Layer, register
@@ -116,10 +123,15 @@ class Rescale(Kernel):
         assert isinstance(op, QRescale)
         n = layer.graph.tensors[op.output].size
         name = f"rescale_{op.name}"
-        q = table(layer.prefix, op.requant)
-        m, c = (int(np.ravel(v)[0]) for v in (op.requant.multiplier, op.requant.offset))
+        q, r = table(layer.prefix, op.requant), op.requant
+        if isinstance(r, Requant):
+            m, c = int(r.multiplier[0]), int(r.offset[0])
+        else:
+            m, c = int(r.flip[0]), int(r.values[0, 0]) if r.values.size == 1 else 1
         text = _macro("rescale", name, n, q, m, c)
-        return Emission(f"{name}({layer.inputs[0]}, {layer.output});", [CFunction(name, text)])
+        call = f"{name}({layer.inputs[0]}, {layer.output});"
+        arrays = [q.array] if isinstance(r, Thresholds) and r.values.size > 1 else []
+        return Emission(call, [CFunction(name, text)], arrays)
 
 
 @register

@@ -362,6 +362,25 @@ SC_INLINE int32_t sc_mac(int32_t a, int32_t m, int32_t c)
     return (int32_t)((uint32_t)a * (uint32_t)m + (uint32_t)c);
 }
 
+/* How many of n ascending thresholds a value passes. */
+SC_INLINE uint32_t sc_passed16(int32_t a, const int16_t *t, int n)
+{
+    uint32_t passed = 0;
+    for (int i = 0; i < n; i++) {
+        passed += a >= t[i];
+    }
+    return passed;
+}
+
+SC_INLINE uint32_t sc_passed32(int32_t a, const int32_t *t, int n)
+{
+    uint32_t passed = 0;
+    for (int i = 0; i < n; i++) {
+        passed += a >= t[i];
+    }
+    return passed;
+}
+
 /* Two lanes from the low / high halves of u and v: u below v. */
 SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
 {
