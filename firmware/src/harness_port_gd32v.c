@@ -23,9 +23,7 @@ PORT_FN void port_init(void) {
   pin_mode(SECATEUR_RX, 4);
   stm32_usart1_start(F_CPU);
 }
-PORT_FN int port_getc(void) { return stm32_usart1_getc(); }
-PORT_FN void port_putc(uint8_t byte) { stm32_usart1_putc(byte); }
-PORT_FN void port_flush(void) { stm32_usart1_flush(); }
+STM32_PORT(1)
 #else
 typedef int secateur_not_gd32v;
 #endif

@@ -22,14 +22,10 @@ PORT_FN void port_init(void) {
   REG32(RCC + 0x30) |= 0xFF;              /* GPIO A to H */
   REG32(RCC + 0x40) |= 1u << 17 | 1u << 18; /* USART2, USART3 */
   REG32(RCC + 0x44) |= 1u << 4 | 1u << 5;   /* USART1, USART6 */
-  stm32_mark_start();
-  stm32_alternate(STM32_GPIO, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
-  stm32_alternate(STM32_GPIO, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
+  stm32_pins_start();
   stm32_usart1_start(APB_HZ);
 }
-PORT_FN int port_getc(void) { return stm32_usart1_getc(); }
-PORT_FN void port_putc(uint8_t byte) { stm32_usart1_putc(byte); }
-PORT_FN void port_flush(void) { stm32_usart1_flush(); }
+STM32_PORT(1)
 #else
 typedef int secateur_not_stm32f4;
 #endif

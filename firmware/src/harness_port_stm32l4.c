@@ -26,14 +26,10 @@ PORT_FN void port_init(void) {
   clock_120mhz();
   REG32(RCC + 0x4C) |= 0x1FF; /* GPIO A to I */
   REG32(RCC + 0x5C) |= 1;     /* LPUART1 */
-  stm32_mark_start();
-  stm32_alternate(STM32_GPIO, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
-  stm32_alternate(STM32_GPIO, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
+  stm32_pins_start();
   stm32_usart2_start((uint32_t)(256ull * F_CPU / SECATEUR_BAUD));
 }
-PORT_FN int port_getc(void) { return stm32_usart2_getc(); }
-PORT_FN void port_putc(uint8_t byte) { stm32_usart2_putc(byte); }
-PORT_FN void port_flush(void) { stm32_usart2_flush(); }
+STM32_PORT(2)
 #else
 typedef int secateur_not_stm32l4;
 #endif

@@ -13,14 +13,10 @@ PORT_FN void port_init(void) {
   REG32(0x40030400) |= 1u << 0;  /* ICACHE */
   REG32(RCC + 0x8C) |= 0x1FF;    /* GPIO A to I */
   REG32(RCC + 0xA4) |= 1u << 14; /* USART1 */
-  stm32_mark_start();
-  stm32_alternate(STM32_GPIO, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
-  stm32_alternate(STM32_GPIO, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
+  stm32_pins_start();
   stm32_usart2_start((F_CPU + SECATEUR_BAUD / 2) / SECATEUR_BAUD);
 }
-PORT_FN int port_getc(void) { return stm32_usart2_getc(); }
-PORT_FN void port_putc(uint8_t byte) { stm32_usart2_putc(byte); }
-PORT_FN void port_flush(void) { stm32_usart2_flush(); }
+STM32_PORT(2)
 #else
 typedef int secateur_not_stm32u5;
 #endif

@@ -34,6 +34,15 @@ void port_mark(int level) {
 static inline void stm32_mark_start(void) {}
 #endif
 
+#if defined(SECATEUR_PIN_FUNCTION) && defined(STM32_GPIO)
+/* Trigger pin and the serial line's two pins; their clocks are on. */
+static inline void stm32_pins_start(void) {
+  stm32_mark_start();
+  stm32_alternate(STM32_GPIO, SECATEUR_TX, SECATEUR_PIN_FUNCTION);
+  stm32_alternate(STM32_GPIO, SECATEUR_RX, SECATEUR_PIN_FUNCTION);
+}
+#endif
+
 /* The serial lines of F1, F4 and GD32V: one data register. */
 #define USART1_SR REG32(SECATEUR_UART_BASE + 0x00)
 #define USART1_DR REG32(SECATEUR_UART_BASE + 0x04)
@@ -79,4 +88,10 @@ static inline void stm32_usart2_putc(uint8_t byte) {
 static inline void stm32_usart2_flush(void) {
   while (!(USART2_ISR & 0x40)) continue;
 }
+
+/* The port's functions, for a family whose line is one of these: 1 or 2. */
+#define STM32_PORT(line) \
+  PORT_FN int port_getc(void) { return stm32_usart##line##_getc(); } \
+  PORT_FN void port_putc(uint8_t byte) { stm32_usart##line##_putc(byte); } \
+  PORT_FN void port_flush(void) { stm32_usart##line##_flush(); }
 #endif

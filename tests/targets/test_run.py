@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from secateur import targets
 from secateur.errors import TargetError, ToolError
-from secateur.targets import Image, boards, elf, tools
+from secateur.targets import Image, boards, elf, frames, tools
+from secateur.targets.client import Client
+from secateur.targets.frames import Frame
 from secateur.targets.qemu import Qemu
 from secateur.targets.sim import Sim
 
@@ -89,6 +92,47 @@ def test_a_timer_that_overflows_counts_on(image: Callable[[str], Image]) -> None
     assert long.instructions is not None
     extra = long.instructions - short.instructions - 2 * 20_000_000
     assert 0 < extra < 30
+
+
+@pytest.mark.emulator
+def test_a_counter_that_overflows_within_every_run(tmp_path: Path) -> None:
+    """SysTick with 10 bits: dozens of overflows a run, some while it is being read."""
+    need("qemu-system-arm", "arm-none-eabi-gcc")
+    inputs = samples(60)
+    counts = {
+        bits: Qemu(estimate=False)
+        .run(targets.build(ECHO, "mps2_an386", tmp_path / bits,
+                           flags=[f"-DSECATEUR_SYSTICK_BITS={bits}"]), inputs)
+        .per_run
+        for bits in ("10", "24")
+    }  # fmt: skip
+    assert len(set(counts["24"])) == 1
+    # One overflow more or less than was inside the run, one read more where it was at 0.
+    assert all(abs(n - counts["24"][0]) <= 10 for n in counts["10"])
+
+
+class _Backwards:
+    """A device whose counter runs backwards."""
+
+    def __init__(self) -> None:
+        self._reply = b""
+
+    def write(self, data: bytes) -> None:
+        sent = frames.decode(data.strip(b"\0"))
+        assert sent is not None
+        payload = struct.pack("<iIqI", 0, 1, -(2**24), 0)
+        self._reply = frames.encode(Frame(sent.command | frames.REPLY, sent.sequence, 0, payload))
+
+    def read(self, timeout: float) -> bytes:
+        return self._reply
+
+
+def test_a_counter_that_runs_backwards_is_an_error() -> None:
+    with pytest.raises(TargetError, match=r"1 runs took -16777216 ticks.*ran backwards"):
+        Client(_Backwards()).run()
+    untimed = Client(_Backwards())
+    untimed.timed = False
+    assert untimed.run().ticks < 0
 
 
 @pytest.mark.emulator

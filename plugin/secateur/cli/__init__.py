@@ -20,6 +20,7 @@ from . import (
     history,
     inspect,
     profile,
+    renode,
     report,
 )
 from .output import print_error
@@ -55,6 +56,7 @@ for _module in (
     profile,
     flash,
     history,
+    renode,
 ):
     main.add_command(_module.command)
 main.add_command(check.baseline)

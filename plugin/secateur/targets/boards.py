@@ -93,11 +93,21 @@ class Sim(_Block):
 
 
 class Renode(_Block):
-    """Renode's platform: one of its own (`@platforms/...`), or `generated` from the manifest."""
+    """Renode's platform: generated from the manifest, or on top of `own`, the one Renode brings.
 
-    platform: str
+    Most of Renode's name a file on the network (SVD), so those are not what is used by default.
+    """
+
+    platform: Literal["generated", "own"] = "generated"
     uart: str  #: the peripheral's name behind `sysbus.`
     cpu: str = "cpu"
+    own: str | None = Field(default=None, pattern=r"^platforms/[\w/.-]+\.repl$")
+
+    @model_validator(mode="after")
+    def _there(self) -> Renode:
+        if self.platform == "own" and self.own is None:
+            raise ValueError("platform is own, but own names no file of Renode's")
+        return self
 
 
 class Emulators(_Block):

@@ -74,6 +74,7 @@ class Client:
         self.run_time = run_time
         self.retries = retries
         self.repeated = 0  #: requests that had to be sent again
+        self.timed = True  #: the device has a counter that runs; without one ticks mean nothing
         self.silent = False  #: gave up on a device that said nothing at all in time
         self._sequence = 0
         self._buffer = bytearray()
@@ -95,8 +96,13 @@ class Client:
     def run(self, runs: int = 1) -> Run:
         """Run the model `runs` times on the loaded input."""
         payload = self._request(frames.RUN, struct.pack("<I", runs), self.run_time)
-        status, done, ticks, wraps = struct.unpack("<iIQI", payload)
+        status, done, ticks, wraps = struct.unpack("<iIqI", payload)
         self._model_status(status)
+        if self.timed and ticks < 0:
+            raise TargetError(
+                f"frame 'run': the device says that {done} runs took {ticks} ticks: its counter "
+                "ran backwards; check timer in the board's manifest"
+            )
         return Run(done, ticks, wraps)
 
     def read(self, size: int) -> bytes:

@@ -7,10 +7,12 @@ cost tables, never from Renode's clock.
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,13 +44,25 @@ class _Socket:
             return b""
 
 
+@dataclass(frozen=True)
+class Totals:
+    """Renode's own counters since the machine started: instructions, seconds of virtual time."""
+
+    instructions: int
+    seconds: float
+
+
 class Renode(Target):
-    """Runs images on the platforms Renode, or `boards/renode/`, describes."""
+    """Runs images on a platform written from the manifest, or on top of Renode's own.
+
+    After a run `totals` holds what Renode's monitor counted.
+    """
 
     name: ClassVar[str] = "renode"
 
     def __init__(self, run_time: float = 120.0) -> None:
         self.run_time = run_time
+        self.totals: Totals | None = None
 
     def available(self) -> str | None:
         return tools.missing("renode")
@@ -64,21 +78,16 @@ class Renode(Target):
             )
         program = tools.need("renode")
         with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
-            port = _free_port()
-            resc = Path(folder) / "run.resc"
+            port, monitor = _free_ports(2)
             repl = Path(folder) / "board.repl"
-            described = image.board.emulator.renode
-            assert described is not None
-            if described.platform == "generated":
-                repl.write_text(renode_files.platform(image.board), encoding="utf-8")
-            else:
-                repl = Path(described.platform.lstrip("@"))
+            resc = Path(folder) / "run.resc"
+            log = Path(folder) / "renode.log"
+            repl.write_text(renode_files.choose(image.board), encoding="utf-8")
             text = renode_files.script(image, repl, port) + "start\n"
             resc.write_text(text, encoding="utf-8")
-            log = Path(folder) / "renode.log"
             with log.open("wb") as out:
                 child = subprocess.Popen(
-                    [program, "--disable-xwt", "--plain", "--port", "-1", str(resc)],
+                    [program, "--disable-xwt", "--plain", "--port", str(monitor), str(resc)],
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
@@ -88,6 +97,7 @@ class Renode(Target):
                 with _connect(child, port, log) as connection:
                     client = Client(_Socket(connection), 10.0, self.run_time, retries=2)
                     talk = converse(image, client, inputs)
+                self.totals = read_totals(monitor, image.board)
             finally:
                 child.terminate()
                 try:
@@ -103,10 +113,40 @@ class Renode(Target):
         return RunResult(talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def read_totals(port: int, board: Board) -> Totals | None:
+    """Pause the machine and ask Renode's monitor for its counters; None if it does not say."""
+    assert board.emulator.renode is not None
+    text = ""
+    commands = f"pause\nsysbus.{board.emulator.renode.cpu} ExecutedInstructions\n"
+    commands += "machine ElapsedVirtualTime\n"
+    deadline = time.monotonic() + 10
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            line = _Socket(connection)
+            line.read(0.5)  # the greeting
+            line.write(commands.encode())
+            while time.monotonic() < deadline:
+                text += line.read(1.0).decode("ascii", "replace")
+                count = re.search(r"\b0x([0-9A-Fa-f]{16})\b", text)
+                clock = re.search(r"Virtual Time: (\d+):(\d+):(\d+\.\d+)", text)
+                if count and clock:
+                    hours, minutes, seconds = (float(x) for x in clock.groups())
+                    return Totals(int(count[1], 16), 3600 * hours + 60 * minutes + seconds)
+    except OSError:
+        return None
+    return None
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now, all different."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
 
 
 def _connect(child: subprocess.Popen[bytes], port: int, log: Path) -> socket.socket:

@@ -7,6 +7,7 @@ with all bits set, so that every "ready" is there. Nothing is fetched from a net
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -34,7 +35,7 @@ _UART: dict[str, tuple[str, int, dict[str, str]]] = {
     "rp2040": ("UART.PL011", 0, {}),
     "rp2350": ("UART.PL011", 0, {}),
     "fe310": ("UART.SiFive_UART", 0, {}),
-    "samd21": ("UART.SAMD20_UART", 0, {}),
+    "samd21": ("UART.SAMD5_UART", 0, {}),  # the SAMD21's registers are where the SAMD5's are
 }
 
 #: Registers the start-up waits for: name, first and last address.
@@ -85,11 +86,7 @@ def platform(board: Board) -> str:
             "    nvic: nvic",
         ]
         if board.timer.kind == "dwt":
-            lines += [
-                "",
-                "dwt: Miscellaneous.DWT @ sysbus 0xe0001000",
-                f"    frequency: {board.clock_hz}",
-            ]
+            lines += ["", *_dwt(board)]
     lines += [
         "",
         f"flash: Memory.MappedMemory @ sysbus {memory.flash.origin:#x}",
@@ -111,6 +108,48 @@ def platform(board: Board) -> str:
     return "\n".join(lines) + "\n"
 
 
+def own_platform(board: Board) -> str:
+    """A platform on top of the one Renode brings for the board.
+
+    What the firmware needs and Renode's file lacks is added: the board's clock in SysTick, the
+    cycle counter, the UART without DMA. Renode's files name register descriptions (SVD), which it
+    fetches from the network when it loads them. Raises TargetError if Renode brings none.
+    """
+    renode = board.emulator.renode
+    if renode is None or renode.own is None:
+        raise TargetError(
+            f"Renode brings no platform for board {board.id}: leave SECATEUR_RENODE_PLATFORM unset"
+        )
+    lines = [f"// {board.title}: Renode's own, as {board.path.name} wants it.",
+             f'using "{renode.own}"']  # fmt: skip
+    if not board.core.startswith("rv32"):
+        lines += ["", "nvic:", f"    systickFrequency: {board.timer.hz}"]
+    if board.timer.kind == "dwt":
+        lines += ["", *_dwt(board)]
+    if board.uart.port == "nrf":
+        lines += ["", f"{renode.uart}:", "    easyDMA: false"]
+    return "\n".join(lines) + "\n"
+
+
+def _dwt(board: Board) -> list[str]:
+    return [
+        "dwt: Miscellaneous.DWT @ sysbus 0xe0001000",
+        f"    frequency: {board.clock_hz}",
+    ]
+
+
+def choose(board: Board) -> str:
+    """The platform to run: what the manifest says, or the environment variable
+    SECATEUR_RENODE_PLATFORM (generated or own)."""
+    renode = board.emulator.renode
+    if renode is None:
+        raise TargetError(f"Renode does not know board {board.id}: see 'secateur boards'")
+    wanted = os.environ.get("SECATEUR_RENODE_PLATFORM") or renode.platform
+    if wanted not in ("generated", "own"):
+        raise TargetError(f"SECATEUR_RENODE_PLATFORM is '{wanted}': generated or own")
+    return own_platform(board) if wanted == "own" else platform(board)
+
+
 def mips(board: Board) -> int:
     """Instructions a microsecond, such that one is one tick of the board's counter."""
     return max(1, round(board.timer.hz / 1e6))
@@ -121,16 +160,18 @@ def script(image: Image, repl: Path, port: int | None = None) -> str:
     board = image.board
     renode = board.emulator.renode
     assert renode is not None
+    cpu = f"sysbus.{renode.cpu}"
     lines = [
         "using sysbus",
         f'mach create "{board.id}"',
         f"machine LoadPlatformDescription @{repl}",
-        f"{renode.cpu} PerformanceInMips {mips(board)}",
+        f"{cpu} PerformanceInMips {mips(board)}",
+        "logLevel 3",  # what the start-up writes to registers nobody models is no news
         f"sysbus LoadELF @{image.elf}",
     ]
     if not board.core.startswith("rv32"):
         vectors = elf.symbols(image.elf)["vectors"][0]
-        lines.append(f"{renode.cpu} VectorTableOffset {vectors:#x}")
+        lines.append(f"{cpu} VectorTableOffset {vectors:#x}")
     if port is not None:
         lines += [
             # false: no telnet negotiation, the line carries bytes
@@ -173,20 +214,27 @@ Infers
     Wait For Line On Uart     m-infer-start-1
     Wait For Line On Uart     m-results-
     Wait For Line On Uart     m-ready
+    ${{count}}=    Execute Command    sysbus.{renode.cpu} ExecutedInstructions
+    Should Match Regexp       ${{count}}    0x0*[1-9A-Fa-f]
+    ${{time}}=     Execute Command    machine ElapsedVirtualTime
+    Log To Console            ${{count}} instructions, ${{time}}
 """
 
 
 def write(image: Image, folder: Path, model: str) -> dict[str, Path]:
     """Write all three for a built image; their paths by kind."""
+    text = choose(image.board)
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder.resolve() / image.board.id
     paths = {kind: stem.with_suffix(f".{kind}") for kind in ("repl", "resc", "robot")}
-    paths["repl"].write_text(platform(image.board), encoding="utf-8")
+    paths["repl"].write_text(text, encoding="utf-8")
     paths["resc"].write_text(script(image, paths["repl"]), encoding="utf-8")
     paths["robot"].write_text(robot(image, paths["resc"], model), encoding="utf-8")
     return paths
 
 
+_USING = re.compile(r'^using "[\w/.-]+\.repl"$')
+_AMENDED = re.compile(r"^[a-z]\w*:$")
 _ENTRY = re.compile(
     r"^(?P<name>[a-z]\w*): (?P<type>[A-Za-z]+\.\w+) @ sysbus"
     r"( (?:0x[0-9a-f]+|<0x[0-9a-f]+, \+0x[0-9a-f]+>))?$"
@@ -205,6 +253,7 @@ def check_platform(text: str) -> None:
     names = {"sysbus"}
     used: list[tuple[int, str]] = []
     inside = ""
+    inherits = False  #: names may come from the file it uses
     for number, line in enumerate(text.splitlines(), 1):
         if not line or line.startswith("//"):
             continue
@@ -213,6 +262,10 @@ def check_platform(text: str) -> None:
                 raise TargetError(f"platform line {number}: {entry['name']} is there twice")
             names.add(entry["name"])
             inside = entry["name"]
+        elif _USING.match(line):
+            inherits = True
+        elif inherits and _AMENDED.match(line):
+            inside = line[:-1]
         elif line == "sysbus:" or (line == "    init:" and inside == "sysbus"):
             inside = "sysbus"
         elif inside and (interrupt := _INTERRUPT.match(line)):
@@ -220,5 +273,5 @@ def check_platform(text: str) -> None:
         elif not inside or not (_ATTRIBUTE.match(line) or _TAG.match(line)):
             raise TargetError(f"platform line {number} is not understood: {line.strip()}")
     for number, name in used:
-        if name not in names:
+        if name not in names and not inherits:
             raise TargetError(f"platform line {number} names {name}, which is not declared")
