@@ -13,7 +13,7 @@ EXTRAS := train,boards,tfmot,search,dev
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test lint reproduce bench-callbacks docs axe clean
+.PHONY: help setup demo test lint bench reproduce bench-callbacks docs axe gitlab-ci-local clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -59,6 +59,9 @@ docs: setup ## the documentation as a site: build/site
 
 axe: ## axe-core through npm, for the accessibility test of the HTML report
 	npm install --no-save --no-package-lock axe-core
+
+gitlab-ci-local: ## a runner for the GitLab template, through npm; the tests use it if it is there
+	npm install --no-save --no-package-lock gitlab-ci-local@4.61.1  # later ones need Node.js 22
 
 clean: ## remove what was built; .venv stays
 	rm -rf build .pio .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -105,7 +105,7 @@ def arena(d: Details) -> str:
             name = b.name.removeprefix("scratch:").split(" = ")[0]
             name = name if len(name) <= room else name[: room - 1] + "…"
             out.append(_text(x + 5, y + min(h / 2, 90) + 4, name, "inside"))
-    for i in range(0, steps, -(-steps // 4)):
+    for i in range(0, steps, -(-steps // 3)):
         name = d.steps[i] if len(d.steps[i]) < 13 else d.steps[i][:11] + "…"
         x, late = left + i * column, i * column > 0.8 * (width - left)
         out.append(
