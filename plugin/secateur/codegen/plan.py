@@ -34,7 +34,7 @@ WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
 DEFAULT_CORE = "cortex-m4"
 
 #: About how many bytes of code a decoder adds to a library.
-DECODER_BYTES = {"gap": 400, "range": 600, "huffman": 750, "context": 1000}
+DECODER_BYTES = {"gap": 400, "rice": 350, "range": 600, "huffman": 750, "context": 1000}
 
 #: Code of the model that no layer's kernel accounts for: entry, input, output, pooling.
 BASE_CODE = 700
@@ -170,10 +170,10 @@ def _code(chosen: Iterable[Candidate]) -> int:
     inlined = sum(
         DECODER_BYTES.get(c.decoder, 500)
         for c in shapes.values()
-        if c.decoder and (c.encoding, c.kernel.name) != ("gap_ternary", "conv_ternary")
+        if c.decoder and (c.encoding, c.kernel.name) != ("rice_ternary", "conv_ternary")
     )
     shared = any(
-        (c.encoding, c.kernel.name) == ("gap_ternary", "conv_ternary") for c in shapes.values()
+        (c.encoding, c.kernel.name) == ("rice_ternary", "conv_ternary") for c in shapes.values()
     )
     return sum(c.kernel.code_bytes for c in shapes.values()) + inlined + 240 * shared
 

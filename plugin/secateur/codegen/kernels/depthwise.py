@@ -41,6 +41,21 @@ def strip(outputs: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[in
     return lines
 
 
+def _strip_function(
+    chunk: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]
+) -> CFunction:
+    """The routine that filters `chunk` rows of a padded plane of `pitch` bytes a row."""
+    name = f"strips_3x3_{chunk}x{ow}"
+    text = render(
+        "depthwise_strip.c.j2", name=name, chunk=chunk, pitch=pitch, ow=ow,
+        rows=[r for r in range(chunk + 2) if r not in skip],
+        requant="smlawt" if q.pre_shift else "smlabt",
+        asr=f", asr #{q.shift}" if q.shift else "",
+        portable=strip(chunk, pitch, ow, q, skip),
+    )  # fmt: skip
+    return CFunction(name, text)
+
+
 @register
 class Depthwise(Kernel):
     """Depthwise convolution with one filter per channel."""
@@ -98,14 +113,15 @@ class Depthwise(Kernel):
         rows, pitch = self._shape(layer)
         q = table(layer.prefix, op.requant)
         source = dense_source(layer, f"scratch + {rows * pitch + 4}")
-        fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
         chunk = min(range(1, min(oh, 6) + 1), key=lambda r: (-(-oh // r) * (r + 1.0), -r))
-        body: list[str] = []
+        fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
+        fast = fast and max((chunk + 1) * pitch, chunk * ow, ow) < 4096  # reach of a load
+        functions: list[CFunction] = []
         if fast:
             skip = frozenset[int]()
             if chunk == oh and t_in.zero_point == 0:
                 skip = frozenset(range(op.pads[0])) | frozenset(range(op.pads[0] + h, rows))
-            body = strip(chunk, pitch, ow, q, skip)
+            functions.append(_strip_function(chunk, pitch, ow, q, skip))
         sy, sx = op.stride
         s = f"s{sy}{sx}" if op.stride != (1, 1) else ""
         name = f"depthwise_{kh}x{kw}{s}_{c}_{oh}x{ow}{source.suffix}"
@@ -115,10 +131,10 @@ class Depthwise(Kernel):
             title=f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
             source=source, q=q, zero=t_in.zero_point, rows=rows, pitch=pitch, c=c, h=h, w=w,
             oh=oh, ow=ow, kh=kh, kw=kw, sy=sy, sx=sx, pads=op.pads, fast=fast, chunk=chunk,
-            body=body,
+            strip=functions[0].name if fast else "",
         )  # fmt: skip
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
         return Emission(
-            source.call(name, args), [CFunction(name, text)], [*source.arrays, q.array],
+            source.call(name, args), [*functions, CFunction(name, text)], [*source.arrays, q.array],
             source.headers, source.constants,
         )  # fmt: skip

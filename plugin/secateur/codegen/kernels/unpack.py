@@ -136,18 +136,14 @@ def unpack_rows(
     functions = [column_map] if column_map else []
     map_bytes = align4(2 * c.encoded.cols) if column_map else 0
     fail = " != 0) {\n    return -1;\n}"
-    if c.encoded.encoding == "gap_ternary":
-        name = f"unpack_gaps_{elem[:-2]}"
-        text = render("unpack_gaps.c.j2", name=name, elem=elem)
-        # a layer without non-zeros has no streams, one without -1s no signs
-        gaps, signs = ([a.name for a in c.arrays] + ["0", "0"])[:2]
-        size = c.arrays[0].size if c.arrays else 0
+    if c.encoded.encoding == "rice_ternary":
+        name = f"unpack_rice{c.encoded.meta['k']}_{elem[:-2]}"
+        text = render("unpack_rice.c.j2", name=name, elem=elem, k=c.encoded.meta["k"])
+        (gaps,) = c.arrays
         at_map = f"(uint16_t *)(void *)({work})"
         args = [
-            gaps, f"{gaps} + {size}", f"{c.encoded.meta['gap_bits']}u", signs,
-            f"{c.encoded.meta['nnz']}u", str(g.co), f"{c.encoded.cols}u",
+            gaps.name, f"{c.encoded.stream('g').bits}u", str(2 * g.co), f"{c.encoded.cols}u",
             at_map if column_map else "0", _pointer(elem, out),
-            _pointer(elem, f"{work} + {map_bytes}"),
         ]  # fmt: skip
         call = f"{column_map.name}({at_map});\n" if column_map else ""
         call += f"if ({name}({', '.join(args)})" + fail

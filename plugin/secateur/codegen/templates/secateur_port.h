@@ -112,6 +112,20 @@ SC_INLINE uint32_t sc_clamp(int32_t v)
     return v < 0 ? 0u : v > 255 ? 255u : (uint32_t)v;
 }
 
+/* Zero bits below the lowest one, at most 16. */
+SC_INLINE uint32_t sc_zeros(uint32_t v)
+{
+#if SC_DSP
+    return (uint32_t)__builtin_ctz(v | 0x10000u);
+#else
+    uint32_t n = 0;
+    for (v |= 0x10000u; !(v & 1u); v >>= 1) {
+        n++;
+    }
+    return n;
+#endif
+}
+
 #if SC_DSP
 
 /* acc + bytes 0 and 2 of w, lane by lane. */
