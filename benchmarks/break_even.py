@@ -52,7 +52,13 @@ FAMILIES = (
     Family("fully connected, 256 to 256", (256,), (256, 256)),
 )
 CODED = {
-    "ternary": ("gap_ternary", "huffman_ternary", "range_ternary", "context_ternary"),
+    "ternary": (
+        "gap_ternary",
+        "rice_ternary",
+        "huffman_ternary",
+        "range_ternary",
+        "context_ternary",
+    ),
     "sparse": ("gap_sparse", "huffman_sparse", "huffman_joint", "range_sparse", "context_sparse"),
 }
 

@@ -68,9 +68,7 @@ class RiceTernary(Encoding):
         if not self.applies(w):
             raise ValueError(f"{self.name} does not hold this matrix")
         gaps = _gaps(w)
-        k = min(
-            range(MOST_BITS + 1), key=lambda k: int((gaps >> k).sum()) + (1 + k) * gaps.size
-        )
+        k = min(range(MOST_BITS + 1), key=lambda k: int((gaps >> k).sum()) + (1 + k) * gaps.size)
         return self._encoded(w, (Stream("g", "gap", *_pack(gaps, k)),), k=k)
 
     def decode(self, encoded: Encoded) -> np.ndarray:

@@ -27,6 +27,7 @@ from .unpack import (
     align4,
     is_coded,
     memory_order,
+    most_elements,
     unpack_cost,
     unpack_rows,
     working_bytes,
@@ -75,6 +76,13 @@ class ConvTernary(Kernel):
         values = ternary_rows(weight, g.offsets(), 4 if g.pointwise else 0)
         return values, "uint8_t" if values.max(initial=0) < 256 else "uint16_t"
 
+    def _unpacked_bytes(self, layer: Layer) -> int:
+        """Scratch for the rows of a coded layer."""
+        assert layer.encoded is not None
+        values, elem = self._rows(layer)
+        size = most_elements(layer.encoded, values.size)
+        return align4(size * (1 if elem == "uint8_t" else 2))
+
     def order(self, layer: Layer) -> np.ndarray | None:
         return memory_order(self.geometry(layer))
 
@@ -83,9 +91,7 @@ class ConvTernary(Kernel):
         if not is_coded(layer.encoded):
             return g.band_bytes
         assert layer.encoded is not None
-        values, elem = self._rows(layer)
-        rows = align4(values.size * (1 if elem == "uint8_t" else 2))
-        return rows + max(g.band_bytes, working_bytes(g, layer.encoded))
+        return self._unpacked_bytes(layer) + max(g.band_bytes, working_bytes(g, layer.encoded))
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         return may_overwrite(layer.op, self.geometry(layer))
@@ -155,8 +161,7 @@ class ConvTernary(Kernel):
         if not is_coded(layer.encoded):
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])
-        size = align4(values.size * (1 if elem == "uint8_t" else 2))
-        work = f"{layer.scratch} + {size}"
+        work = f"{layer.scratch} + {self._unpacked_bytes(layer)}"
         u = unpack_rows(
             layer, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.scratch, work
         )

@@ -96,6 +96,13 @@ def working_bytes(g: Geometry, e: Encoded) -> int:
     return align4(2 * e.cols if not g.pointwise else 0) + align4(2 * room) + align4(room)
 
 
+def most_elements(e: Encoded, form: int) -> int:
+    """Elements that unpacking ternary rows may write, damaged or not; `form`: those of the rows."""
+    if e.encoding != "rice_ternary":
+        return form
+    return max(form, 2 * e.rows + e.stream("g").bits // (e.meta["k"] + 1))
+
+
 def align4(n: int) -> int:
     """`n` rounded up to a multiple of four."""
     return (n + 3) & ~3
