@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+from secateur.cli import main
+from secateur.targets import boards
+
+from .targets.desk import Desk
 
 pytestmark = [
     pytest.mark.train,
@@ -117,3 +125,40 @@ def test_mistakes_exit_with_2_and_leave_nothing(folder: Path) -> None:
     _, err = secateur(folder, *args, code=2)
     assert "broken.keras" in err
     assert "Traceback" not in err
+
+
+def test_deploy_on_a_board_with_a_meter(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flash (a stand-in of openocd), run over the serial port, energy from a recording."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    openocd = tmp_path / "openocd"
+    openocd.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/flashed\n')
+    openocd.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SECATEUR_HISTORY", str(tmp_path / "history.sqlite"))
+    monkeypatch.setattr("secateur.targets.hardware.SECONDS", 1e-5)
+    # One run that is not of the measurement, then five windows 10 mA above idle for 10 ms each.
+    low = [0] + ([1] * 20 + [0] * 10) * 6 + [0] * 10
+    rows = [f"{i * 1e-3:.4f},{12 if on else 2},{1 - on}" for i, on in enumerate(low)]
+    (tmp_path / "rec.csv").write_text("\n".join(["time [s],current [mA],trigger", *rows]))
+    board = boards.load("nucleo_f446re")
+    np.savez(tmp_path / "few.npz", **{k: v[:3] for k, v in np.load(folder / "x.npz").items()})
+    args = ["deploy", str(folder / "model.keras"), "--board", board.id, "--json"]
+    args += ["--inputs", str(tmp_path / "few.npz"), "--calibration", str(folder / "x.npz")]
+    args += ["--out", str(tmp_path / "out"), "--power", f"csv:{tmp_path}/rec.csv"]
+    with Desk(None, board, tmp_path / "flashed") as desk:
+        done = CliRunner().invoke(main, [*args, "--port", desk.port])
+    assert done.exit_code == 0, done.output
+    report = as_json(done.stdout)
+    assert report["emulator"] is None
+    assert report["outputs"] == {"identical": 3, "total": 3}
+    assert report["latency"]["kind"] == report["energy"]["kind"] == "measured"
+    assert report["latency"]["instructions"] is None
+    runs = math.ceil(1e-5 / (report["latency"]["ms"] / 1e3))
+    assert report["energy"]["uj"] * runs == pytest.approx(10e-3 * 3.3 * 20e-3 * 1e6, rel=1e-3)
+    assert "5 windows, idle 2 mA subtracted" in report["energy"]["source"]
+    done = CliRunner().invoke(main, [*args, "--port", "a", "--port", "b"])
+    assert done.exit_code == 2
+    assert "2 ports for 1 boards" in done.stderr

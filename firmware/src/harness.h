@@ -12,6 +12,7 @@ extern int8_t harness_output[MODEL_OUTPUT_SIZE];
 
 /* Runs the model `runs` times on the input; its status. */
 int harness_run(uint32_t runs, uint64_t *ticks);
+int harness_run_marked(uint32_t runs, uint64_t *ticks); /* the trigger pin low meanwhile */
 
 void text_start(void);                        /* says that the device is ready */
 void text_command(char *line, uint32_t size); /* one command without its '%'; answers it */

@@ -27,6 +27,7 @@ from .lowering.quantize import lower
 from .progress import tell
 from .report.figures import (
     Accuracy,
+    Energy,
     Flash,
     LayerFigures,
     Outputs,
@@ -41,7 +42,7 @@ from .report.figures import (
 from .report.units import parse
 
 if TYPE_CHECKING:
-    from .targets.boards import Board
+    from .targets import Board, RunResult, Target
 
 #: Version of secateur.json, the manifest beside a saved library.
 MANIFEST = 1
@@ -221,12 +222,17 @@ def deploy(
     board: str = "mps2_an386",
     inputs: np.ndarray | None = None,
     labels: np.ndarray | None = None,
-    emulator: str | None = None,
+    emulator: str | Target | None = None,
     build_dir: str | Path | None = None,
     builder: str = "platformio",
+    port: str | None = None,
+    power: str | None = None,
 ) -> Report:
     """Build `compiled` for a board, run `inputs` there (or in its emulator), and report.
 
+    With `port` (serial port, or "auto") the board itself is flashed and run, and with `power`
+    ("ppk2", "joulescope", "lpm01a:PORT", "ina2xx:PORT", "csv:FILE") its energy is measured.
+    `emulator` may be a Target that is ready to run.
     inputs: real [N, *input shape] or int8; labels: class indices [N], for accuracy. The library is
     written to `build_dir`/library and built beside it (default build/NAME/BOARD). If `compiled`
     was planned for another core, the library that is built has a plan for the board's.
@@ -235,7 +241,10 @@ def deploy(
     from . import targets
 
     b = targets.boards.load(board)
-    target = targets.pick(b, emulator)
+    if isinstance(emulator, targets.Target):
+        target = emulator
+    else:
+        target = targets.pick(b, emulator, port, power)
     compiled = compiled.planned_for(b)
     if inputs is None:
         x = np.zeros((1, *compiled.qgraph.interface_shape(compiled.qgraph.input)), np.int8)
@@ -269,11 +278,21 @@ def deploy(
         flash=Flash(s.total, s.model, s.runtime, s.harness),
         ram=Ram(s.arena, result.stack, s.static_ram),
         latency=latency,
-        energy=estimate_energy(latency.ms, b.power.active_ma, b.power.voltage, b.power.source),
+        energy=_energy(result, latency.ms, b),
         layers=tuple(compiled.layers),
     )
     write_text(folder / "report.json", report.to_json())
     return report
+
+
+def _energy(result: RunResult, ms: float | None, board: Board) -> Energy:
+    """What a meter measured above idle; else the estimate from the manifest's current."""
+    if result.energy is not None:
+        e = result.energy
+        source = f"{e.source}, {e.windows} windows, idle {e.idle_ma:.3g} mA subtracted"
+        return Energy(e.uj, "measured", source)
+    p = board.power
+    return estimate_energy(ms, p.active_ma, p.voltage, p.source)
 
 
 def _top1(outputs: np.ndarray, labels: np.ndarray) -> float:

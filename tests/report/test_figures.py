@@ -36,7 +36,7 @@ KEYS = {
     "flash": {"total", "model", "runtime", "harness"},
     "ram": {"arena", "stack", "static"},
     "latency": {"instructions", "cycles", "ms", "kind"},
-    "energy": {"uj", "kind"},
+    "energy": {"uj", "kind", "source"},
     "layers": None,
 }
 LAYER_KEYS = {

@@ -9,16 +9,20 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from secateur import targets
 from secateur.errors import TargetError, ToolError
-from secateur.targets import Image, boards, elf, flash
-from secateur.targets.hardware import Hardware, SerialLine
-from secateur.targets.sim import Machine
+from secateur.progress import listening
+from secateur.targets import Image, binary, boards, complaints, elf, flash
+from secateur.targets.hardware import Hardware, SerialLine, only_port
+from secateur.targets.power import Meter, Recording
 
 from .conftest import echo, samples
+from .desk import Desk
 
 
 def _tool(folder: Path, name: str, output: str, code: int) -> None:
@@ -92,6 +96,113 @@ def test_complaint(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("tool", "output", "words"),
+    [
+        ("pyocd", "No available debug probes are connected", "no debug probe"),
+        ("pyocd", "E Error: Target is locked, APPROTECT is enabled", "is locked"),
+        ("st-flash", "Couldn't find ST-Link device", "no debug"),
+        (
+            "st-flash",
+            "ERROR common.c: unknown chip id! 0",
+            "another micro",
+        ),
+        (
+            "JLinkExe",
+            "Can not connect to J-Link",
+            "no debug",
+        ),
+        ("JLinkExe", "Device secured. Mass erase is required", "is locked"),
+        ("dfu-util", "dfu-util: No DFU capable USB device available", "no debug"),
+        ("dfu-util", "dfu-util: Cannot open DFU device (LIBUSB_ERROR_BUSY)", "is busy"),
+        (
+            "esptool",
+            "could not open port: No such file or directory: '/dev/x'",
+            "no debug",
+        ),
+        (
+            "esptool",
+            "the port is busy or doesn't exist ([Errno 11] Could not exclusively lock port)",
+            "is busy",
+        ),
+        ("esptool", "This chip is ESP32 not ESP32-C3. Wrong --chip argument?", "another micro"),
+        ("esptool", "Failed to connect to ESP32-C3: No serial data received.", "no micro"),
+        ("esptool", "WARNING: Secure Download Mode is enabled", "flash is locked"),
+    ],
+)
+def test_complaints_of_each_tool(tool: str, output: str, words: str) -> None:
+    sentence = complaints.explain(tool, f"{output}\nmore\n", 1)
+    assert words in sentence
+    assert "\n" not in sentence
+
+
+@pytest.fixture
+def esp32(tmp_path: Path, image: Callable[[str], Image]) -> Image:
+    """An image of a board that esptool flashes; none is among ours."""
+    built = image("longan_nano")
+    flasher = boards.Flasher(protocols=["esptool"], esptool="esp32c3")
+    return replace(built, board=built.board.model_copy(update={"flasher": flasher}))
+
+
+def test_esptool(esp32: Image, tool: Callable[..., Path]) -> None:
+    arguments = tool("esptool", "Writing at 0x00000000... (50 %)\nHash of data verified.")
+    assert flash.flash(esp32, None, "/dev/ttyUSB7") == "esptool"
+    line = arguments.read_text()
+    assert "--chip esp32c3 --port /dev/ttyUSB7 --after hard_reset write_flash 0x0 /" in line
+
+
+def test_progress_is_what_the_tool_says(esp32: Image, tool: Callable[..., Path]) -> None:
+    tool("esptool", "Writing at 0x00000000... (25 %)\nWriting at 0x00001000... (100 %)")
+    heard: list[tuple[str, int, int | None]] = []
+    with listening(lambda what, done, total: heard.append((what, done, total))):
+        flash.flash(esp32, None, "/dev/ttyUSB7")
+    assert heard[0] == ("flashing longan_nano with esptool", 0, None)
+    assert heard[-1] == ("flashing longan_nano with esptool", 100, 100)
+
+
+def test_a_tool_that_hangs(esp32: Image, tmp_path: Path, tool: Callable[..., Path]) -> None:
+    tool("esptool")
+    (tmp_path / "esptool").write_text("#!/bin/sh\nsleep 60\n")
+    with pytest.raises(TargetError, match=r"esptool did not finish in 0\.2 s: unplug"):
+        flash.flash(esp32, None, "/dev/ttyUSB7", timeout=0.2)
+
+
+@pytest.fixture
+def plugged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two Nucleos (ST-LINK) and a Pico are plugged in."""
+    # fmt: off
+    ports = [("/dev/ttyACM0", 0x0483, 0x374B, "066A"), ("/dev/ttyACM1", 0x0483, 0x374B, "066B"),
+             ("/dev/ttyACM2", 0x2E8A, 0x000A, "E660"),
+             ("/dev/ttyS0", None, None, "")]
+    # fmt: on
+    found = [SimpleNamespace(device=d, vid=v, pid=p, serial_number=s) for d, v, p, s in ports]
+    monkeypatch.setattr("serial.tools.list_ports.comports", lambda: found)
+
+
+@pytest.mark.usefixtures("plugged")
+def test_boards_are_found_by_their_usb_id() -> None:
+    nucleo = boards.load("nucleo_f446re")
+    assert flash.find(nucleo) == ["/dev/ttyACM0", "/dev/ttyACM1"]
+    assert only_port(boards.load("pico")) == "/dev/ttyACM2"
+    with pytest.raises(TargetError, match=r"2 boards look like nucleo_f446re .*--port"):
+        only_port(nucleo)
+    assert flash.probe_of(nucleo, "/dev/ttyACM1") == "066B"
+    assert flash.probe_of(nucleo, "/dev/ttyS0") is None
+    with pytest.raises(TargetError, match=r"ttyACM2 is not nucleo_f446re.*2e8a:000a.*pico"):
+        flash.probe_of(nucleo, "/dev/ttyACM2")
+
+
+@pytest.mark.usefixtures("plugged")
+def test_several_boards_at_once(image: Callable[[str], Image], tool: Callable[..., Path]) -> None:
+    built = image("nucleo_f446re")
+    arguments = tool("openocd")
+    done = flash.flash_all(built, None, ["/dev/ttyACM0", "/dev/ttyACM1"])
+    assert done == {"/dev/ttyACM0": "openocd", "/dev/ttyACM1": "openocd"}
+    assert {"066A", "066B"} <= set(arguments.read_text().split())
+    with pytest.raises(TargetError, match=r"1 of 2 boards were flashed, not /dev/ttyACM2: .*pico"):
+        flash.flash_all(built, None, ["/dev/ttyACM0", "/dev/ttyACM2"])
+
+
 def test_missing_tool(monkeypatch: pytest.MonkeyPatch, image: Callable[[str], Image]) -> None:
     built = image("nucleo_f446re")
     monkeypatch.setenv("PATH", "")
@@ -121,7 +232,7 @@ def test_uf2(image: Callable[[str], Image], tmp_path: Path) -> None:
     (tmp_path / "INFO_UF2.TXT").write_text("UF2 Bootloader v3.0\nBoard-ID: RPI-RP2\n")
     flash.flash(built, "uf2", str(tmp_path))
     data = (tmp_path / "secateur.uf2").read_bytes()
-    start, wanted = flash.flat(elf.segments(built.elf))
+    start, wanted = binary.flat(elf.segments(built.elf))
     assert len(data) % 512 == 0
     found = b""
     for i in range(0, len(data), 512):
@@ -135,7 +246,7 @@ def test_uf2(image: Callable[[str], Image], tmp_path: Path) -> None:
 
 
 def test_the_pico_boot_block_has_its_checksum(image: Callable[[str], Image]) -> None:
-    _, data = flash.flat(elf.segments(image("pico").elf))
+    _, data = binary.flat(elf.segments(image("pico").elf))
     crc = 0xFFFFFFFF
     for byte in data[:252]:
         crc ^= byte << 24
@@ -145,7 +256,7 @@ def test_the_pico_boot_block_has_its_checksum(image: Callable[[str], Image]) -> 
 
 
 def test_intel_hex() -> None:
-    text = flash.intel_hex([(0x0800FFF8, bytes(range(16)))])
+    text = binary.intel_hex([(0x0800FFF8, bytes(range(16)))])
     assert text.splitlines() == [
         ":020000040800F2",
         ":08FFF8000001020304050607E5",
@@ -177,38 +288,95 @@ def test_no_board_is_plugged_in(image: Callable[[str], Image]) -> None:
 
 def test_hardware_over_a_pseudo_terminal(image: Callable[[str], Image]) -> None:
     """The driver of real boards, against the simulator behind a pseudo-terminal."""
-    import threading
-    import tty
-
     built = image("nucleo_f446re")
-    machine = Machine(built)
-    machine.count(True)
-    ours, theirs = pty.openpty()
-    tty.setraw(ours)
-    tty.setraw(theirs)
-    stop = threading.Event()
-
-    def serve() -> None:
-        import select
-
-        while not stop.is_set():
-            if select.select([ours], [], [], 0.05)[0]:
-                machine.write(os.read(ours, 4096))
-                os.write(ours, machine.read(1))
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        inputs = samples(3)
-        result = Hardware(port=os.ttyname(theirs), upload=False).run(built, inputs)
-    finally:
-        stop.set()
-        thread.join()
-        os.close(ours)
-        os.close(theirs)
+    inputs = samples(3)
+    with Desk(built) as desk:
+        result = Hardware(port=desk.port, upload=False).run(built, inputs)
     assert np.array_equal(result.outputs, echo(inputs))
     assert result.cycles_kind == "measured"
     assert result.per_run == [5464] * 3
+    assert result.energy is None
+
+
+class WatchedPin(Meter):
+    """A meter whose digital input is the board's trigger pin: 2 mA, and 12 mA while it is low."""
+
+    name = "watched"
+
+    def __init__(self, desk: Desk, rate: float = 1e6) -> None:
+        self._desk = desk
+        self._rate = rate
+        self.supplied = False
+        self._first = 0
+
+    def supply(self) -> None:
+        self.supplied = True
+
+    def start(self) -> None:
+        self._first = len(self._desk.machine.marks)
+
+    def stop(self) -> Recording:
+        """The runs as the board's clock saw them, 10 ms of idle between."""
+        marks = self._desk.machine.marks[self._first :]
+        hz = 168e6
+        active: list[np.ndarray] = [np.zeros(10_000, bool)]
+        for (low, fell), (high, rose) in zip(marks[::2], marks[1::2], strict=True):
+            assert (low, high) == (0, 1)
+            active += [np.ones(round((rose - fell) / hz * self._rate), bool),
+                       np.zeros(10_000, bool)]  # fmt: skip
+        on = np.concatenate(active)
+        current = np.where(on, 12e-3, 2e-3)
+        return Recording(np.arange(len(on)) / self._rate, current, np.full(len(on), 3.0), on, "pin")
+
+
+@pytest.mark.parametrize("armed", [False, True])
+def test_energy_is_measured_by_the_trigger_pin(armed: bool, image: Callable[[str], Image]) -> None:
+    built = image("nucleo_f446re")
+    with Desk(built) as desk:
+        meter = WatchedPin(desk)
+        target = Hardware(desk.port, upload=False, meter=meter, windows=3, seconds=0.001)
+        if armed:
+            meter.armed = True  # type: ignore[misc]
+            stop = meter.stop
+            # A recording that the first edge starts, without the pin itself.
+            meter.stop = lambda: _from_the_edge(stop())  # type: ignore[method-assign]
+        result = target.run(built, samples(2))
+    assert meter.supplied
+    assert result.energy is not None
+    # 5,464 instructions a run, and 30 of the loop around it; the meter's pin is 1 us wide.
+    exact = (5464 + 30) / 168e6 * (12e-3 - 2e-3) * 3.0 * 1e6
+    assert result.energy.uj == pytest.approx(exact, rel=0.005)
+    assert result.energy.windows == (1 if armed else 3)
+    assert result.energy.kind == "measured"
+
+
+def _from_the_edge(recording: Recording) -> Recording:
+    assert recording.active is not None
+    first = int(np.argmax(recording.active))
+    return replace(
+        recording, time=recording.time[first:], current=recording.current[first:],
+        voltage=recording.voltage[first:], active=None,
+    )  # fmt: skip
+
+
+def test_energy_needs_an_input(image: Callable[[str], Image]) -> None:
+    built = image("nucleo_f446re")
+    with Desk(built) as desk:
+        target = Hardware(desk.port, upload=False, meter=WatchedPin(desk))
+        with pytest.raises(TargetError, match="give --inputs"):
+            target.run(built, samples(0))
+
+
+def test_picking_a_board_itself() -> None:
+    target = targets.pick("nucleo_f446re", port="auto", power="joulescope")
+    assert isinstance(target, Hardware)
+    assert target.port is None
+    assert target.meter is not None
+    assert isinstance(targets.pick("nucleo_f446re", "board"), Hardware)
+    with pytest.raises(TargetError, match="not for the emulator qemu"):
+        targets.pick("nucleo_f446re", "qemu", port="/dev/ttyACM0")
+    with pytest.raises(TargetError, match="mps2_an386 is emulated only"):
+        targets.pick("mps2_an386", power="ppk2")
 
 
 def test_every_real_board_can_be_flashed() -> None:

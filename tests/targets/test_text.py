@@ -9,15 +9,18 @@ import subprocess
 import time
 import tty
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import serial
 
+from secateur import targets
+from secateur.cli.flash import _flags
 from secateur.targets import Image
 from secateur.targets.sim import Machine
 
-from .conftest import echo, samples
+from .conftest import ECHO, echo, need, samples
 
 
 class Runner:
@@ -146,3 +149,42 @@ def test_time_passes_on_a_microcontroller(image: Callable[[str], Image]) -> None
     text = machine.read(1).decode()
     laps = [int(x) for x in re.findall(r"m-lap-us-(\d+)", text)]
     assert 15_000 < laps[1] - laps[0] < 25_000
+
+
+@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "nrf52840_dk"])
+def test_energy_mode_stamps_time_with_edges(board: str, tmp_path: Path) -> None:
+    """Two falling edges of a microsecond or more around the runs, none by the runs themselves."""
+    need("arm-none-eabi-gcc")
+    flags = _flags("kws", energy=True)
+    built = targets.build(ECHO, board, tmp_path, flags=flags)
+    machine = Machine(built)
+    machine.count(True)
+    assert "m-timestamp-mode-energy\r\nm-init-done\r\nm-ready" in _said(machine, b"%")
+    start = len(machine.marks)
+    assert machine.marks[-1][0] == 1  # released
+    said = _said(machine, b"db load 1%db 00%infer 3 2%timestamp%profile%")
+    assert "m-lap-us" not in said
+    assert "m-model-[kws01]" in said
+    edges = machine.marks[start:]
+    assert [level for level, _ in edges] == [0, 1, 0, 1, 0, 1]
+    for (_, fell), (_, rose) in zip(edges[::2], edges[1::2], strict=True):
+        assert rose - fell >= built.board.clock_hz / 1e6  # an instruction takes a cycle or more
+    between = edges[2][1] - edges[1][1]
+    assert 3 * 5464 < between < 3 * 5464 + 5000
+
+
+def test_energy_mode_runs_at_9600_baud(tmp_path: Path) -> None:
+    """The divider the firmware writes is that of the benchmark's isolated serial line."""
+    need("arm-none-eabi-gcc")
+    for energy, baud in ((False, 115_200), (True, 9_600)):
+        built = targets.build(
+            ECHO, "nucleo_l4r5zi", tmp_path / str(baud), flags=_flags(None, energy)
+        )
+        code = built.elf.read_bytes()
+        divider = 256 * 120_000_000 // baud
+        assert divider.to_bytes(4, "little") in code
+
+
+def _said(machine: Machine, command: bytes) -> str:
+    machine.write(command)
+    return machine.read(1).decode()

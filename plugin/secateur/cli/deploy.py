@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +12,9 @@ from secateur.errors import DataError
 
 from .convert import conversion_options
 from .output import import_keras, json_option, print_result, progress, work
+
+if TYPE_CHECKING:
+    from secateur.targets import Target
 
 CALIBRATION_SAMPLES = 256
 
@@ -33,6 +38,18 @@ CALIBRATION_SAMPLES = 256
     help="Folder for library, firmware and report.json (with several boards: for a folder each); "
     "default: build/NAME/BOARD.",
 )
+@click.option(
+    "--port",
+    "ports",
+    multiple=True,
+    help="Flash and run the board itself, at this serial port, or 'auto' for the one with its USB "
+    "id; one for each --board.",
+)
+@click.option(
+    "--power",
+    help="Measure energy: ppk2[:PORT], joulescope, lpm01a:PORT, ina2xx:PORT, or csv:FILE for the "
+    "recording of another meter. Implies --port auto.",
+)
 @click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page, too.")
 @conversion_options
 @json_option
@@ -44,6 +61,8 @@ def command(
     inputs: Path | None,
     calibration: Path | None,
     out: Path | None,
+    ports: tuple[str, ...],
+    power: str | None,
     html: Path | None,
     name: str | None,
     optimize: str,
@@ -54,7 +73,8 @@ def command(
 ) -> None:
     """Run MODEL (.keras) on a board or in its emulator, and report.
 
-    Several boards give one table that compares them. Each gets a plan for its core.
+    Several boards give one table that compares them. Each gets a plan for its core. With --port or
+    --power the board itself is flashed and its figures are measured.
     """
     from secateur.report import history
     from secateur.report.terminal import compare, render
@@ -66,6 +86,7 @@ def command(
             "deploy needs data to calibrate with: give --inputs or --calibration, an .npz with x."
         )
     chosen = _boards(boards_, all_emulated, emulator)
+    chosen_targets = _targets(chosen, emulator, ports, power)
     x, y = load_inputs(inputs) if inputs is not None else (None, None)
     if calibration is not None:
         samples = load_calibration(calibration)
@@ -81,13 +102,13 @@ def command(
             flash=flash, ram=ram, latency=latency, board=chosen[0],
         )  # fmt: skip
         reports = []
-        for board in chosen:
+        for board, target in zip(chosen, chosen_targets, strict=True):
             folder = Path("build") / compiled.name / board
             if out is not None:
                 folder = out if len(chosen) == 1 else out / board
             reports.append(
                 secateur.deploy(
-                    compiled, board=board, inputs=x, labels=y, emulator=emulator, build_dir=folder
+                    compiled, board=board, inputs=x, labels=y, emulator=target, build_dir=folder
                 )
             )
             history.append(reports[-1])
@@ -101,6 +122,34 @@ def command(
         print_result(as_json, reports[0].to_dict(), lambda: render(reports[0]))
     else:
         print_result(as_json, [r.to_dict() for r in reports], lambda: compare(reports))
+
+
+def _targets(
+    boards: list[str], emulator: str | None, ports: tuple[str, ...], power: str | None
+) -> list[Target]:
+    """What runs each board; what is missing is named now."""
+    from secateur import targets
+
+    if len(ports) > 1 and len(ports) != len(boards):
+        raise DataError(
+            f"{len(ports)} ports for {len(boards)} boards: give --port once for each --board, in "
+            "the same order."
+        )
+    if len(ports) == 1 and len(boards) > 1 and ports[0] != "auto":
+        raise DataError(f"--port {ports[0]} is one board's, and there are {len(boards)}.")
+    each: list[str | None] = list(ports) if len(ports) > 1 else [ports[0] if ports else None]
+    each *= len(boards) if len(each) == 1 else 1
+    return [
+        targets.pick(b, emulator, port, power, _recorded)
+        for b, port in zip(boards, each, strict=True)
+    ]
+
+
+def _recorded(path: Path) -> None:
+    """Waits for the recording of a meter this program does not drive."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        click.echo(f"The runs are over: save the recording as {path}, then press Enter.", err=True)
+        sys.stdin.readline()
 
 
 def _boards(names: tuple[str, ...], all_emulated: bool, emulator: str | None) -> list[str]:

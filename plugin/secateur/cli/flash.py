@@ -10,16 +10,43 @@ from secateur.errors import TargetError
 
 from .output import json_option, print_result, progress
 
+#: Runner's model name and input bytes of each benchmark network (MLPerf Tiny).
+_BENCHMARKS = {"kws": ("kws01", False), "ic": ("ic01", True), "vww": ("vww01", True)}
+
+
+def _flags(benchmark: str | None, energy: bool) -> list[str]:
+    """Compiler flags of a firmware for the benchmark's runner; docs/harness.md."""
+    flags = []
+    if benchmark is not None:
+        name, unsigned = _BENCHMARKS[benchmark]
+        flags += [f"-DSECATEUR_TEXT_MODEL={name}"]
+        flags += ["-DSECATEUR_TEXT_UNSIGNED"] if unsigned else []
+    if energy:
+        flags += ["-DSECATEUR_TEXT_ENERGY", "-USECATEUR_BAUD", "-DSECATEUR_BAUD=9600u"]
+    return flags
+
 
 @click.command("flash")
 @click.argument("library", type=click.Path(path_type=Path))
 @click.option("--board", required=True, help="A board of `secateur boards`.")
-@click.option("--protocol", help="openocd, pyocd, jlink, stflash, dfu, uf2 or bossac.")
+@click.option("--protocol", help="openocd, pyocd, jlink, stflash, dfu, uf2, bossac or esptool.")
 @click.option(
     "--port",
     "ports",
     multiple=True,
-    help="Serial number of the probe (or drive, or serial port of the boot loader); repeatable.",
+    help="Serial port of the board, serial number of its probe, or the boot loader's drive; "
+    "repeatable: several boards are flashed at once.",
+)
+@click.option("--all", "everyone", is_flag=True, help="Every such board with a known USB id.")
+@click.option(
+    "--benchmark",
+    type=click.Choice(sorted(_BENCHMARKS)),
+    help="Answer MLPerf Tiny's runner as this network.",
+)
+@click.option(
+    "--energy",
+    is_flag=True,
+    help="For the runner's energy mode: 9600 baud, timestamps as edges of the trigger pin.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to build in.")
 @json_option
@@ -28,6 +55,9 @@ def command(
     board: str,
     protocol: str | None,
     ports: tuple[str, ...],
+    everyone: bool,
+    benchmark: str | None,
+    energy: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -35,13 +65,28 @@ def command(
     from secateur import targets
     from secateur.targets import flash
 
+    chosen = targets.boards.load(board)
+    if everyone:
+        if ports:
+            raise TargetError("--all and --port exclude each other: give one of them")
+        ports = tuple(flash.find(chosen))
+        if not ports:
+            ids = ", ".join(chosen.flasher.usb) or "id unknown"
+            raise TargetError(f"no serial port of {board} was found (USB {ids}): plug one in")
+    if energy and chosen.mark is None:
+        raise TargetError(
+            f"board {board} has no trigger pin for energy mode: add 'mark' to its manifest"
+        )
     folder = out or Path("build") / "flash" / board
-    with progress(f"building for {board}") as step:
-        image = targets.build(library, board, folder)
-        done = []
-        for number, port in enumerate(ports or (None,), 1):
-            step(f"flashing board {number} of {max(1, len(ports))}")
-            done.append({"board": board, "port": port, "by": flash.flash(image, protocol, port)})
+    done: list[dict[str, str | None]]
+    with progress(f"building for {board}"):
+        image = targets.build(library, chosen, folder, flags=_flags(benchmark, energy))
+        if len(ports) > 1:
+            by = flash.flash_all(image, protocol, ports)
+            done = [{"board": board, "port": port, "by": by[port]} for port in ports]
+        else:
+            port = ports[0] if ports else None
+            done = [{"board": board, "port": port, "by": flash.flash(image, protocol, port)}]
     print_result(
         as_json,
         done,

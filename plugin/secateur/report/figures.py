@@ -154,7 +154,7 @@ class Energy(Quantity):
     unit: ClassVar[str] = "uj"
     uj: float | None
     kind: str
-    source: str = ""  #: not part of schema 1
+    source: str = ""
 
     @property
     def headline(self) -> float | None:
@@ -197,7 +197,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Schema 1."""
         out: dict[str, Any] = {"schema": SCHEMA, **asdict(self)}
-        del out["notes"], out["energy"]["source"]
+        del out["notes"]
         out["layers"] = [layer.to_dict() for layer in self.layers]
         return out
 

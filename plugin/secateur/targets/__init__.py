@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import TargetError, ToolError
@@ -78,9 +78,22 @@ def get(name: str) -> Target:
     raise TargetError(f"emulator '{name}' is unknown: {', '.join(_ORDER)}")
 
 
-def pick(board: str | Board, emulator: str | None = None) -> Target:
-    """The emulator asked for, or the best installed one that knows the board."""
+def pick(
+    board: str | Board,
+    emulator: str | None = None,
+    port: str | None = None,
+    power: str | None = None,
+    ready: Callable[[Path], None] | None = None,
+) -> Target:
+    """The emulator asked for, or the best installed one that knows the board.
+
+    With `port` (a serial port, or "auto" for the one with the board's USB id) or `power` (a meter,
+    see targets.power) it is the board itself; "board" as emulator says the same. `ready` is called
+    when the runs are over and a recording of another meter (csv:FILE) is wanted.
+    """
     board = boards.load(board) if isinstance(board, str) else board
+    if port or power or emulator == "board":
+        return _hardware(board, emulator, port, power, ready)
     wanted = [emulator] if emulator else list(_ORDER)
     reasons = []
     for name in wanted:
@@ -92,3 +105,27 @@ def pick(board: str | Board, emulator: str | None = None) -> Target:
         else:
             return target
     raise TargetError(f"nothing here runs board {board.id}: {'; '.join(reasons)}")
+
+
+def _hardware(
+    board: Board,
+    emulator: str | None,
+    port: str | None,
+    power: str | None,
+    ready: Callable[[Path], None] | None,
+) -> Target:
+    from .hardware import Hardware
+    from .power import get as meter
+
+    if emulator not in (None, "board"):
+        raise TargetError(
+            f"a port or power meter is for a board, not for the emulator {emulator}: leave "
+            "--emulator out"
+        )
+    target = Hardware(
+        port=None if port in (None, "auto") else port,
+        meter=meter(power, board.power.voltage or 3.3, ready) if power else None,
+    )
+    if not target.supports(board):
+        raise TargetError(f"board {board.id} is emulated only: leave --port and --power out")
+    return target

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from .boards import Board
+from .power.base import Energy
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class RunResult:
     per_run: list[int] = field(
         default_factory=list
     )  #: instructions (or cycles on hardware), each run
+    energy: Energy | None = None  #: measured, if a meter was there
 
 
 class Target(ABC):

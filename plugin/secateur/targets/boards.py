@@ -142,6 +142,7 @@ class Flasher(_Block):
     uf2: str | None = None  #: Board-ID or volume label of the boot loader's drive
     uf2_family: Address | None = None
     bossac: bool = False
+    esptool: str | None = Field(default=None, pattern=r"^esp\w+$")  #: the chip, as in `--chip`
     usb: list[str] = []  #: USB ids vendor:product of the board's serial port
 
 

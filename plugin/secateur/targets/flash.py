@@ -1,56 +1,26 @@
-"""Flashing: the commands of each tool, and their complaints in one sentence."""
+"""Flashing: the commands of each tool, run and watched."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
-import struct
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 from ..errors import TargetError, ToolError
 from ..progress import tell
-from . import elf, tools
+from . import binary, boards, complaints, elf, tools
 from .base import Image
 from .boards import Board
 
-#: Text a tool prints (lower case) -> what it means and what to do.
-_COMPLAINTS = [
-    ("no probe", ("open failed", "unable to open", "no st-link", "couldn't find st-link",
-                  "no available debug probes", "no emulators connected",
-                  "can not connect to j-link",
-                  "unable to find a matching cmsis-dap", "no dfu capable", "no device found",
-                  "unable to find cmsis-dap", "failed to open"),
-     "no debug probe or boot loader was found: connect the board, and put it into its boot "
-     "loader if it has no probe"),
-    ("no permission", ("libusb_error_access", "permission denied", "insufficient permissions"),
-     "the probe may not be opened: install your tool's udev rules, or run as a user who may"),
-    ("wrong board", ("idcode mismatch", "unexpected idcode", "wrong device", "unknown chip id",
-                     "chip id mismatch"),
-     "the probe sees another microcontroller: check --board and --port"),
-    ("locked", ("read protection", "rdp level", "device is locked", "approtect",
-                "flash is protected", "device secured", "write protected",
-                "mass erase is required"),
-     "the flash is locked: erase the whole chip with the vendor's tool, which unlocks it"),
-    ("busy", ("resource busy", "device or resource busy", "already in use", "libusb_error_busy"),
-     "the port or probe is busy: close the program that uses it (monitor, debugger, IDE)"),
-    ("no target", ("no target", "cannot connect to target", "could not connect to target",
-                   "init mode failed", "target not halted", "target voltage may be too low"),
-     "the probe finds no microcontroller: check power and wiring"),
-]  # fmt: skip
-
-
-def explain(tool: str, output: str, code: int) -> str:
-    """One sentence about a failed tool from what it printed."""
-    text = output.lower()
-    for _, needles, meaning in _COMPLAINTS:
-        if any(needle in text for needle in needles):
-            return f"{tool}: {meaning}"
-    lines = [x.strip() for x in output.splitlines() if x.strip()]
-    telling = [x for x in lines if "error" in x.lower() or "fail" in x.lower()] or lines[-1:]
-    said = f": {telling[0]}" if telling else " and said nothing"
-    return f"{tool} ended with code {code}{said}"
+_PERCENT = re.compile(rb"(\d{1,3})(?:\.\d+)? ?%")
 
 
 def _need(board: Board, field: str, protocol: str) -> str:
@@ -83,7 +53,7 @@ def _jlink(image: Image, port: str | None, folder: Path) -> list[str]:
     device = _need(image.board, "jlink", "jlink")
     script = folder / "flash.jlink"
     hexfile = folder / "firmware.hex"
-    hexfile.write_text(intel_hex(elf.segments(image.elf)), encoding="ascii")
+    hexfile.write_text(binary.intel_hex(elf.segments(image.elf)), encoding="ascii")
     script.write_text(f"r\nh\nloadfile {hexfile}\nr\ng\nexit\n", encoding="utf-8")
     chosen = ["-USB", port] if port else []
     return [tools.need("JLinkExe"), "-device", device, "-if",
@@ -93,21 +63,34 @@ def _jlink(image: Image, port: str | None, folder: Path) -> list[str]:
 
 
 def _stflash(image: Image, port: str | None, folder: Path) -> list[str]:
-    binary = folder / "firmware.bin"
-    start, data = flat(elf.segments(image.elf))
-    binary.write_bytes(data)
+    file = folder / "firmware.bin"
+    start, data = binary.flat(elf.segments(image.elf))
+    file.write_bytes(data)
     chosen = ["--serial", port] if port else []
-    return [tools.need("st-flash"), *chosen, "--reset", "write", str(binary), f"{start:#x}"]
+    return [tools.need("st-flash"), *chosen, "--reset", "write", str(file), f"{start:#x}"]
 
 
 def _dfu(image: Image, port: str | None, folder: Path) -> list[str]:
     usb = _need(image.board, "dfu", "dfu")
-    binary = folder / "firmware.bin"
-    start, data = flat(elf.segments(image.elf))
-    binary.write_bytes(data)
+    file = folder / "firmware.bin"
+    start, data = binary.flat(elf.segments(image.elf))
+    file.write_bytes(data)
     chosen = ["--serial", port] if port else []
     return [tools.need("dfu-util"), "--device", usb, *chosen, "--alt", "0",
-            "--dfuse-address", f"{start:#x}:leave", "--download", str(binary)]  # fmt: skip
+            "--dfuse-address", f"{start:#x}:leave", "--download", str(file)]  # fmt: skip
+
+
+def _esptool(image: Image, port: str | None, folder: Path) -> list[str]:
+    chip = _need(image.board, "esptool", "esptool")
+    file = folder / "firmware.bin"
+    start, data = binary.flat(elf.segments(image.elf))
+    file.write_bytes(data)
+    chosen = ["--port", port] if port else []
+    # A part sees its flash at an address of its own; the tool counts from the flash's beginning.
+    offset = start - image.board.memory.flash.origin
+    program = "esptool" if tools.find("esptool") or not tools.find("esptool.py") else "esptool.py"
+    return [tools.need(program), "--chip", chip, *chosen, "--after", "hard_reset", "write_flash",
+            f"{offset:#x}", str(file)]  # fmt: skip
 
 
 def _bossac(image: Image, port: str | None, folder: Path) -> list[str]:
@@ -118,64 +101,20 @@ def _bossac(image: Image, port: str | None, folder: Path) -> list[str]:
             f"bossac needs the serial port of {image.board.id}: press reset twice and name it "
             "with --port"
         )
-    binary = folder / "firmware.bin"
-    binary.write_bytes(flat(elf.segments(image.elf))[1])
-    return [tools.need("bossac"), f"--port={port}", "--erase", "--write", "--reset", str(binary)]
+    file = folder / "firmware.bin"
+    file.write_bytes(binary.flat(elf.segments(image.elf))[1])
+    return [tools.need("bossac"), f"--port={port}", "--erase", "--write", "--reset", str(file)]
 
 
 _COMMANDS: dict[str, Callable[[Image, str | None, Path], list[str]]] = {
     "openocd": _openocd, "pyocd": _pyocd, "jlink": _jlink, "stflash": _stflash, "dfu": _dfu,
-    "bossac": _bossac,
+    "bossac": _bossac, "esptool": _esptool,
 }  # fmt: skip
 
 
 def protocols(board: Board) -> list[str]:
     """Ways to flash a board, the manifest's first."""
     return list(board.flasher.protocols)
-
-
-def flat(segments: list[tuple[int, bytes]]) -> tuple[int, bytes]:
-    """Start address and bytes from the first to the last, gaps filled with 0xFF."""
-    start = min(address for address, _ in segments)
-    end = max(address + len(data) for address, data in segments)
-    out = bytearray(b"\xff" * (end - start))
-    for address, data in segments:
-        out[address - start : address - start + len(data)] = data
-    return start, bytes(out)
-
-
-def intel_hex(segments: list[tuple[int, bytes]]) -> str:
-    """Intel HEX of an image."""
-
-    def record(kind: int, address: int, data: bytes) -> str:
-        body = bytes([len(data), address >> 8 & 0xFF, address & 0xFF, kind]) + data
-        return ":" + (body + bytes([-sum(body) & 0xFF])).hex().upper()
-
-    lines, upper = [], -1
-    for start, data in segments:
-        at = 0
-        while at < len(data):
-            address = start + at
-            if address >> 16 != upper:
-                upper = address >> 16
-                lines.append(record(4, 0, upper.to_bytes(2, "big")))
-            size = min(16, len(data) - at, 0x10000 - (address & 0xFFFF))
-            lines.append(record(0, address & 0xFFFF, data[at : at + size]))
-            at += size
-    return "\n".join([*lines, record(1, 0, b"")]) + "\n"
-
-
-def uf2(segments: list[tuple[int, bytes]], family: int) -> bytes:
-    """UF2 of an image: blocks of 256 bytes (the format's own documentation)."""
-    start, data = flat(segments)
-    data += b"\xff" * (-len(data) % 256)
-    count = len(data) // 256
-    return b"".join(
-        struct.pack("<8I", 0x0A324655, 0x9E5D5157, 0x2000, start + 256 * i, 256, i, count, family)
-        + data[256 * i : 256 * i + 256].ljust(476, b"\0")
-        + struct.pack("<I", 0x0AB16F30)
-        for i in range(count)
-    )
 
 
 def _drives() -> list[Path]:
@@ -208,8 +147,12 @@ def _copy_uf2(image: Image, port: str | None) -> None:
                 )
             continue
         part = drive / "secateur.uf2"
+        data = binary.uf2(elf.segments(image.elf), family)
         try:
-            part.write_bytes(uf2(elf.segments(image.elf), family))
+            with part.open("wb") as file:
+                for at in range(0, len(data), 1 << 14):
+                    file.write(data[at : at + (1 << 14)])
+                    tell(f"copying to {drive}", min(len(data), at + (1 << 14)), len(data))
         except OSError as error:
             raise TargetError(f"{part} cannot be written: {error.strerror}") from None
         return
@@ -234,8 +177,8 @@ def flash(
 ) -> str:
     """Write an image into its board; the protocol that did it.
 
-    `port` is the probe's serial number, the boot loader's drive (uf2) or serial port (bossac).
-    Raises TargetError or ToolError in one sentence.
+    `port` is the serial port of the board's probe, the probe's serial number, or the boot loader's
+    drive (uf2) or serial port (bossac, esptool). Raises TargetError or ToolError in one sentence.
     """
     board = image.board
     known = protocols(board)
@@ -246,41 +189,124 @@ def flash(
     if protocol not in known:
         raise TargetError(f"board {board.id} is not flashed by {protocol}: {', '.join(known)}")
     check_size(image)
-    tell(f"flashing {board.id} with {protocol}")
+    if port and protocol not in ("uf2", "bossac", "esptool"):
+        port = probe_of(board, port) or port
     if protocol == "uf2":
+        tell(f"flashing {board.id} with uf2")
         _copy_uf2(image, port)
         return protocol
     with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
         command = _COMMANDS[protocol](image, port, Path(folder))
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
-            )
-        except subprocess.TimeoutExpired:
-            raise TargetError(
-                f"{Path(command[0]).name} did not finish in {timeout:g} s: unplug the board, plug "
-                "it in again and retry"
-            ) from None
-        except OSError as error:
-            raise ToolError(f"{command[0]} does not start: {error.strerror}") from None
-    output = done.stdout + done.stderr
-    tool = Path(command[0]).name
+        tool = Path(command[0]).name
+        code, output = _watch(command, f"flashing {board.id} with {tool}", timeout)
     # J-Link's tool reports some failures in words only.
-    if done.returncode != 0 or (protocol == "jlink" and "cannot connect" in output.lower()):
-        raise TargetError(f"{board.id}: {explain(tool, output, done.returncode)}")
+    if code != 0 or (protocol == "jlink" and "cannot connect" in output.lower()):
+        raise TargetError(f"{board.id}: {complaints.explain(tool, output, code)}")
     return protocol
+
+
+def _watch(command: list[str], what: str, timeout: float) -> tuple[int, str]:
+    """Exit code and output of a tool; the percentages it prints are progress."""
+    tell(what)
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolError(f"{command[0]} does not start: {error.strerror}") from None
+    assert child.stdout is not None
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        os.killpg(child.pid, signal.SIGKILL)
+
+    stopper = threading.Timer(timeout, stop)
+    stopper.start()
+    said = b""
+    try:
+        while part := os.read(child.stdout.fileno(), 4096):
+            said += part
+            if found := _PERCENT.findall(said[-200:]):
+                tell(what, min(100, int(found[-1])), 100)
+        code = child.wait()
+    except BaseException:
+        os.killpg(child.pid, signal.SIGKILL)
+        raise
+    finally:
+        stopper.cancel()
+        child.stdout.close()
+    if late.is_set():
+        raise TargetError(
+            f"{Path(command[0]).name} did not finish in {timeout:g} s: unplug the board, plug "
+            "it in again and retry"
+        )
+    return code, said.decode("utf-8", "replace")
+
+
+def flash_all(
+    image: Image, protocol: str | None, ports: Sequence[str], timeout: float = 120
+) -> dict[str, str]:
+    """Write an image into several boards at once; the protocol by port.
+
+    Raises TargetError that names every board that was not flashed, when all have been tried.
+    """
+    done: dict[str, str] = {}
+    failed: dict[str, str] = {}
+
+    def one(port: str) -> None:
+        try:
+            done[port] = flash(image, protocol, port, timeout)
+        except (TargetError, ToolError) as error:
+            failed[port] = str(error)
+        tell(f"flashing {len(ports)} x {image.board.id}", len(done) + len(failed), len(ports))
+
+    # Each thread's own copy, so that whoever listens here hears them all.
+    with ThreadPoolExecutor(max(1, len(ports))) as pool:
+        list(pool.map(lambda p: copy_context().run(one, p), ports))
+    if failed:
+        reasons = "; ".join(f"{port}: {why}" for port, why in failed.items())
+        raise TargetError(f"{len(done)} of {len(ports)} boards were flashed, not {reasons}")
+    return done
+
+
+def _ports() -> dict[str, tuple[str, str | None]]:
+    """USB id (vendor:product) and serial number of every USB serial port."""
+    from serial.tools import list_ports
+
+    return {
+        p.device: (f"{p.vid:04x}:{p.pid:04x}", p.serial_number)
+        for p in list_ports.comports()
+        if p.vid is not None
+    }
 
 
 def find(board: Board) -> list[str]:
     """Serial ports of this board that are plugged in, by USB id."""
-    from serial.tools import list_ports
-
     ids = {i.lower() for i in board.flasher.usb}
-    return sorted(
-        p.device
-        for p in list_ports.comports()
-        if p.vid is not None and f"{p.vid:04x}:{p.pid:04x}" in ids
-    )
+    return sorted(device for device, (usb, _) in _ports().items() if usb in ids)
+
+
+def probe_of(board: Board, port: str) -> str | None:
+    """The serial number of the probe behind a serial port, which the debuggers go by.
+
+    None if the port is not the board's own (a cable, a test). Raises TargetError if it is
+    another known board's.
+    """
+    usb, serial = _ports().get(port, ("", None))
+    if usb in {i.lower() for i in board.flasher.usb}:
+        return serial
+    others = [b.id for b in boards.all() if usb and usb in {i.lower() for i in b.flasher.usb}]
+    if others:
+        raise TargetError(
+            f"{port} is not {board.id}, its USB id {usb} is that of {' or '.join(others)}: check "
+            "--board and --port"
+        )
+    return None
 
 
 def which(board: Board) -> dict[str, str | None]:

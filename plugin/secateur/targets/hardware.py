@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+import time
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..errors import TargetError
+from ..progress import tell
 from . import flash
 from .base import Image, RunResult, Target
 from .boards import Board
 from .client import Client
-from .session import converse
+from .power.base import Energy, integrate
+from .session import Conversation, converse
+
+if TYPE_CHECKING:
+    from .power.base import Meter
+
+
+SECONDS = 1.0  #: of a window in which energy is measured, at least
 
 
 class SerialLine:
@@ -66,7 +76,9 @@ def _why(text: str) -> str:
 class Hardware(Target):
     """Flashes an image (unless `upload` is off) and speaks with it; cycles are measured.
 
-    `port` is the serial port, found by the board's USB id if None; `probe` picks the probe.
+    `port` is the serial port, found by the board's USB id if None; `probe` picks the probe, by
+    default the one whose serial port it is. With a `meter` the energy of an inference is measured,
+    in `windows` windows of `seconds` (default SECONDS) at least.
     """
 
     name: ClassVar[str] = "board"
@@ -78,12 +90,18 @@ class Hardware(Target):
         probe: str | None = None,
         upload: bool = True,
         run_time: float = 60.0,
+        meter: Meter | None = None,
+        windows: int = 5,
+        seconds: float | None = None,
     ) -> None:
         self.port = port
         self.protocol = protocol
         self.probe = probe
         self.upload = upload
         self.run_time = run_time
+        self.meter = meter
+        self.windows = windows
+        self.seconds = SECONDS if seconds is None else seconds
 
     def available(self) -> str | None:
         return None
@@ -93,18 +111,48 @@ class Hardware(Target):
 
     def run(self, image: Image, inputs: np.ndarray) -> RunResult:
         board = image.board
+        if self.meter is not None:
+            self.meter.supply()
         port = self.port or only_port(board)
         if self.upload:
-            flash.flash(image, self.protocol, self.probe)
+            flash.flash(image, self.protocol, self.probe or flash.probe_of(board, port))
         line = SerialLine(port, board.uart.baud)
         try:
-            talk = converse(image, Client(line, 1.0, self.run_time), inputs)
+            client = Client(line, 1.0, self.run_time)
+            talk = converse(image, client, inputs)
+            energy = None if self.meter is None else self._measure(self.meter, client, talk)
         finally:
             line.close()
         rate = board.clock_hz / talk.info.timer_hz
         per_run = [round(run.ticks * rate) for run in talk.runs]
         mean = sum(per_run) / len(per_run) if per_run else None
-        return RunResult(talk.outputs, None, mean, "measured", talk.stack, talk.arena, per_run)
+        return RunResult(
+            talk.outputs, None, mean, "measured", talk.stack, talk.arena, per_run, energy
+        )
+
+    def _measure(self, meter: Meter, client: Client, talk: Conversation) -> Energy:
+        """Runs on the last input: windows of equal runs, idle before, between and behind them."""
+        if not talk.runs:
+            raise TargetError("energy is measured on an input: give --inputs")
+        one = max(talk.runs[-1].ticks / talk.info.timer_hz, 1e-6)
+        # A recording that the runs' first edge starts shows where they begin, but not where they
+        # end: one window, and twice as long idle.
+        windows = 1 if meter.armed else self.windows
+        rest = self.seconds * (2 if meter.armed else 0.3)
+        runs = max(1, math.ceil(self.seconds / one))
+        tell(f"measuring energy: {windows} x {runs} inferences")
+        meter.start()
+        if not meter.armed:
+            time.sleep(rest)
+        ticks = 0
+        for _ in range(windows):
+            ticks += client.run(runs).ticks
+            time.sleep(rest)
+        recording = meter.stop()
+        seconds = ticks / windows / talk.info.timer_hz
+        return integrate(
+            recording, runs, seconds if meter.armed else None, None if meter.armed else windows
+        )
 
 
 def only_port(board: Board) -> str:

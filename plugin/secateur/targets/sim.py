@@ -71,6 +71,8 @@ class Machine:
         self._decoder = Decoder(image.board.core)
         self.decoded: dict[Block, list[Instruction]] = {}
         self._clock = 0
+        #: Levels of the trigger pin, and the clock at each change (while instructions are counted).
+        self.marks: list[tuple[int, int]] = []
 
     def _map(self) -> None:
         memory = self._image.board.memory
@@ -108,6 +110,8 @@ class Machine:
             self._clock += self._close_interval()
             uc.reg_write(self._results[0], self._clock & 0xFFFFFFFF)
             uc.reg_write(self._results[1], self._clock >> 32)
+        elif name == "port_mark":
+            self.marks.append((uc.reg_read(self._results[0]), self._clock + self._pending()))
         elif name == "timer_wraps":
             uc.reg_write(self._results[0], 0)
         uc.reg_write(self._pc, uc.reg_read(self._link))
@@ -129,6 +133,14 @@ class Machine:
         self._last = block
 
     def _close_interval(self) -> int:
+        """Instructions since the clock was read last; begins anew."""
+        total = self._pending()
+        self._intervals.append(self._interval)
+        self._interval = Counter()
+        self._last = None
+        return total
+
+    def _pending(self) -> int:
         """Instructions since the clock was read last."""
         total = 0
         for (_, block), times in self._interval.items():
@@ -136,9 +148,6 @@ class Machine:
                 code = bytes(self._uc.mem_read(*block))
                 self.decoded[block] = self._decoder.decode(code, block[0])
             total += len(self.decoded[block]) * times
-        self._intervals.append(self._interval)
-        self._interval = Counter()
-        self._last = None
         return total
 
     def runs(self) -> list[Counter[Edge]]:

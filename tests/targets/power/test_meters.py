@@ -71,6 +71,20 @@ def test_without_a_trigger_the_duration_decides() -> None:
         integrate(recording, seconds=5)
 
 
+def test_only_the_last_windows_count() -> None:
+    """What a recording saw before the measurement, other runs among it, is left out."""
+    current, active = _wave(10_000, windows=5)
+    first = np.argmin(active[100:]) + 100  # behind the first window
+    current[:first][active[:first]] *= 7
+    n = np.arange(len(current))
+    recording = Recording(n / 1e4, current, np.full(len(n), VOLTS), active, "test")
+    found = integrate(recording, windows=4)
+    assert found.windows == 4
+    assert found.uj == pytest.approx(EXACT, rel=0.005)
+    with pytest.raises(TargetError, match="saw 5 of 6 windows"):
+        integrate(recording, windows=6)
+
+
 def test_what_cannot_be_integrated() -> None:
     t, ones = np.arange(10.0), np.ones(10)
     for recording, words in [
@@ -216,7 +230,8 @@ def test_lpm01a(device: Callable[..., Device]) -> None:
         if "stop" in commands:
             break
         time.sleep(0.05)
-    assert {"volt 3000m", "trigsrc d7", "format ascii_dec", "stop"} <= set(commands)
+    wanted = {"volt 3000m", "trigsrc d7", "trigdelay 0", "pwr on nostatus", "format ascii_dec"}
+    assert wanted | {"stop"} <= set(commands)
 
 
 def test_lpm01a_that_refuses(device: Callable[..., Device]) -> None:
@@ -335,7 +350,7 @@ def test_unknown_meters() -> None:
     with pytest.raises(TargetError, match="power meter 'wet finger' is unknown"):
         power.get("wet finger")
     with pytest.raises(TargetError, match="does not exist"):
-        power.get("csv:/nowhere.csv").start()
+        power.get("csv:/nowhere.csv").stop()
     with pytest.raises(TargetError, match=r"0\.8 to 5 V, not 12 V"):
         power.get("ppk2", 12)
     with pytest.raises(TargetError, match=r"1\.8 to 3\.3 V, not 5 V"):

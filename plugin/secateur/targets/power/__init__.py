@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from ...errors import TargetError
 from .base import Energy, Meter, Recording, integrate
 
 __all__ = ["Energy", "Meter", "Recording", "get", "integrate"]
 
 
-def get(spec: str, voltage: float = 3.3) -> Meter:
+def get(spec: str, voltage: float = 3.3, ready: Callable[[Path], None] | None = None) -> Meter:
     """The meter of a `--power` value: ppk2[:PORT], joulescope, lpm01a:PORT, ina2xx:PORT, csv:FILE.
 
-    `voltage` (V) is what the meter supplies, where it supplies at all. Raises TargetError.
+    `voltage` (V) is what the meter supplies, where it supplies at all; `ready` is called with FILE
+    when another meter's recording is wanted. Raises TargetError.
     """
     kind, _, where = spec.partition(":")
     if kind == "csv" and where:
         from .recorded import Csv
 
-        return Csv(where, voltage)
+        return Csv(where, voltage, ready)
     if kind == "ppk2":
         from .ppk2 import Ppk2
 

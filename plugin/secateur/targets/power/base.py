@@ -44,6 +44,11 @@ class Meter(ABC):
     """Records while something runs."""
 
     name: ClassVar[str]
+    #: A recording begins with the runs, because their edge started it; it has no trigger channel.
+    armed: ClassVar[bool] = False
+
+    def supply(self) -> None:  # noqa: B027 - most meters do not
+        """Power the board, where the meter does; called before flashing. Raises TargetError."""
 
     @abstractmethod
     def start(self) -> None:
@@ -64,8 +69,16 @@ def _windows(active: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(starts, ends, strict=False))
 
 
-def integrate(recording: Recording, runs: int = 1, seconds: float | None = None) -> Energy:
+def integrate(
+    recording: Recording,
+    runs: int = 1,
+    seconds: float | None = None,
+    windows: int | None = None,
+) -> Energy:
     """Energy of one inference, `runs` of which are in every active window.
+
+    `windows` is how many the runs made; only so many, the last ones, are looked at (a recording
+    of somebody else's may have begun earlier). Raises TargetError if there are fewer.
 
     Without a trigger channel the recording must begin with the runs, and `seconds` say how long
     they took. A window's energy is its mean power times its length; idle is the median current
@@ -82,7 +95,8 @@ def integrate(recording: Recording, runs: int = 1, seconds: float | None = None)
     if active is None:
         if seconds is None or seconds <= 0:
             raise TargetError(
-                f"{recording.source} has no trigger channel: the duration of the runs must be given"
+                f"{recording.source} has no trigger channel, and the duration of the runs is not "
+                "known: connect the board's trigger pin, and record it"
             )
         if time[-1] - time[0] < seconds:
             covered = time[-1] - time[0]
@@ -99,6 +113,12 @@ def integrate(recording: Recording, runs: int = 1, seconds: float | None = None)
             f"{recording.source} saw no complete run: connect the board's trigger pin to the "
             "meter's digital input"
         )
+    if windows is not None and len(spans) < windows:
+        raise TargetError(
+            f"{recording.source} saw {len(spans)} of {windows} windows of runs: record all, with "
+            "the board's trigger pin on the meter's digital input"
+        )
+    spans = spans[-windows:] if windows else spans
     outside = current[~active]
     if not len(outside):
         raise TargetError(f"{recording.source} saw no idle time: record longer than the runs take")

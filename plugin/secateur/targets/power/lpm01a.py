@@ -24,6 +24,7 @@ class Lpm01a(Meter):
     """Supplies the board with `voltage` (1.8 to 3.3 V); the recording begins with the runs."""
 
     name: ClassVar[str] = "lpm01a"
+    armed: ClassVar[bool] = True
 
     def __init__(self, port: str, voltage: float) -> None:
         if not 1.8 <= voltage <= 3.3:
@@ -34,20 +35,32 @@ class Lpm01a(Meter):
         self._reader: Reader | None = None
         self._early = b""
 
-    def start(self) -> None:
+    def supply(self) -> None:
         with Opened(SerialLine(self.port, 3_686_400)) as line:
             self._line = line
             for command in (
                 "htc", "format ascii_dec", f"freq {_RATE // 1000}k", "acqtime inf",
-                f"volt {round(self.voltage * 1000)}m", "output current", "trigsrc d7", "start",
+                f"volt {round(self.voltage * 1000)}m", "output current", "trigdelay 0",
+                "trigsrc d7", "pwr on nostatus",
             ):  # fmt: skip
-                line.write(f"{command}\n".encode())
-                answer = read_until(line, b"ack", 2.0)
-                if b"ack" not in answer:
-                    said = answer.decode("ascii", "replace").strip() or "nothing"
-                    raise TargetError(f"the LPM01A at {self.port} refuses '{command}': {said}")
-            self._early = answer  # the first samples may have come with the last answer
-            self._reader = Reader(line)
+                self._ask(command)
+
+    def start(self) -> None:
+        if self._line is None:
+            self.supply()
+        assert self._line is not None
+        with Opened(self._line):
+            self._early = self._ask("start")  # the first samples may come with the answer
+        self._reader = Reader(self._line)
+
+    def _ask(self, command: str) -> bytes:
+        assert self._line is not None
+        self._line.write(f"{command}\n".encode())
+        answer = read_until(self._line, b"ack", 2.0)
+        if b"ack" not in answer:
+            said = answer.decode("ascii", "replace").strip() or "nothing"
+            raise TargetError(f"the LPM01A at {self.port} refuses '{command}': {said}")
+        return answer
 
     def stop(self) -> Recording:
         if self._line is None or self._reader is None:

@@ -36,7 +36,7 @@ class Ppk2(Meter):
         self._reader: Reader | None = None
         self._table: dict[str, list[float]] = {}
 
-    def start(self) -> None:
+    def supply(self) -> None:
         with Opened(SerialLine(self.port or _find(), 115200)) as line:
             self._line = line
             line.write(bytes([_STOP]))
@@ -52,8 +52,13 @@ class Ppk2(Meter):
             line.write(bytes([_MODE, 2]))  # source meter
             line.write(bytes([_VOLTAGE, 3 + millivolts // 256, millivolts % 256]))
             line.write(bytes([_POWER, 1]))
-            line.write(bytes([_START]))
-            self._reader = Reader(line)
+
+    def start(self) -> None:
+        if self._line is None:
+            self.supply()
+        assert self._line is not None
+        self._line.write(bytes([_START]))
+        self._reader = Reader(self._line)
 
     def stop(self) -> Recording:
         if self._line is None or self._reader is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,21 +23,27 @@ class Csv(Meter):
     """Columns by name: time, current, and voltage and trigger if there are any.
 
     Units stand in the heading, as in `time [s],current [uA],trigger`; without one they are
-    seconds, amperes, volts. The trigger is 0 (low) while the model runs.
+    seconds, amperes, volts. The trigger is 0 (low) while the model runs. `ready` is called when
+    the runs are over, to have the file written.
     """
 
     name: ClassVar[str] = "csv"
 
-    def __init__(self, path: str | Path, voltage: float) -> None:
+    def __init__(
+        self, path: str | Path, voltage: float, ready: Callable[[Path], None] | None = None
+    ) -> None:
         self.path = Path(path)
         self.voltage = voltage
+        self.ready = ready
 
     def start(self) -> None:
-        if not self.path.is_file():
-            raise TargetError(f"recording {self.path} does not exist")
+        """Nothing: another program records, and its file need not be there yet."""
 
     def stop(self) -> Recording:
-        self.start()
+        if self.ready is not None:
+            self.ready(self.path)
+        if not self.path.is_file():
+            raise TargetError(f"recording {self.path} does not exist")
         with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = list(csv.reader(file))
         if len(rows) < 2:
