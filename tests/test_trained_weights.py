@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -96,6 +97,36 @@ def test_sparse_binary_is_a_bitmap_below_six_tenths_of_a_bit(tmp_path: Path) -> 
     plans = runs_everywhere(compiled, [None, *encodings], tmp_path)
     for p in plans[2:]:  # multipliers, offsets and the decoder's descriptor included
         assert 8 * p.library.bytes_of("hidden") < 0.6 * weight_of(compiled, "hidden").size
+
+
+@pytest.mark.parametrize(
+    ("callback", "sizes"),
+    [
+        (lambda: sc.PowerOfTwo(4), {1, 2, 4, 8, 16, 32, 64}),
+        (lambda: sc.PowerOfTwo(3), {1, 2, 4}),
+        (lambda: sc.Logarithmic(4), {12, 17, 24, 34, 48, 68, 96}),
+        (lambda: sc.Logarithmic(4, base=2.0), {1, 2, 4, 8, 16, 32, 64}),
+    ],
+)
+def test_powers_run_by_shifts(
+    callback: Callable[[], object], sizes: set[int], tmp_path: Path
+) -> None:
+    compiled = trained(callback())
+    nodes = {n.name: n for n in compiled.graph.nodes}
+    for name in ("first", "pointwise", "window", "hidden", "last"):
+        weight = weight_of(compiled, name)
+        assert set(np.abs(np.unique(weight[weight != 0])).tolist()) <= sizes
+        # the device's weights are the trained ones, to the fifth of a percent that 17/12 is off
+        kernel = nodes[name].params["kernel"]
+        rows = np.moveaxis(kernel, (-1, -2), (0, 1)).reshape(kernel.shape[-1], -1)
+        if name != "hidden":  # whose columns are in planar order
+            ratio = rows[weight != 0] / weight[weight != 0]
+            assert np.ptp(ratio) < 2.5e-3 * ratio.max()
+    plans = runs_everywhere(compiled, [None, "shift", "power_codes", "context_sparse"], tmp_path)
+    for p in plans[1:3]:
+        assert p.layers["hidden"].kernel == p.layers["last"].kernel == "dense_shift"
+    convs = [plans[1].layers[n].kernel for n in ("first", "pointwise", "window")]
+    assert convs == ["conv_shift"] * 3
 
 
 @pytest.mark.emulator

@@ -116,6 +116,18 @@ SECTIONS {{
 """
 
 
+def instructions(program: Path, function: str) -> list[str]:
+    """Mnemonics of the Cortex-M functions whose names begin with `function`."""
+    command = [tools.flags().prefix("cortex-m4") + "objdump", "-d", str(program)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: list[str] = []
+    for part in text.split("\n\n"):
+        if f"<{function}" in part.split("\n")[0]:
+            found += [line.split("\t")[2] for line in part.split("\n")[1:] if "\t" in line]
+    assert found, function
+    return found
+
+
 def on_core(
     core: str, plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path
 ) -> list[np.ndarray]:

@@ -19,9 +19,12 @@ from .qgraphs import Chain, codes
 PLACES = ("host", *run_c.CORES)
 
 
-def run(graphs: list[QGraph], inputs: list[np.ndarray], place: str, folder: Path) -> None:
+def run(
+    graphs: list[QGraph], inputs: list[np.ndarray], place: str, folder: Path,
+    encoding: str | None = None,
+) -> None:  # fmt: skip
     """Every graph gives the reference's bytes in a place."""
-    plans = [run_c.plan(g, f"m{i}") for i, g in enumerate(graphs)]
+    plans = [run_c.plan(g, f"m{i}", encoding) for i, g in enumerate(graphs)]
     if place == "host":
         got = run_c.on_host(plans, inputs, folder)
     else:

@@ -16,6 +16,9 @@ def matrices(draw: st.DrawFn, max_side: int = 300) -> np.ndarray:
     levels = draw(st.sampled_from([1, 2, 3, 5, 16, 40, 200]))
     if levels <= 2:
         book = np.array([1, -1][:levels], np.int8)
+    elif levels == 5:  # powers of two, perhaps with steps of the square root of two
+        halves = draw(st.booleans())
+        book = np.array([12, -17, 24, 68, -96] if halves else [1, -2, 4, 16, -64], np.int8)
     else:
         book = rng.permutation(np.setdiff1d(np.arange(-127, 128), [0]))[:levels].astype(np.int8)
     skew = rng.dirichlet(np.full(book.size, 0.5)) if draw(st.booleans()) else None

@@ -129,6 +129,9 @@ def random_layers(widest: int) -> list[np.ndarray]:
         1 << rng.geometric(0.5, (30, widest))
     )
     deep = np.clip(skewed, 0, 127).astype(np.int8)  # codes of very unequal length
+    powers = rng.choice([-1, 1], (9, widest)) << rng.integers(0, 7, (9, widest))
+    powers[rng.random(powers.shape) < 0.4] = 0
+    out.append(powers.astype(np.int8))
     return [*out, corner, deep, np.full((1, 1), -1, np.int8)]
 
 

@@ -25,7 +25,7 @@ from .library import Library, write
 from .memory import MemoryPlan, plan_memory
 
 #: Encodings whose streams kernels read where they lie.
-DIRECT = ("ternary", "sparse", "codebook", "dense")
+DIRECT = ("ternary", "shift", "sparse", "codebook", "dense")
 
 #: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
 WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
@@ -133,7 +133,7 @@ def candidates(
     encodings = [
         e for e in coding.all_encodings()
         if (e.name in DIRECT or e.decoder is not None)
-        and any(e.form in k.forms for k in fits)
+        and any(e.form in k.forms and k.takes(e) for k in fits)
         and e.applies(w)
     ]  # fmt: skip
     if only is not None and any(e.name == only for e in encodings):
@@ -142,7 +142,7 @@ def candidates(
     cache: dict[tuple[str, bytes], Encoded] = {}
     for e in encodings:
         for k in fits:
-            if e.form not in k.forms:
+            if e.form not in k.forms or not k.takes(e):
                 continue
             order = k.order(bare) if e.decoder else None
             key = (e.name, b"" if order is None else order.tobytes())

@@ -34,10 +34,10 @@ class QWeights:
 def quantize_weights(w: np.ndarray) -> QWeights:
     """Quantize float [rows, cols], one row an output channel.
 
-    In this order: ternary rows {-a, 0, a}; one integer grid for the layer (levels in exact ratios
-    up to 127, powers of two among them); an integer grid for each row; a codebook (values that
-    repeat, at most 256 levels), which takes one scale for the layer; else int8 per row, which keeps
-    a codebook that a row has for itself.
+    In this order: ternary rows {-a, 0, a}; steps of the square root of two; one integer grid for
+    the layer (levels in exact ratios up to 127, powers of two among them); an integer grid for each
+    row; a codebook (values that repeat, at most 256 levels), which takes one scale for the layer;
+    else int8 per row, which keeps a codebook that a row has for itself.
     """
     w = np.asarray(w, np.float64)
     peak = np.abs(w).max(axis=1, initial=0.0)
@@ -55,7 +55,12 @@ def quantize_weights(w: np.ndarray) -> QWeights:
     levels, counts = np.unique(w, return_counts=True)
     levels, counts = levels[levels != 0], counts[levels != 0]
     if 2 * len(levels) <= counts.sum():  # values repeat: somebody made a set of them
-        n = _grid(np.unique(np.abs(levels)) / top)
+        sizes: np.ndarray = np.unique(np.abs(levels)) / top
+        if (roots := _root_two(sizes)) is not None:
+            q = roots[np.searchsorted(sizes, np.abs(w) / top * (1 - _TOLERANCE))] * np.sign(w)
+            scale = float((q * w).sum() / np.square(q).sum())
+            return _pack(q, np.full(len(w), scale), "codebook")
+        n = _grid(sizes)
         if n:
             return _pack(np.rint(w / top * n), np.full(len(w), top / n), "codebook")
         grids = _row_grids(unit)
@@ -88,6 +93,19 @@ def _grid(levels: np.ndarray) -> int:
         if np.all(np.abs(scaled - np.rint(scaled)) < _TOLERANCE):
             return n
     return 0
+
+
+def _root_two(sizes: np.ndarray) -> np.ndarray | None:
+    """12 * 2^p and 17 * 2^p, ascending, for sizes (ascending, the largest 1) 2^(-i/2), i <= 6.
+
+    17/12 is the square root of two within 0.2 %. None where some size is none of these, or all are
+    whole powers of two.
+    """
+    place = -2 * np.log2(sizes)
+    i = np.rint(place).astype(int)
+    if np.abs(place - i).max() > 2 * _TOLERANCE or i.max() > 6 or not (i % 2).any():
+        return None
+    return np.array([96, 68, 48, 34, 24, 17, 12])[i]
 
 
 def _row_grids(unit: np.ndarray) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...coding.base import Encoded
+from ...coding.base import Encoded, Encoding
 from ...lowering.qgraph import QGraph, QOp
 from ..emit import Emission
 
@@ -44,6 +44,10 @@ class Kernel(ABC):
     @abstractmethod
     def applies(self, layer: Layer) -> bool:
         """Whether this kernel executes `layer` exactly."""
+
+    def takes(self, encoding: Encoding) -> bool:
+        """Whether it executes this encoding, one of its `forms`."""
+        return True
 
     def scratch(self, layer: Layer) -> int:
         """Bytes of scratch it needs during the layer."""

@@ -106,6 +106,12 @@ SC_NOINLINE void sc_copy(uint8_t *to, const uint8_t *from, uint32_t n)
 #pragma GCC pop_options
 #endif
 
+/* v * 2^n, wrapping. */
+SC_INLINE int32_t sc_shl(int32_t v, int n)
+{
+    return (int32_t)((uint32_t)v << n);
+}
+
 /* Clamp to a code. */
 SC_INLINE uint32_t sc_clamp(int32_t v)
 {
