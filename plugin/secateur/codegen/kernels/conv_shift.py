@@ -237,10 +237,12 @@ class ConvShift(Kernel):
         functions.append(CFunction(name, text))
         if not is_coded(layer.encoded):
             density = np.count_nonzero(op.weight) / op.weight.size
+            width, counts = 8 if elem == "uint8_t" else 16, len(slots(parts)) * g.co
             rows = CArray(
                 f"{layer.prefix}_rows", elem, values,
                 f"{op.name}: per output channel, for each of {slots(parts)} the number of columns "
                 f"and the steps to them; density {density:.1%}",
+                {"count": width * counts, "gap": width * (values.size - counts)},
             )  # fmt: skip
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])

@@ -79,6 +79,7 @@ class DenseShift(Kernel):
             CArray(
                 f"{layer.prefix}_{s.name}", s.ctype,
                 np.frombuffer(s.data, "<u1" if s.ctype == "uint8_t" else "<u2"), notes[s.name],
+                {s.kind: s.bits},
             )
             for s in (e.stream("c"), e.stream("n"))
         ]  # fmt: skip
@@ -89,4 +90,5 @@ class DenseShift(Kernel):
         assert e is not None
         data = np.frombuffer(e.stream("w").data, np.uint8)
         note = f"{layer.op.name}: {e.meta['width']}-bit codes of sign and exponent"
-        return [CArray(f"{layer.prefix}_w", "uint8_t", data, note)]
+        bits = {"value": e.stream("w").bits}
+        return [CArray(f"{layer.prefix}_w", "uint8_t", data, note, bits)]
