@@ -56,6 +56,17 @@ def test_the_steps_add_up(board: str, tmp_path: Path) -> None:
     assert counted is not None
     assert 0 <= counted - found.instructions < 60
     assert sum(found.functions.values()) == found.instructions
+    assert sum(sum(s.energy.values()) for s in found.steps) == pytest.approx(1)
+    assert sum(found.causes.values()) == pytest.approx(1)
+    dense = found.steps[4]
+    weights = 8 * 3 * 5 * 5
+    assert dense.macs >= weights
+    assert dense.sram > 0
+    assert dense.flash * 4 >= weights
+    # ternary layers multiply only to requantize: once a row and pixel
+    assert found.steps[1].macs < found.steps[4].macs
+    assert found.energy_uj is None
+    assert "Horowitz" in found.energy_source
 
 
 def test_command(tmp_path: Path) -> None:

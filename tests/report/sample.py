@@ -61,4 +61,6 @@ def details() -> Details:
         ("input", "stem", "conv", "pool", "dense", "output"),
         2000,
         {"stem": (40_000, 50_000.0), "<conv & 1>": (45_000, 45_000.0), "pool": (5_000, 5_000.0)},
+        {"stem": 0.5, "<conv & 1>": 0.45, "pool": 0.05},
+        {"core": 0.7, "fetch": 0.3},
     )

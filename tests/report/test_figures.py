@@ -23,6 +23,7 @@ from secateur.report import (
     estimate_latency,
     layer_macs,
 )
+from secateur.report.details import Details, with_causes
 from secateur.report.units import parse, show
 
 KEYS = {
@@ -36,7 +37,7 @@ KEYS = {
     "flash": {"total", "model", "runtime", "harness"},
     "ram": {"arena", "stack", "static"},
     "latency": {"instructions", "cycles", "ms", "kind"},
-    "energy": {"uj", "kind", "source"},
+    "energy": {"uj", "kind", "source", "causes"},
     "layers": None,
 }
 LAYER_KEYS = {
@@ -190,3 +191,13 @@ def test_estimates() -> None:
     assert estimate_energy(None, 10.0, 3.0, "").uj is None
     assert layer_macs((64, 25, 5), 640, 100) == (640 * 125, 100 * 125)
     assert layer_macs((12,), 768, 70) == (768, 70)
+
+
+def test_energy_by_cause(report: Report, tmp_path: Path) -> None:
+    told = with_causes(report, Details(causes={"core": 0.75, "mac": 0.25}))
+    assert told.energy.causes == pytest.approx({"core": 90.375, "mac": 30.125})
+    assert Report.load(told.save(tmp_path / "report.json")).energy == told.energy
+    assert "core 90.4 uJ, mac 30.1 uJ" in str(told)
+    assert with_causes(report, Details()) is report
+    unknown = replace(report, energy=Energy(None, "estimated", ""))
+    assert with_causes(unknown, Details(causes={"core": 1.0})) is unknown

@@ -72,7 +72,8 @@ def test_every_section_is_there() -> None:
 def test_instructions_and_energy_by_layer() -> None:
     text = page()
     assert "40,000<span" in text
-    assert "60.2 uJ<span" in text  # half of the cycles, so half of 120.5 uJ
+    assert "60.2 uJ<span" in text  # half of the energy, so half of 120.5 uJ
+    assert "multiplication costs: core 70 %, fetch 30 %." in text
     assert "90,000</td>" in text
     plain = html.render(report(), replace(details(), costs={}))
     assert '<th scope="col">instructions' not in plain

@@ -14,6 +14,7 @@ from .convert import conversion_options
 from .output import import_keras, json_option, print_result, progress, work
 
 if TYPE_CHECKING:
+    from secateur.report.figures import Report
     from secateur.targets import Target
 
 CALIBRATION_SAMPLES = 256
@@ -101,7 +102,8 @@ def command(
             model, calibration=samples, name=name, optimize=optimize,
             flash=flash, ram=ram, latency=latency, board=chosen[0],
         )  # fmt: skip
-        reports = []
+        reports: list[Report] = []
+        folders: list[Path] = []
         for board, target in zip(chosen, chosen_targets, strict=True):
             folder = Path("build") / compiled.name / board
             if out is not None:
@@ -111,13 +113,18 @@ def command(
                     compiled, board=board, inputs=x, labels=y, emulator=target, build_dir=folder
                 )
             )
-            history.append(reports[-1])
+            folders.append(folder)
         if html is not None:
             from secateur.report import html as page
-            from secateur.report.details import of
+            from secateur.report.details import of, with_causes
 
             step("counting instructions by layer")
-            page.save(html, reports[0], of(compiled, chosen[0], folder), reports[1:])
+            details = of(compiled, chosen[0], folders[0])
+            reports[0] = with_causes(reports[0], details)
+            reports[0].save(folders[0] / "report.json")
+            page.save(html, reports[0], details, reports[1:])
+        for report in reports:
+            history.append(report)
     if len(reports) == 1:
         print_result(as_json, reports[0].to_dict(), lambda: render(reports[0]))
     else:

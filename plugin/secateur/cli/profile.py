@@ -136,6 +136,11 @@ def _row(step: Any, layer: dict[str, Any] | None, found: Profile) -> dict[str, A
         "instructions": step.instructions,
         "cycles": step.cycles,
         "share": step.instructions / max(1, found.instructions),
+        "flash_reads": step.flash,
+        "sram_accesses": step.sram,
+        "multiplications": step.macs,
+        "energy_share": sum(step.energy.values()),
+        "energy": step.energy,
         "macs": macs,
         "effectual_macs": effectual,
     }
@@ -146,11 +151,21 @@ def _table(data: dict[str, Any], title: str) -> Any:
     from rich.table import Table
     from rich.text import Text
 
+    from secateur.targets.energy import CAUSES
+
     out = Table(title=title, title_justify="left", header_style="bold")
     out.add_column("layer", overflow="fold")
     out.add_column("encoding")
     out.add_column("function", overflow="fold")
-    for column in ("instructions", "share", "est. cycles", "per MAC", "per effectual MAC"):
+    columns = (
+        "instructions",
+        "share",
+        "est. cycles",
+        "per MAC",
+        "per effectual MAC",
+        "est. energy",
+    )
+    for column in columns:
         out.add_column(column, justify="right", no_wrap=True)
     for row in data["steps"]:
         n = row["instructions"]
@@ -163,12 +178,13 @@ def _table(data: dict[str, Any], title: str) -> Any:
             f"{row['cycles']:,.0f}",
             f"{n / row['macs']:.2f}" if row["macs"] else "",
             f"{n / row['effectual_macs']:.2f}" if row["effectual_macs"] else "",
+            _energy(row["energy_share"], data["energy_uj"]),
         )
     out.add_section()
     total, macs = data["instructions"], sum(row["macs"] for row in data["steps"])
     out.add_row(
         "total", "", "", f"{total:,}", "", f"{data['cycles']:,.0f}",
-        f"{total / macs:.2f}" if macs else "", "", style="bold",
+        f"{total / macs:.2f}" if macs else "", "", _energy(1.0, data["energy_uj"]), style="bold",
     )  # fmt: skip
     by = Table(header_style="bold")
     by.add_column("C function", overflow="fold")
@@ -176,4 +192,16 @@ def _table(data: dict[str, Any], title: str) -> Any:
     by.add_column("share", justify="right")
     for name, n in list(data["functions"].items())[:15]:
         by.add_row(Text(name), f"{n:,}", f"{n / max(1, total):.1%}")
-    return Group(out, by)
+    why = Table(header_style="bold")
+    for column in ("energy goes into", "estimated", "share"):
+        why.add_column(column, justify="left" if column.startswith("energy") else "right")
+    for name, share in data["causes"].items():
+        what = Text(f"{name} ({CAUSES[name]})")
+        why.add_row(what, _energy(share, data["energy_uj"]), f"{share:.1%}")
+    source = Text(f"Energy is estimated. Source: {data['energy_source']}.", "dim")
+    return Group(out, by, why, source)
+
+
+def _energy(share: float, whole: float | None) -> str:
+    """Microjoules, or the share where the board's current is not known."""
+    return f"{share:.1%}" if whole is None else f"{share * whole:,.1f} uJ"

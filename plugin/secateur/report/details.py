@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .figures import Report
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -46,6 +48,9 @@ class Details:
     arena: int = 0
     #: (instructions, estimated cycles) of each operator in one inference; empty if not profiled
     costs: dict[str, tuple[int, float]] = field(default_factory=dict)
+    #: share of the energy estimate of each operator, and by cause (targets/energy.py)
+    shares: dict[str, float] = field(default_factory=dict)
+    causes: dict[str, float] = field(default_factory=dict)
 
 
 def histogram(layer: str, weight: np.ndarray) -> Histogram:
@@ -82,10 +87,21 @@ def of(compiled: Any, board: str | None = None, folder: Path | None = None) -> D
     library = compiled.save(folder / "library")
     run = profile(library, b, folder / "profile", np.zeros((1, size), np.int8))
     costs: dict[str, tuple[int, float]] = {}
+    shares: dict[str, float] = {}
     for step in run.steps:
         n, cycles = costs.get(step.layer, (0, 0.0))
         costs[step.layer] = (n + step.instructions, cycles + step.cycles)
-    return replace(details, costs=costs)
+        shares[step.layer] = shares.get(step.layer, 0.0) + sum(step.energy.values())
+    return replace(details, costs=costs, shares=shares, causes=run.causes)
+
+
+def with_causes(report: Report, details: Details) -> Report:
+    """`report` with its energy told by cause, in microjoules; as it is where that is not known."""
+    uj = report.energy.uj
+    if uj is None or not details.causes:
+        return report
+    causes = {name: uj * share for name, share in details.causes.items()}
+    return replace(report, energy=replace(report.energy, causes=causes))
 
 
 def collect(qgraph: Any, memory_blocks: Sequence[Any] = (), arena: int = 0) -> Details:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -149,12 +149,14 @@ class Latency(Quantity):
 
 @dataclass(frozen=True)
 class Energy(Quantity):
-    """Per inference, in microjoules. `source` says where the figure comes from."""
+    """Per inference, in microjoules. `source` says where the figure comes from, `causes` what the
+    energy goes into (an estimate; None unless profiled)."""
 
     unit: ClassVar[str] = "uj"
     uj: float | None
     kind: str
     source: str = ""
+    causes: Mapping[str, _Number] | None = None
 
     @property
     def headline(self) -> float | None:

@@ -51,11 +51,10 @@ def _tiles(r: Report) -> list[_Tile]:
 
 
 def _energies(report: Report, d: Details) -> dict[str, float]:
-    """Microjoules by operator: the estimate of the whole, shared out by estimated cycles."""
-    whole = sum(cycles for _, cycles in d.costs.values())
-    if report.energy.uj is None or not whole:
+    """Microjoules by operator: the figure of the whole, shared out by what each one did."""
+    if report.energy.uj is None:
         return {}
-    return {name: report.energy.uj * cycles / whole for name, (_, cycles) in d.costs.items()}
+    return {name: report.energy.uj * share for name, share in d.shares.items()}
 
 
 def _quantized(report: Report, d: Details) -> int:
@@ -112,6 +111,7 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         costs=d.costs,
         most_instructions=max((n for n, _ in d.costs.values()), default=0),
         energies=_energies(report, d),
+        causes=d.causes,
         histograms=[(h, Markup(svg.weights(h, f"h{i}"))) for i, h in enumerate(d.histograms)],
         arena=Markup(svg.arena(d)) if d.blocks else None,
         blocks=d.blocks,

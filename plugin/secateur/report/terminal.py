@@ -138,6 +138,9 @@ def _headlines(report: Report) -> Table:
     if report.energy.uj is not None:
         source = f"; {report.energy.source}" if report.energy.source else ""
         grid.add_row("energy", f"{show(report.energy.uj, 'uj')} ({report.energy.kind}{source})")
+        if causes := report.energy.causes:
+            into = ", ".join(f"{name} {show(uj, 'uj')}" for name, uj in causes.items())
+            grid.add_row("", f"of it, estimated: {into}")
     for note in report.notes:
         grid.add_row("note", note)
     return grid

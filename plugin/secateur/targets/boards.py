@@ -116,6 +116,17 @@ class Emulators(_Block):
     renode: Renode | None = None
 
 
+class Access(_Block):
+    """Energy of single events, in picojoules; what targets/energy.py shares an estimate out by."""
+
+    core_pj: float = Field(ge=0)  #: a cycle
+    fetch_pj: float = Field(ge=0)  #: an instruction's fetch
+    flash_pj: float = Field(ge=0)  #: a read of up to 32 bits
+    sram_pj: float = Field(ge=0)  #: a read or write of up to 32 bits
+    mac_pj: float = Field(ge=0)  #: a multiplication
+    source: str = Field(min_length=8)
+
+
 class Power(_Block):
     """Current of the running core, for estimates. None where nobody publishes it."""
 
@@ -123,6 +134,7 @@ class Power(_Block):
     idle_ma: float | None = Field(default=None, ge=0)
     voltage: float | None = Field(default=None, gt=0)
     source: str = Field(min_length=8)
+    access: Access | None = None
 
     @model_validator(mode="after")
     def _both(self) -> Power:

@@ -16,7 +16,7 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 
 from ..errors import TargetError
-from . import boards, elf, fault, gcc, library
+from . import boards, elf, energy, fault, gcc, library
 from .base import Image
 from .boards import Board
 from .client import Client, DeviceFaultError
@@ -40,6 +40,10 @@ class Step:
     function: str  #: C function it calls
     instructions: int
     cycles: float  #: estimated
+    flash: int  #: data reads of flash
+    sram: int  #: data reads and writes of RAM
+    macs: int  #: multiplications executed
+    energy: dict[str, float]  #: shares of the inference's energy, by cause (targets/energy.py)
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,17 @@ class Profile:
     cycles: float
     steps: tuple[Step, ...]
     functions: dict[str, int]  #: instructions by symbol, callees apart, most first
+    energy_uj: float | None  #: estimated from the board's current; None where that is unknown
+    energy_source: str  #: of that current, and of the shares
+
+    @property
+    def causes(self) -> dict[str, float]:
+        """Shares of the energy, by cause."""
+        return {k: sum(step.energy[k] for step in self.steps) for k in energy.CAUSES}
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return {**asdict(self), "causes": self.causes}
 
 
 def profile(
@@ -84,6 +95,7 @@ def profile(
     image = gcc.build(folder, board, build_dir, flags=NO_INLINING)
     machine = _Profiler(image, library.read(folder), run_time)
     machine.count(True)
+    machine.count_accesses()
     client = Client(machine, run_time=run_time, retries=1)
     try:  # one run only: `converse` runs the model again to measure its stack
         client.infer(inputs[0], client.info())
@@ -165,6 +177,8 @@ class _Profiler(Machine):
         self._now: int | None = None
         self._steps: defaultdict[int | None, Counter[Edge]] = defaultdict(Counter)
         self._history: list[dict[int | None, Counter[Edge]]] = []
+        self._accesses: Counter[tuple[int | None, str]] = Counter()
+        self._access_history: list[Counter[tuple[int | None, str]]] = []
 
     def _block(self, uc: Any, address: int, size: int, data: object) -> None:
         before = self._last
@@ -173,34 +187,49 @@ class _Profiler(Machine):
             self._now = self._call_at.get(address + size - 2)
         self._steps[self._now][before, (address, size)] += 1
 
+    def _access(
+        self, uc: Any, access: int, address: int, size: int, value: int, where: str
+    ) -> None:
+        self._accesses[self._now, where] += 1 if size <= 4 else 2
+
     def _close_interval(self) -> int:
         self._history.append(dict(self._steps))
         self._steps = defaultdict(Counter)
+        self._access_history.append(self._accesses)
+        self._accesses = Counter()
         self._now = None
         return super()._close_interval()
 
     def result(self) -> Profile:
         """The profile of the run; the firmware has timed an empty model before."""
-        steps = self._history[1::2][2]
-        out = []
-        for i, call in enumerate(self._list):
+        steps, accesses = self._history[1::2][2], self._access_history[1::2][2]
+        board, riscv = self._board, self._board.core.startswith("rv32")
+        works = []
+        for i in range(len(self._list)):
             edges = steps.get(i, Counter())
+            macs = sum(
+                energy.multiplications(self.decoded[b], riscv) * n for (_, b), n in edges.items()
+            )
+            cycles = estimate(edges, self.decoded, board.core, board.wait_states, board.flash_cache)
             count = sum(len(self.decoded[b]) * n for (_, b), n in edges.items())
-            cycles = estimate(
-                edges, self.decoded, self._board.core, self._board.wait_states,
-                self._board.flash_cache,
-            )  # fmt: skip
-            out.append(Step(call.layer, call.function, count, round(cycles, 1)))
+            reads, sram = accesses[i, "flash"], accesses[i, "sram"]
+            works.append(energy.Work(count, round(cycles, 1), reads, sram, macs))
+        shares = energy.spread(works, board)
+        out = [
+            Step(c.layer, c.function, w.instructions, w.cycles, w.flash, w.sram, w.macs, parts)
+            for c, w, parts in zip(self._list, works, shares, strict=True)
+        ]
+        whole = round(sum(s.cycles for s in out), 1)
         functions = self._by_function(sum((steps.get(i, Counter()) for i in range(len(out))),
                                           Counter()))  # fmt: skip
+        power, uj = board.power, None
+        if power.active_ma is not None and power.voltage is not None:
+            uj = 1e3 * whole / board.clock_hz * power.active_ma * power.voltage
+        source = f"{power.source}; shares: {energy.costs(board).source}"
         return Profile(
-            self._board.id,
-            self._board.core,
-            sum(s.instructions for s in out),
-            round(sum(s.cycles for s in out), 1),
-            tuple(out),
-            functions,
-        )
+            board.id, board.core, sum(s.instructions for s in out), whole, tuple(out), functions,
+            uj, source,
+        )  # fmt: skip
 
     def _by_function(self, edges: Counter[Edge]) -> dict[str, int]:
         ranges = sorted((a, a + n, name) for name, (a, n) in self._symbols.items() if n and name)

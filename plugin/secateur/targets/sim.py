@@ -127,6 +127,22 @@ class Machine:
             self._hook = None
         self._interval.clear()
 
+    def count_accesses(self) -> None:
+        """Count data accesses too (slow: about a million a second), by `_access`."""
+        import unicorn
+
+        memory = self._image.board.memory
+        read, write = unicorn.UC_HOOK_MEM_READ, unicorn.UC_HOOK_MEM_WRITE
+        hooks = ((memory.flash, "flash", read), (memory.ram, "sram", read | write))
+        for region, name, what in hooks:
+            end = region.origin + region.length - 1
+            self._uc.hook_add(what, self._access, name, begin=region.origin, end=end)
+
+    def _access(
+        self, uc: Any, access: int, address: int, size: int, value: int, where: str
+    ) -> None:
+        """A read or write of `where` ("flash" or "sram")."""
+
     def _block(self, uc: Any, address: int, size: int, data: object) -> None:
         block = (address, size)
         self._interval[self._last, block] += 1
