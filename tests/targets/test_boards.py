@@ -92,3 +92,19 @@ def test_what_is_no_manifest(tmp_path: Path, text: str) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="cannot be read"):
         boards.check(tmp_path / "none.json")
+
+
+def test_the_table_in_the_readme_is_what_the_manifests_say() -> None:
+    """`secateur boards --markdown` writes it; what it calls run is run by test_run.py."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert boards.table() in readme
+    for board in boards.all():
+        if board.core != "host":
+            assert set(board.emulators) & {"qemu", "sim"}, board.id
+
+
+def test_a_board_somebody_has_flashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = _edit("secateur.flashed", "A. Tester, 2026-11-24")
+    (tmp_path / "nucleo_f446re.json").write_text(json.dumps(manifest))
+    monkeypatch.setenv("SECATEUR_BOARDS", str(tmp_path))
+    assert "| yes | simulator | A. Tester, 2026-11-24 |" in boards.table()

@@ -34,8 +34,9 @@ def _size(count: int) -> str:
     type=click.Path(path_type=Path),
     help="Validate a board manifest instead (see docs/boards.md).",
 )
+@click.option("--markdown", is_flag=True, help="The table of README.md: how far each was tried.")
 @json_option
-def command(manifest: Path | None, as_json: bool) -> None:
+def command(manifest: Path | None, markdown: bool, as_json: bool) -> None:
     """List the boards, or check a new board's manifest."""
     from rich import box
     from rich.console import RenderableType
@@ -43,6 +44,9 @@ def command(manifest: Path | None, as_json: bool) -> None:
 
     from secateur.targets import boards
 
+    if markdown and not as_json:
+        click.echo(boards.table(), nl=False)
+        return
     chosen = [boards.check(manifest)] if manifest is not None else boards.all()
     rows = [_summary(board) for board in chosen]
 

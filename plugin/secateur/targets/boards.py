@@ -177,6 +177,8 @@ class Board(_Block):
     flash_cache: bool = True  #: loops run from a cache or accelerator without wait states
     min_stack: int = Field(default=1024, ge=256)
     defines: dict[str, str] = {}
+    #: Who ran the firmware on the real board, and when; None while nobody has said so.
+    flashed: str | None = Field(default=None, min_length=4)
     manifest: dict[str, Any] = Field(repr=False)  #: the whole file, for the builders
     path: Path
 
@@ -278,6 +280,23 @@ def load(name: str) -> Board:
         f"board '{name}' is unknown: did you mean {', '.join(near)}? "
         "('secateur boards' lists all, SECATEUR_BOARDS adds folders)"
     )
+
+
+def table() -> str:
+    """Markdown: each board, and how far it has been tried. README.md holds it."""
+    lines = [
+        "| board | | builds | runs in an emulator | flashed on hardware by anyone yet |",
+        "|---|---|---|---|---|",
+    ]
+    for board in all():
+        if board.core == "host":
+            continue
+        # Renode's files are written and checked, which is not the same as having run.
+        where = [{"qemu": "QEMU", "sim": "simulator"}[e] for e in board.emulators if e != "renode"]
+        real = bool(board.flasher.protocols)
+        flashed = board.flashed or ("no" if real else "emulated only")
+        lines.append(f"| `{board.id}` | {board.title} | yes | {', '.join(where)} | {flashed} |")
+    return "\n".join(lines) + "\n"
 
 
 def all() -> list[Board]:
