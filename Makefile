@@ -13,7 +13,8 @@ EXTRAS := train,boards,tfmot,search,dev
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test lint bench reproduce bench-callbacks docs axe gitlab-ci-local clean
+.PHONY: help setup demo test lint bench bench-methods reproduce bench-callbacks docs axe \
+    gitlab-ci-local clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -46,6 +47,9 @@ lint: setup ## ruff and mypy alone
 bench: setup ## four networks x four encodings x five cores: build/bench/bench.json, docs/break-even.md
 	$(BIN)/python -m benchmarks.bench
 	$(BIN)/python -m benchmarks.break_even
+
+bench-methods: setup ## every method trained and measured on two networks: docs/methods.md
+	$(BIN)/python -m benchmarks.methods
 
 reproduce: setup ## Deep Compression on MNIST, trained, converted and counted: docs/reproduction.md
 	$(BIN)/python -m benchmarks.reproduce

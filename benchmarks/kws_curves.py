@@ -8,7 +8,6 @@ Every trained network is kept in build/kws-curves; one whose plan is the same is
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
-from benchmarks.recipes import kws, measure
+from benchmarks.recipes import kws, measure, options
 from benchmarks.recipes.cache import digest, spent, timed
 
 from secateur.callbacks.line_chart import line_chart
@@ -45,32 +43,47 @@ class Result:
 
 def main() -> None:
     """Train what is missing, measure, write."""
-    parser = argparse.ArgumentParser(description="keyword spotting: accuracy against bytes")
+    parser = options.parser("keyword spotting: accuracy against bytes")
     names = {**kws.NAMED} | {
         f"{curve} {plan.zeros:.0%}": plan for curve, plans in kws.CURVES.items() for plan in plans
     }
     parser.add_argument("--only", nargs="+", choices=list(names), default=list(names))
-    parser.add_argument("--train-only", action="store_true")
-    parser.add_argument("--trained", action="store_true", help="leave out what is not trained yet")
-    parser.add_argument("--threads", type=int, default=0, help="threads of an operation; 0: all")
-    args = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    args = options.parse(parser)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (x, y), (x_test, y_test) = kws.load()
     results = []
     for name in args.only:
         plan = names[name]
-        path = FOLDER / f"{name.replace(' ', '')}-{digest(plan)}.keras"
+        path = _file(name, plan)
         if args.trained and not path.is_file():
             print(f"{name} is not trained yet: left out")
             continue
-        timed(path, lambda plan=plan: kws.train(plan, x, y))
+        _train(name, plan, x, y)
         if not args.train_only:
             results.append(_measure(name, plan, path, x[:1000], x_test, y_test))
             print(results[-1], flush=True)
     if results and (args.trained or len(results) == len(names)):
-        _write(results, _float_top1(kws.float_network(), x_test, y_test))
+        _write(results, measure.float_top1(kws.float_network(), x_test, y_test))
+
+
+def _file(name: str, plan: kws.Plan) -> Path:
+    plain = "".join(c for c in name if c.isalnum() or c in "-+%")
+    return FOLDER / f"{plain}-{digest(plan)}.keras"
+
+
+def _train(name: str, plan: kws.Plan, x: np.ndarray, y: np.ndarray) -> keras.Model:
+    """The network under a plan, trained unless it is kept."""
+    path = _file(name, plan)
+
+    def fit() -> keras.Model:
+        before = kws.float_network() if start is None else start
+        return kws.train(plan, before, x, y)
+
+    start = None
+    if plan.start is not None and not path.is_file():
+        start = _train(plan.start, kws.NAMED[plan.start], x, y)
+    timed(path, fit)
+    return keras.saving.load_model(path, safe_mode=True)
 
 
 def _measure(
@@ -84,27 +97,17 @@ def _measure(
     model = keras.saving.load_model(path, safe_mode=True)
     graph = measure.integers(model, calibration)
     layers = measure.layers_of(graph)
-    main = [layer.kernel.numpy() for layer in model.layers if _pointwise(layer)]
+    main = [model.get_layer(name).kernel.numpy() for name in kws.groups(model).main]
     return Result(
         name,
         plan,
         measure.top1(graph, x, y),
-        _float_top1(model, x, y),
+        measure.float_top1(model, x, y),
         sum(layer.stored for layer in layers),
         sum(layer.rest for layer in layers),
         1 - sum(np.count_nonzero(w) for w in main) / sum(w.size for w in main),
         spent(path)["cpu_seconds"],
     )
-
-
-def _pointwise(layer: keras.layers.Layer) -> bool:
-    if isinstance(layer, keras.layers.Dense):
-        return True
-    return type(layer) is keras.layers.Conv2D and layer.kernel_size == (1, 1)
-
-
-def _float_top1(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
-    return 100.0 * float((model.predict(x, batch_size=500, verbose=0).argmax(1) == y).mean())
 
 
 def _write(results: list[Result], reference: float) -> None:

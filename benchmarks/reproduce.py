@@ -10,7 +10,6 @@ Writes build/reproduce/reproduce.json and, when all runs are there, docs/reprodu
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from dataclasses import asdict
@@ -21,8 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
-from benchmarks.recipes import lenet, measure, mnist
+from benchmarks.recipes import lenet, measure, mnist, options
 from benchmarks.recipes.cache import digest, spent, timed, write_json
 from benchmarks.recipes.reproduction_page import write_page
 
@@ -33,16 +31,10 @@ GOALS = ("beyond", "paper")
 
 def main() -> None:
     """Run what is missing, then write the results."""
-    parser = argparse.ArgumentParser(description="Deep Compression on MNIST, reproduced")
+    parser = options.parser("Deep Compression on MNIST, reproduced")
     parser.add_argument("--network", nargs="+", choices=list(lenet.NETWORKS), default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--train-only", action="store_true", help="stop before measuring")
-    parser.add_argument("--trained", action="store_true", help="leave out what is not trained yet")
-    parser.add_argument("--measure", action="store_true", help="measure again what is trained")
-    parser.add_argument("--threads", type=int, default=0, help="threads of an operation; 0: all")
-    args = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    args = options.parse(parser)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (x, y), (x_test, y_test) = mnist.load()
     runs = []
@@ -70,23 +62,32 @@ def main() -> None:
         print(f"wrote {ROOT / 'docs' / 'reproduction.md'}")
 
 
+def baseline(network: str, seed: int, x: np.ndarray, y: np.ndarray) -> keras.Model:
+    """The float network of `seed`, trained unless it is kept. x uint8 [n, 28, 28], y [n]."""
+    path = _baseline_file(network, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    timed(path, lambda: lenet.train_baseline(network, x, y, seed))
+    return _load(path)
+
+
+def _baseline_file(network: str, seed: int) -> Path:
+    return FOLDER / f"{network}-{seed}-baseline-{digest(lenet.BASELINES[network])}.keras"
+
+
 def _files(network: str, goal: str, seed: int) -> tuple[Path, Path]:
     """Where the baseline and the compressed network are kept."""
-    before, recipe = lenet.BASELINES[network], lenet.RECIPES[network, goal]
-    return (
-        FOLDER / f"{network}-{seed}-baseline-{digest(before)}.keras",
-        FOLDER / f"{network}-{seed}-{goal}-{digest(before, recipe)}.keras",
-    )
+    recipes = lenet.BASELINES[network], lenet.RECIPES[network, goal]
+    compressed = FOLDER / f"{network}-{seed}-{goal}-{digest(*recipes)}.keras"
+    return _baseline_file(network, seed), compressed
 
 
 def _train(
     network: str, goal: str, seed: int, files: tuple[Path, Path], x: np.ndarray, y: np.ndarray
 ) -> None:
     """Train what is not there yet."""
-    base, path = files
-    timed(base, lambda: lenet.train_baseline(network, x, y, seed))
+    before = baseline(network, seed, x, y)
     recipe = lenet.RECIPES[network, goal]
-    timed(path, lambda: lenet.compress(_load(base), recipe, x, y, seed))
+    timed(files[1], lambda: lenet.compress(before, recipe, x, y, seed))
 
 
 def _load(path: Path) -> keras.Model:

@@ -7,6 +7,7 @@ reported train on all 60,000.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,28 @@ def lenet5() -> keras.Model:
         ],
         name="lenet5",
     )
+
+
+def lenet5_blocks(baseline: keras.Model) -> keras.Model:
+    """LeNet-5 with batch norm and ReLU as layers, as low-bit activations need them.
+
+    Kernels are those of `baseline`, a `lenet5`.
+    """
+    layers = keras.layers
+    parts: list[keras.layers.Layer] = []
+    for layer in baseline.layers:
+        config = layer.get_config()
+        if layer.name in ("conv1", "conv2", "ip1"):
+            parts.append(type(layer).from_config(config | {"activation": None, "use_bias": False}))
+            parts.append(layers.BatchNormalization(name=f"{layer.name}_norm"))
+            parts.append(layers.ReLU(name=f"{layer.name}_relu"))
+        else:
+            parts.append(type(layer).from_config(config))
+    model = keras.Sequential([keras.Input((28, 28, 1)), *parts], name="lenet5")
+    for layer in baseline.layers:
+        if layer.weights:
+            model.get_layer(layer.name).kernel.assign(layer.kernel)
+    return model
 
 
 @dataclass(frozen=True)
@@ -154,11 +177,7 @@ def compress(
     keras.utils.set_random_seed(1000 + seed)
     model = keras.models.clone_model(baseline)
     model.set_weights(baseline.get_weights())
-    logits = baseline.predict(images(x), batch_size=1000, verbose=0)
-    truth = np.eye(10, dtype=np.float32)[y]
-    labels = (1 - recipe.teacher) * truth + recipe.teacher * keras.ops.convert_to_numpy(
-        keras.ops.softmax(logits)
-    )
+    labels = taught(baseline, recipe.teacher, x, y)
     steps = len(x) // BATCH
     total = recipe.epochs * steps
     rate = PipelineRate(recipe.rate, recipe.prune_until, recipe.cluster_from, total)
@@ -179,6 +198,34 @@ def compress(
         verbose=0,
     )
     return _plain(model)
+
+
+def fit(
+    model: keras.Model,
+    callbacks: Sequence[keras.callbacks.Callback],
+    data: tuple[np.ndarray, np.ndarray],
+    rate: float,
+    steps: int,
+    seed: int,
+) -> keras.Model:
+    """Train `model` for `steps` under `callbacks`, cosine decay; a copy without optimizer.
+
+    data: x uint8 [n, 28, 28] and labels float32 [n, 10], probabilities.
+    """
+    _compile(model, keras.optimizers.schedules.CosineDecay(rate, steps))
+    moving = batches(*data, BATCH, 1, seed)
+    model.fit(moving, steps_per_epoch=steps, callbacks=list(callbacks), verbose=0)
+    fresh = keras.models.clone_model(model)
+    fresh.set_weights(model.get_weights())
+    return fresh
+
+
+def taught(baseline: keras.Model, teacher: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Labels [n, 10] of which the share `teacher` is `baseline`'s probabilities."""
+    logits = baseline.predict(images(x), batch_size=1000, verbose=0)
+    truth = np.eye(10, dtype=np.float32)[y]
+    soft = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    return (1 - teacher) * truth + teacher * soft
 
 
 def _regularize(model: keras.Model, regularizer: Any) -> None:

@@ -63,6 +63,11 @@ def top1(graph: QGraph, x: np.ndarray, y: np.ndarray) -> float:
     return 100.0 * float((out.reshape(len(out), -1).argmax(1) == y).mean())
 
 
+def float_top1(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
+    """Top-1 of the float network, percent."""
+    return 100.0 * float((model.predict(x, batch_size=500, verbose=0).argmax(1) == y).mean())
+
+
 def _layer(op: QConv | QDense, plan: Plan) -> Layer:
     w = matrix(op)
     assert w is not None

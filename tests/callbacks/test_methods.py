@@ -411,6 +411,11 @@ def test_quantize_activations_keeps_weights_and_refuses_fused_relus() -> None:
     copy = sc.quantize_activations(model, 4)
     np.testing.assert_array_equal(kernel(copy, "pointwise"), kernel(model, "pointwise"))
     assert isinstance(copy.get_layer("relu2"), sc.QuantActivation)
+    one = sc.quantize_activations(model, 1, "sign", include=["*2"])
+    low = [x.name for x in one.layers if isinstance(x, sc.QuantActivation)]
+    assert low == ["relu2"]
+    with pytest.raises(ModelError, match="no ReLU layer named nothing"):
+        sc.quantize_activations(model, 2, include=["nothing"])
     layers = keras.layers
     fused = keras.Sequential([layers.Input((4,)), layers.Dense(3, activation="relu", name="d")])
     with pytest.raises(ModelError, match="'d' has a ReLU inside"):

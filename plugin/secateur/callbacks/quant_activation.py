@@ -17,12 +17,14 @@ product; with `kind="sign"` code 0 is -1 and code 1 is +1, so XNOR/popcount is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from secateur.callbacks.select import Pattern, matches
 from secateur.errors import ModelError
 
 #: ranges that fit what batch normalisation leaves behind, by bits
@@ -163,9 +165,13 @@ class QuantActivation(keras.layers.Layer):
 
 
 def quantize_activations(
-    model: keras.Model, bits: int, kind: str = "relu", levels: str = "uniform"
+    model: keras.Model,
+    bits: int,
+    kind: str = "relu",
+    levels: str = "uniform",
+    include: Sequence[Pattern] | None = None,
 ) -> keras.Model:
-    """A copy of `model` with every stand-alone ReLU turned into a `QuantActivation`.
+    """A copy of `model` with its stand-alone ReLUs turned into `QuantActivation`s.
 
     Layers keep their names and weights; the copy is not compiled. ReLU layers and
     `Activation("relu")` are replaced.
@@ -173,12 +179,15 @@ def quantize_activations(
     Args:
         model: functional or Sequential, built.
         bits, kind, levels: see `QuantActivation`.
+        include: names (with * and ?) of the ReLUs to turn; None for all.
 
     Raises:
-        ModelError: the model has no ReLU of its own, or one fused into another layer
+        ModelError: the model has no such ReLU of its own, or one fused into another layer
             (`activation="relu"`), which has to be written as a layer first.
     """
     for layer in model.layers:
+        if include is not None and not any(matches(layer, p) for p in include):
+            continue
         fused = getattr(layer, "activation", None)
         if fused is keras.activations.relu and not isinstance(layer, keras.layers.Activation):
             raise ModelError(
@@ -192,14 +201,16 @@ def quantize_activations(
             isinstance(layer, keras.layers.Activation)
             and layer.activation is keras.activations.relu
         )
-        if not plain:
+        wanted = include is None or any(matches(layer, p) for p in include)
+        if not (plain and wanted):
             return layer.__class__.from_config(layer.get_config())
         replaced.append(layer.name)
         return QuantActivation(bits, kind, levels=levels, name=layer.name)
 
     copy = keras.models.clone_model(model, clone_function=swap)
     if not replaced:
-        raise ModelError(f"quantize_activations: model {model.name!r} has no ReLU layer")
+        named = "" if include is None else f" named {', '.join(map(str, include))}"
+        raise ModelError(f"quantize_activations: model {model.name!r} has no ReLU layer{named}")
     for layer in model.layers:
         if layer.name not in replaced and layer.weights:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
