@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from secateur import data
-from secateur.callbacks import Cluster, Compression, Prune, Ternarize, Uniform
+from secateur.callbacks import Cluster, Compression, Prune, Ternarize
 from secateur.errors import DataError
 
 BATCH, RATE, SHIFT, TEACHER = 100, 2e-3, 1, 0.5
@@ -35,7 +35,6 @@ class Plan:
     clusters: int = 0  #: of the pointwise and dense layers, with "cluster"
     depthwise_clusters: int | None = None
     depthwise_zeros: float | None = None  #: ternary
-    depthwise_bits: int | None = None  #: on an even grid, one for each channel
     first_zeros: float | None = None  #: ternary with "ternary", else pruned and clustered
     ramp: float = 0.5  #: share of the fit in which zeros grow
     start: str | None = None  #: named plan whose network it goes on from; None: the float network
@@ -45,9 +44,8 @@ _ALL_TERNARY = Plan("ternary", 0.5, 8, depthwise_zeros=0.3, first_zeros=0.4, ram
 #: Plans with a name of their own, for what the issue of each promises.
 NAMED = {
     "ternary80": Plan("ternary", 0.8, 15),
-    "fortieth, ternary": Plan("ternary", 0.855, 12, depthwise_zeros=0.4, first_zeros=0.7),
     "fortieth": Plan(
-        "ternary", 0.885, 12, depthwise_bits=3, first_zeros=0.7, ramp=0.3, start="ternary80"
+        "ternary", 0.85, 16, depthwise_zeros=0.4, first_zeros=0.7, start="all-ternary"
     ),
     "all-ternary, 8 epochs": _ALL_TERNARY,
     "all-ternary": replace(_ALL_TERNARY, start="all-ternary, 8 epochs"),
@@ -55,14 +53,14 @@ NAMED = {
 #: The curve accuracy against bytes.
 CURVES = {
     "prune + ternary": [
-        Plan("ternary", 0.6, 3, depthwise_clusters=16, first_zeros=0.5),
-        Plan("ternary", 0.8, 3, depthwise_clusters=8, first_zeros=0.6),
-        Plan("ternary", 0.9, 3, depthwise_clusters=5, first_zeros=0.75),
+        Plan("ternary", 0.6, 2, depthwise_clusters=16, first_zeros=0.5),
+        Plan("ternary", 0.8, 2, depthwise_clusters=8, first_zeros=0.6),
+        Plan("ternary", 0.9, 2, depthwise_clusters=5, first_zeros=0.75),
     ],
     "prune + cluster": [
-        Plan("cluster", 0.6, 3, 16, depthwise_clusters=16, first_zeros=0.5),
-        Plan("cluster", 0.8, 3, 8, depthwise_clusters=8, first_zeros=0.6),
-        Plan("cluster", 0.9, 3, 5, depthwise_clusters=5, first_zeros=0.75),
+        Plan("cluster", 0.6, 2, 16, depthwise_clusters=16, first_zeros=0.5),
+        Plan("cluster", 0.8, 2, 8, depthwise_clusters=8, first_zeros=0.6),
+        Plan("cluster", 0.9, 2, 5, depthwise_clusters=5, first_zeros=0.75),
     ],
 }
 
@@ -175,8 +173,6 @@ def _callbacks(plan: Plan, model: keras.Model, steps: int) -> list[Compression]:
     if plan.depthwise_zeros is not None:
         share = plan.depthwise_zeros
         out.append(Ternarize(sparsity=share, initial_sparsity=0.2, end_step=end, include=depthwise))
-    elif plan.depthwise_bits is not None:
-        out.append(Uniform(plan.depthwise_bits, include=depthwise))
     elif plan.depthwise_clusters is not None:
         begin = end if ternary else later
         clusters = plan.depthwise_clusters
