@@ -131,3 +131,25 @@ def test_trained_and_converted(case: str, tmp_path: Path) -> None:
     got = reference.dequantize_output(compiled.qgraph, compiled.run(x))
     assert accuracy(got) > accuracy(predicted) - 0.06
     identical(compiled, x[:64], tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["sign", "relu"])
+def test_a_depthwise_layer_ends_in_thresholds(kind: str, tmp_path: Path) -> None:
+    """Its fast form on cores with DSP instructions requantizes; thresholds need the other one."""
+    import secateur.callbacks as sc
+
+    layers = keras.layers
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential(
+        [
+            layers.Input((14, 14, 1)),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.DepthwiseConv2D(3, padding="same"),
+            layers.BatchNormalization(),
+            sc.QuantActivation(1 if kind == "sign" else 2, kind),
+            layers.Conv2D(8, 1),
+            layers.GlobalAveragePooling2D(),
+        ]
+    )
+    x, _ = digits()
+    identical(convert(model, x[:64], name="m"), x[:16], tmp_path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...lowering.qgraph import QConv
 from ..emit import CFunction, Emission, render
-from ..requant import RequantTable, table
+from ..requant import RequantTable, ThresholdTable, table
 from .base import Kernel, Layer, register
 from .source import dense_source
 from .unpack import decode_cost
@@ -52,6 +52,7 @@ def _strip_function(
         requant="smlawt" if q.pre_shift else "smlabt",
         asr=f", asr #{q.shift}" if q.shift else "",
         portable=strip(chunk, pitch, ow, q, skip),
+        assembler=not isinstance(q, ThresholdTable),  # it requantizes
     )  # fmt: skip
     return CFunction(name, text)
 
