@@ -21,6 +21,7 @@ from .frontend.ir import Graph
 from .frontend.load import load as load_graph
 from .lowering import reference
 from .lowering.align import align
+from .lowering.observe import observe_zeros
 from .lowering.orient import orient
 from .lowering.qgraph import QGraph
 from .lowering.quantize import lower
@@ -200,6 +201,7 @@ def convert(
     qgraph = lower(graph, np.asarray(calibration), method=calibration_method)  # type: ignore[arg-type]
     qgraph = align(orient(qgraph))
     qgraph.name = graph.name
+    observe_zeros(qgraph, np.asarray(calibration))
     tell("choosing encodings and kernels")
     plan = make_plan(qgraph, encodings, optimize, budget, core)
     return CompiledModel(

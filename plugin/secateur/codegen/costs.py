@@ -25,6 +25,9 @@ CORES = {
     "rv32imac": "plain",
 }
 
+#: The core whose prices stand in, with a kernel's factor, where a core has none.
+REFERENCE = "cortex-m4"
+
 #: Cores that are planned for as if they were another; the host stands for the core it imitates.
 ALIKE = {"cortex-m0": "cortex-m0plus", "cortex-m55": "cortex-m33", "host": "cortex-m4"}
 
@@ -42,6 +45,9 @@ class Cost:
     cycles: float
 
 
+NO_COST = Cost(0.0, 0.0)
+
+
 def priced_as(core: str) -> str:
     """The core whose prices are used for `core`."""
     return ALIKE.get(core, core)
@@ -55,23 +61,29 @@ def prices() -> Prices:
     return table
 
 
-def unit_key(kernel: Kernel, unit: str) -> tuple[str, str]:
-    """(family, unit) under which costs.json has the price."""
-    family, _, name = unit.rpartition(".")
-    return family or kernel.name, name
+def price_key(family: str, unit: str) -> tuple[str, str]:
+    """(family, unit) under which costs.json has the price of a kernel's unit."""
+    other, _, name = unit.rpartition(".")
+    return other or family, name
+
+
+def price_of(work: Mapping[str, float], family: str, core: str, plain_factor: float = 1.0) -> Cost:
+    """Estimated cost of `work` on `core`."""
+    core = priced_as(core)
+    table, reference = prices().get(core, {}), prices().get(REFERENCE, {})
+    factor = 1.0 if CORES.get(core) == "dsp" else plain_factor
+    instructions = cycles = 0.0
+    for unit, amount in work.items():
+        other, name = price_key(family, unit)
+        price = table.get(other, {}).get(name)
+        if price is None:
+            a, b = reference.get(other, {}).get(name, (1.0, CYCLES_PER_INSTRUCTION))
+            price = (factor * a, factor * b)
+        instructions += amount * price[0]
+        cycles += amount * price[1]
+    return Cost(instructions, cycles)
 
 
 def cost(kernel: Kernel, layer: Layer, core: str) -> Cost:
     """Estimated cost of `layer` executed by `kernel` on `core`."""
-    core = priced_as(core)
-    table = prices().get(core, {})
-    instructions = cycles = 0.0
-    for unit, amount in kernel.work(layer).items():
-        family, name = unit_key(kernel, unit)
-        price = table.get(family, {}).get(name)
-        if price is None:
-            factor = 1.0 if CORES.get(core) == "dsp" else kernel.plain_factor
-            price = (factor, factor * CYCLES_PER_INSTRUCTION)
-        instructions += amount * price[0]
-        cycles += amount * price[1]
-    return Cost(instructions, cycles)
+    return price_of(kernel.work(layer), kernel.name, core, kernel.plain_factor)

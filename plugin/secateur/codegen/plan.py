@@ -18,14 +18,15 @@ from ..coding.base import Encoded
 from ..coding.sharing import share_tables
 from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
-from .costs import cost, priced_as
+from .costs import NO_COST, Cost, cost, price_of, priced_as
 from .kernels import Kernel, Layer, all_kernels, get
+from .kernels.small import end_work
 from .kernels.unpack import is_coded
 from .library import Library, write
 from .memory import MemoryPlan, plan_memory
 
 #: Encodings whose streams kernels read where they lie.
-DIRECT = ("ternary", "shift", "sparse", "codebook", "dense")
+DIRECT = ("ternary", "shift", "sparse", "codebook", "dense", "columns", "columns_codebook")
 
 #: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
 WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
@@ -91,6 +92,7 @@ class Plan:
     library: Library
     encoded: dict[str, Encoded] = field(default_factory=dict)
     code_bytes: int = 0  #: estimated
+    ends: Cost = NO_COST  #: of the copies at both ends, estimated
     core: str = DEFAULT_CORE  #: whose costs the choices were made with (costs.CORES)
 
     @property
@@ -101,12 +103,12 @@ class Plan:
     @property
     def instructions(self) -> float:
         """Estimated instructions of an inference."""
-        return sum(p.instructions for p in self.layers.values())
+        return self.ends.instructions + sum(p.instructions for p in self.layers.values())
 
     @property
     def cycles(self) -> float:
         """Estimated cycles of an inference on `core`."""
-        return sum(p.cycles for p in self.layers.values())
+        return self.ends.cycles + sum(p.cycles for p in self.layers.values())
 
     @property
     def flash(self) -> int:
@@ -124,8 +126,12 @@ def matrix(op: QOp) -> np.ndarray | None:
 def candidates(
     op: QOp, graph: QGraph, core: str = DEFAULT_CORE, only: str | None = None
 ) -> list[Candidate]:
-    """Every way to execute `op` exactly; `only` keeps one encoding, if a kernel takes it."""
+    """Every way to execute `op` exactly.
+
+    `only` keeps one encoding, if a kernel takes it; "ENCODING/KERNEL" also one of its kernels.
+    """
     w = matrix(op)
+    only, _, kernel = (only or "").partition("/")
     bare = Layer(op, graph)
     fits = [k for k in all_kernels() if k.applies(bare)]
     if w is None:
@@ -136,7 +142,7 @@ def candidates(
         and any(e.form in k.forms and k.takes(e) for k in fits)
         and e.applies(w)
     ]  # fmt: skip
-    if only is not None and any(e.name == only for e in encodings):
+    if any(e.name == only for e in encodings):
         encodings = [e for e in encodings if e.name == only]
     out = []
     cache: dict[tuple[str, bytes], Encoded] = {}
@@ -144,11 +150,15 @@ def candidates(
         for k in fits:
             if e.form not in k.forms or not k.takes(e):
                 continue
+            if kernel and e.name == only and k.name != kernel:
+                continue
             order = k.order(bare) if e.decoder else None
             key = (e.name, b"" if order is None else order.tobytes())
             if key not in cache:
                 cache[key] = e.encode(w if order is None else np.ascontiguousarray(w[:, order]))
-            out.append(_candidate(k, Layer(op, graph, cache[key]), core))
+            layer = Layer(op, graph, cache[key])
+            if k.applies(layer):
+                out.append(_candidate(k, layer, core))
     return out
 
 
@@ -327,7 +337,8 @@ def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool, core: str) 
         n: LayerPlan(n, kernels[n], c.encoding, c.instructions, c.cycles) for n, c in chosen.items()
     }
     code = BASE_CODE + _code(chosen.values())
-    return Plan(plans, memory, library, encoded, code, priced_as(core))
+    ends = price_of(end_work(graph), "ends", core)
+    return Plan(plans, memory, library, encoded, code, ends, priced_as(core))
 
 
 def describe(op: QOp, layer: Layer, kernel: str) -> str:

@@ -210,6 +210,9 @@ class QGraph:
     parameters: dict[str, int] = field(default_factory=dict)  #: source layer -> float parameters
     #: images are stored as (C, W, H): the model's input and output keep their (H, W, C) order
     transposed: bool = False
+    #: tensor -> how often each of its elements was code 0 on the calibration data, float [size];
+    #: for tensors that a fully connected layer reads. Changes costs, never values.
+    zero_share: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[QOp]:
         return iter(self.ops)

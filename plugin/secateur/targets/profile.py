@@ -48,7 +48,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Profile:
-    """One inference. Cycles are estimates (docs/cycle-model.md)."""
+    """One inference, or the mean of several. Cycles are estimates (docs/cycle-model.md)."""
 
     board: str
     core: str
@@ -75,10 +75,14 @@ def profile(
     build_dir: Path,
     inputs: np.ndarray,
     run_time: float = 600.0,
+    runs: int = 1,
+    accesses: bool = True,
 ) -> Profile:
-    """Run the first of `inputs` (int8 [n, input size]) of the library in `folder`, counted.
+    """Run the first `runs` of `inputs` (int8 [n, input size]) of the library in `folder`, counted.
 
-    Counting is slow, some 10 million instructions a second; `run_time` is the limit in seconds.
+    Counting is slow, some 10 million instructions a second without `accesses` of memory (which
+    then stay 0, and their energy with them); `run_time` is the limit in seconds. Of several runs
+    the figures are means.
 
     Raises TargetError where the simulator has no model of the board's core, ToolError if the
     library does not build.
@@ -95,10 +99,13 @@ def profile(
     image = gcc.build(folder, board, build_dir, flags=NO_INLINING)
     machine = _Profiler(image, library.read(folder), run_time)
     machine.count(True)
-    machine.count_accesses()
+    if accesses:
+        machine.count_accesses()
     client = Client(machine, run_time=run_time, retries=1)
-    try:  # one run only: `converse` runs the model again to measure its stack
-        client.infer(inputs[0], client.info())
+    try:  # not `converse`, which runs the model again to measure its stack
+        info = client.info()
+        for x in inputs[:runs]:
+            client.infer(x, info)
     except DeviceFaultError as report:
         raise fault.error(image, report) from None
     return machine.result()
@@ -201,8 +208,14 @@ class _Profiler(Machine):
         return super()._close_interval()
 
     def result(self) -> Profile:
-        """The profile of the run; the firmware has timed an empty model before."""
-        steps, accesses = self._history[1::2][2], self._access_history[1::2][2]
+        """The mean of the runs; the firmware has timed an empty model twice before."""
+        history = self._history[1::2][2:]
+        runs = len(history)
+        accesses = sum(self._access_history[1::2][2:], Counter[tuple[int | None, str]]())
+        steps: defaultdict[int | None, Counter[Edge]] = defaultdict(Counter)
+        for run in history:
+            for i, found in run.items():
+                steps[i].update(found)
         board, riscv = self._board, self._board.core.startswith("rv32")
         works = []
         for i in range(len(self._list)):
@@ -213,15 +226,16 @@ class _Profiler(Machine):
             cycles = estimate(edges, self.decoded, board.core, board.wait_states, board.flash_cache)
             count = sum(len(self.decoded[b]) * n for (_, b), n in edges.items())
             reads, sram = accesses[i, "flash"], accesses[i, "sram"]
-            works.append(energy.Work(count, round(cycles, 1), reads, sram, macs))
+            count, reads, sram, macs = (round(n / runs) for n in (count, reads, sram, macs))
+            works.append(energy.Work(count, round(cycles / runs, 1), reads, sram, macs))
         shares = energy.spread(works, board)
         out = [
             Step(c.layer, c.function, w.instructions, w.cycles, w.flash, w.sram, w.macs, parts)
             for c, w, parts in zip(self._list, works, shares, strict=True)
         ]
         whole = round(sum(s.cycles for s in out), 1)
-        functions = self._by_function(sum((steps.get(i, Counter()) for i in range(len(out))),
-                                          Counter()))  # fmt: skip
+        every = sum((steps[i] for i in range(len(out))), Counter[Edge]())
+        functions = {name: round(n / runs) for name, n in self._by_function(every).items()}
         power, uj = board.power, None
         if power.active_ma is not None and power.voltage is not None:
             uj = 1e3 * whole / board.clock_hz * power.active_ma * power.voltage

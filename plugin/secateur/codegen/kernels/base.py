@@ -28,6 +28,17 @@ class Layer:
     output: str = ""
     scratch: str = ""
 
+    def live_inputs(self) -> np.ndarray:
+        """How often each element of the first input is not code 0, float [size], as calibrated.
+
+        Ones where nobody has looked.
+        """
+        name = self.op.inputs[0]
+        share = self.graph.zero_share.get(name)
+        if share is None:
+            return np.ones(self.graph.tensors[name].size)
+        return 1.0 - share
+
     @property
     def prefix(self) -> str:
         """Prefix of the layer's arrays."""

@@ -10,9 +10,9 @@ from ..emit import CFunction, Emission, render
 from ..geometry import Geometry, conv_geometry
 from ..requant import table
 from .base import Kernel, Layer, register
-from .convtile import accumulator_store, may_overwrite, shape_key
+from .convtile import accumulator_store, may_overwrite, residual_work, shape_key
 from .source import dense_source
-from .unpack import decode_cost
+from .unpack import decode_work
 
 
 @dataclass(frozen=True)
@@ -169,21 +169,23 @@ class ConvDense(Kernel):
     plain_factor = 3.0
     code_bytes = 700
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
         g = self.geometry(layer)
         d = plan(g)
         words = d.outer[0] * d.inner[0] * len(d.taps)
-        sums = (11.0 * words + 75.0) * g.tiles * g.co / 2
-        if d.block == 1:
-            sums *= 2.2
+        tiles = float(g.tiles * g.co)
         bands = -(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows)
-        fill = 3.0 * g.ci * g.ow if g.pointwise else 5.0 * bands * d.band_words * 2
-        weights = g.co * g.ci * g.kh * g.kw
-        expand = bands * weights * (1.3 if g.pointwise and g.ci % 4 == 0 else 5.0)
+        weights = float(bands * g.co * g.ci * g.kh * g.kw)
         e = layer.encoded
-        if e is not None and e.encoding == "codebook":
-            expand += 10.0 * bands * weights
-        return sums + fill + expand + decode_cost(e)
+        return {
+            "words" if d.block == 2 else "single_words": words * tiles,
+            "stores": tiles,
+            **residual_work(layer),
+            "copied" if g.pointwise else "band": float(bands * d.band_words),
+            "quads" if g.pointwise and g.ci % 4 == 0 else "expanded": weights,
+            **({"indices": weights} if e is not None and e.encoding == "codebook" else {}),
+            **decode_work(e),
+        }
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op

@@ -22,21 +22,23 @@ from .base import Kernel, Layer, register
 from .conv_ternary import Steps
 from .convtile import (
     accumulator_store,
-    band_cost,
     band_function,
+    band_work,
     call_arguments,
     copy_tile,
     in_memory_order,
     keep_rows,
     may_overwrite,
+    residual_work,
     shape_key,
     tile_store,
+    tile_taps,
 )
 from .unpack import (
     Unpacking,
     align4,
     coded,
-    decode_cost,
+    decode_work,
     is_coded,
     map_function,
     memory_order,
@@ -184,18 +186,26 @@ class ConvShift(Kernel):
     plain_factor = 4.0
     code_bytes = 900
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
+        assert isinstance(layer.op, QConv)
         g, weight = self.geometry(layer), self._matrix(layer)
         parts = segments(weight)
-        groups = sum(s.groups for s in parts)
-        nonzeros = np.count_nonzero(weight)
-        each = 13.3 if g.pointwise else 14.3
-        finish = 95.0 if len(parts) == 1 else 60.0 + 33.0 * len(parts)
-        per_row = 32.0 * groups + finish
-        unpack = 0.0
+        groups = float(sum(s.groups for s in parts))
+        tiles = float(g.tiles * g.co)
+        unpack: dict[str, float] = {}
         if is_coded(layer.encoded):
-            unpack = decode_cost(layer.encoded) + 50.0 * nonzeros + 25.0 * groups * g.co
-        return g.tiles * (each * nonzeros + per_row * g.co) + band_cost(g) + unpack
+            nonzeros = float(np.count_nonzero(weight))
+            unpack = {"unpacked": nonzeros, "unpacked_groups": groups * g.co}
+        return {
+            "taps" if g.pointwise else "window_taps": tile_taps(layer.op, g),
+            "groups": tiles * groups,
+            "stores": tiles,
+            "parts": tiles * (len(parts) - 1),
+            **residual_work(layer),
+            **band_work(g),
+            **unpack,
+            **decode_work(layer.encoded),
+        }
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op

@@ -11,20 +11,22 @@ from ..requant import table
 from .base import Kernel, Layer, register
 from .convtile import (
     accumulator_store,
-    band_cost,
     band_function,
+    band_work,
     call_arguments,
     in_memory_order,
     keep_rows,
     may_overwrite,
+    residual_work,
     shape_key,
+    tile_taps,
 )
 from .unpack import (
     align4,
     is_coded,
     memory_order,
-    unpack_cost,
     unpack_rows,
+    unpack_work,
     working_bytes,
 )
 
@@ -91,12 +93,16 @@ class ConvSparse(Kernel):
     plain_factor = 2.2
     code_bytes = 550
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
         assert isinstance(layer.op, QConv)
         g = self.geometry(layer)
-        each = 16.5 if g.pointwise else 19.5
-        per_tile = each * np.count_nonzero(layer.op.weight) + 62.0 * g.co
-        return g.tiles * per_tile + band_cost(g) + unpack_cost(layer.encoded)
+        return {
+            "taps" if g.pointwise else "window_taps": tile_taps(layer.op, g),
+            "stores": float(g.tiles * g.co),
+            **residual_work(layer),
+            **band_work(g),
+            **unpack_work(layer.encoded),
+        }
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op

@@ -13,23 +13,25 @@ from ..geometry import Geometry, conv_geometry
 from ..requant import RequantTable, table
 from .base import Kernel, Layer, register
 from .convtile import (
-    band_cost,
     band_function,
+    band_work,
     call_arguments,
     copy_tile,
     in_memory_order,
     keep_rows,
     may_overwrite,
+    residual_work,
     shape_key,
     tile_store,
+    tile_taps,
 )
 from .unpack import (
     align4,
     is_coded,
     memory_order,
     most_elements,
-    unpack_cost,
     unpack_rows,
+    unpack_work,
     working_bytes,
 )
 
@@ -99,11 +101,16 @@ class ConvTernary(Kernel):
     plain_factor = 4.5
     code_bytes = 750
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
         assert isinstance(layer.op, QConv)
         g = self.geometry(layer)
-        per_tile = 13.3 * np.count_nonzero(layer.op.weight) + 95.0 * g.co
-        return g.tiles * per_tile + band_cost(g) + unpack_cost(layer.encoded)
+        return {
+            "taps" if g.pointwise else "window_taps": tile_taps(layer.op, g),
+            "stores": float(g.tiles * g.co),
+            **residual_work(layer),
+            **band_work(g),
+            **unpack_work(layer.encoded),
+        }
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op

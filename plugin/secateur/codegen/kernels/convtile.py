@@ -51,14 +51,25 @@ def band_function(g: Geometry, keep: int) -> CFunction | None:
     return CFunction(name, render("band.c.j2", name=name, g=g, keep=keep, phases=phases))
 
 
-def band_cost(g: Geometry) -> float:
-    """Instructions of filling the bands of a whole layer, or of copying pointwise tiles."""
+def tile_taps(op: QConv, g: Geometry) -> float:
+    """How often a non-zero weight is applied to a tile."""
+    return float(g.tiles * np.count_nonzero(op.weight))
+
+
+def residual_work(layer: Layer) -> dict[str, float]:
+    """Units of the residual operand."""
+    added = len(layer.op.inputs) > 1
+    return {"added": float(layer.graph.tensors[layer.op.output].size)} if added else {}
+
+
+def band_work(g: Geometry) -> dict[str, float]:
+    """Units of filling the bands of a whole layer, or of copying pointwise tiles."""
     if g.direct:
-        return 0.0
+        return {}
     if g.pointwise:
-        return 1.3 * g.ci * g.ow
-    rows = g.oh * g.step if g.rows < g.oh else g.in_rows
-    return g.ci * rows * (30.0 + (1.0 if g.sx == 1 else 6.0) * g.row_pitch)
+        return {"copied": float(g.ci * g.ow)}
+    rows = float(g.ci * (g.oh * g.step if g.rows < g.oh else g.in_rows))
+    return {"band_rows": rows, "band" if g.sx == 1 else "band_strided": rows * g.row_pitch}
 
 
 def copy_tile(g: Geometry) -> str:

@@ -30,15 +30,16 @@ class DenseShift(Kernel):
     plain_factor = 1.1
     code_bytes = 160
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
         op, e = layer.op, layer.encoded
         assert isinstance(op, QDense)
         assert e is not None
+        rows, nonzeros = float(len(op.weight)), float(np.count_nonzero(op.weight))
         if e.encoding == "power_codes":
-            each = 7.5 if e.meta["width"] == 4 else 16.2
-            return each * op.weight.size + 3.4 * e.meta["nnz"] + 30.0 * len(op.weight)
-        groups = sum(len(c.magnitudes) for c in chains_of(e))
-        return 5.0 * np.count_nonzero(op.weight) + (28.0 + 8.0 * groups) * len(op.weight)
+            width = "codes" if e.meta["width"] == 4 else "odd_codes"
+            return {width: float(op.weight.size), "coded_nonzeros": nonzeros, "coded_rows": rows}
+        groups = float(sum(len(c.magnitudes) for c in chains_of(e)))
+        return {"nonzeros": nonzeros, "groups": groups * rows, "rows": rows}
 
     def emit(self, layer: Layer) -> Emission:
         op, e = layer.op, layer.encoded

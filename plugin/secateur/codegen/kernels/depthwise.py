@@ -11,7 +11,7 @@ from ..emit import CFunction, Emission, render
 from ..requant import RequantTable, ThresholdTable, table
 from .base import Kernel, Layer, register
 from .source import dense_source
-from .unpack import decode_cost
+from .unpack import decode_work
 
 
 def strip(outputs: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]) -> list[str]:
@@ -93,16 +93,21 @@ class Depthwise(Kernel):
     plain_factor = 2.5
     code_bytes = 650
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
         op = layer.op
         assert isinstance(op, QConv)
-        out = layer.graph.tensors[op.output].size
+        _, oh, ow = layer.graph.tensors[op.output].shape
         kh, kw = op.weight.shape[2:]
-        fast = (kh, kw) == (3, 3) and op.stride == (1, 1)
+        fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
+        outputs = float(len(op.weight) * oh * ow)
         e = layer.encoded
-        unpack = 10.0 * op.weight.size if e is not None and e.encoding == "codebook" else 0.0
-        each = 12.5 if fast else 4.0 * kh * kw + 14.0
-        return each * out + 2.0 * layer.graph.tensors[op.inputs[0]].size + unpack + decode_cost(e)
+        return {
+            **({"fast": outputs} if fast else {"outputs": outputs, "taps": outputs * kh * kw}),
+            "copied": float(layer.graph.tensors[op.inputs[0]].size),
+            "planes": float(len(op.weight)),
+            **({"indices": float(op.weight.size)} if e and e.encoding == "codebook" else {}),
+            **decode_work(e),
+        }
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op

@@ -28,10 +28,16 @@ def _end(graph: QGraph, tensor: str) -> tuple[int, int, int]:
     return (1, 1, shape[0]) if len(shape) == 1 else (shape[0], shape[1], shape[2])
 
 
+def _plain(graph: QGraph, tensor: str, pixel: bool) -> bool:
+    """Whether an end is stored in the caller's order; `pixel`: one pixel of all channels, too."""
+    c, h, w = _end(graph, tensor)
+    return (c == 1 and (not graph.transposed or min(h, w) == 1)) or (pixel and h * w == 1)
+
+
 def input_function(graph: QGraph) -> CFunction:
     """int8 (H, W, C) to planar codes."""
     c, h, w = _end(graph, graph.input)
-    plain = c == 1 and (not graph.transposed or min(h, w) == 1)
+    plain = _plain(graph, graph.input, False)
     text = _macro("input", "read_input", c, h, w, graph.transposed, plain)
     return CFunction("read_input", text)
 
@@ -39,9 +45,25 @@ def input_function(graph: QGraph) -> CFunction:
 def output_function(graph: QGraph) -> CFunction:
     """Planar codes to int8 (H, W, C)."""
     c, h, w = _end(graph, graph.output)
-    plain = (c == 1 and (not graph.transposed or min(h, w) == 1)) or h * w == 1
+    plain = _plain(graph, graph.output, True)
     text = _macro("output", "write_output", c, h, w, graph.transposed, plain)
     return CFunction("write_output", text)
+
+
+def end_work(graph: QGraph) -> dict[str, float]:
+    """Units of the model's two ends, for prices of the family "ends"."""
+    out: dict[str, float] = {"runs": 1.0}
+    for end, tensor in (("input", graph.input), ("output", graph.output)):
+        plain = _plain(graph, tensor, end == "output")
+        out[end if plain else f"{end}_planes"] = float(graph.tensors[tensor].size)
+    return out
+
+
+class _Elements(Kernel):
+    """Kernels whose work is in proportion to their output."""
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        return {"elements": float(layer.graph.tensors[layer.op.output].size)}
 
 
 @register
@@ -49,6 +71,16 @@ class Pool(Kernel):
     """Max and mean pooling."""
 
     name = "pool"
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        op = layer.op
+        assert isinstance(op, QPool)
+        outputs = float(layer.graph.tensors[op.output].size)
+        taps = outputs * op.window[0] * op.window[1]
+        kind = "padded" if any(op.pads) else op.mode
+        if op.window == layer.graph.tensors[op.inputs[0]].shape[1:]:
+            kind = f"whole_{kind}"
+        return {f"{kind}_outputs": outputs, f"{kind}_taps": taps}
 
     def applies(self, layer: Layer) -> bool:
         return isinstance(layer.op, QPool)
@@ -88,7 +120,7 @@ class Pool(Kernel):
 
 
 @register
-class Add(Kernel):
+class Add(_Elements):
     """Sum of two tensors where no convolution takes it in."""
 
     name = "add"
@@ -107,7 +139,7 @@ class Add(Kernel):
 
 
 @register
-class Rescale(Kernel):
+class Rescale(_Elements):
     """Change of scale of single codes."""
 
     name = "rescale"
@@ -135,7 +167,7 @@ class Rescale(Kernel):
 
 
 @register
-class Pad(Kernel):
+class Pad(_Elements):
     """Explicit padding."""
 
     name = "pad"
@@ -155,7 +187,7 @@ class Pad(Kernel):
 
 
 @register
-class Softmax(Kernel):
+class Softmax(_Elements):
     """Softmax over a vector."""
 
     name = "softmax"

@@ -83,11 +83,17 @@ def decode_cost(e: Encoded | None) -> float:
     return coding.get(e.encoding).cost(e) if e is not None and is_coded(e) else 0.0
 
 
-def unpack_cost(e: Encoded | None) -> float:
+def decode_work(e: Encoded | None) -> dict[str, float]:
+    """Units of decoding a layer once, for `Kernel.work`; none where kernels read in place."""
+    return {f"decode.{e.encoding}": decode_cost(e)} if e is not None and is_coded(e) else {}
+
+
+def unpack_work(e: Encoded | None) -> dict[str, float]:
     """The same, with the rewriting into a convolution's rows."""
     if e is None or not is_coded(e):
-        return 0.0
-    return decode_cost(e) + 9.0 * e.meta["nnz"] + 30.0 * e.rows
+        return {}
+    rewriting = {"unpacked": float(e.meta["nnz"]), "unpacked_rows": float(e.rows)}
+    return {**rewriting, **decode_work(e)}
 
 
 def working_bytes(g: Geometry, e: Encoded) -> int:

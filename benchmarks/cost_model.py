@@ -1,0 +1,298 @@
+"""How far the cost model is off: predicted against counted instructions, layer by layer.
+
+    python -m benchmarks.cost_model [--targets cortex-m4] [--networks kws,lenet5]
+    python -m benchmarks.cost_model --fit [--targets ...]
+
+The first runs the four networks of the benchmark in four encodings on every core in the simulator,
+compares with the planner's estimates, and writes docs/cost-model.md. The second counts the layers
+of benchmarks/lessons.py, which belong to no network, and fits the prices of
+plugin/secateur/codegen/costs.json to them. Counts are kept in build/bench/counts.json, so that only
+what has changed is counted again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from benchmarks.bench import BOARDS
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from secateur.codegen.costs import price_key
+from secateur.codegen.kernels import Layer, get
+from secateur.codegen.kernels.small import end_work
+from secateur.codegen.plan import Plan, make_plan
+from secateur.lowering.qgraph import QGraph
+from secateur.targets.profile import profile
+
+TARGETS = {**BOARDS, "cortex-m3": "mps2_an385"}
+COUNTS = Path("build/bench/counts.json")
+PRICES = Path("plugin/secateur/codegen/costs.json")
+PAGE = Path("docs/cost-model.md")
+
+#: Kernels that pass over inputs of code 0.
+SKIPPING = ("dense_skip", "dense_columns")
+
+Key = tuple[str, str]  #: (family, unit)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One layer on one core: what it does, what was predicted, what was counted."""
+
+    source: str  #: network and encoding, or the lesson
+    core: str
+    kernel: str
+    work: dict[Key, float]
+    predicted: tuple[float, float]  #: instructions, cycles
+    counted: tuple[float, float]
+
+
+class Counter:
+    """Counts layers in the simulator, and remembers."""
+
+    def __init__(self, path: Path = COUNTS) -> None:
+        self.path = path
+        self.known: dict[str, dict[str, list[float]]] = {}
+        if path.is_file():
+            self.known = json.loads(path.read_text(encoding="utf-8"))
+
+    def count(self, plan: Plan, core: str, x: np.ndarray) -> dict[str, list[float]]:
+        """[instructions, cycles] by layer, the mean over the inputs x int8 [n, size]."""
+        digest = hashlib.sha256(core.encode() + x.tobytes())
+        for name, text in sorted(plan.library.files.items()):
+            digest.update(f"{name}\0{text}\0".encode())
+        key = digest.hexdigest()
+        if key not in self.known:
+            with tempfile.TemporaryDirectory() as tmp:
+                folder = plan.library.save(Path(tmp) / "library")
+                found = profile(folder, TARGETS[core], Path(tmp) / "build", x, runs=len(x), accesses=False)
+            steps: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+            for s in found.steps:
+                steps[s.layer][0] += s.instructions
+                steps[s.layer][1] += s.cycles
+            self.known[key] = dict(steps)
+            write(self.path, json.dumps(self.known) + "\n")
+        return self.known[key]
+
+
+def samples(
+    source: str, graph: QGraph, plan: Plan, core: str, counted: dict[str, list[float]]
+) -> Iterator[Sample]:
+    """Every layer of a plan, and its ends."""
+    for op in graph:
+        p = plan.layers[op.name]
+        kernel = get(p.kernel)
+        work = kernel.work(Layer(op, graph, plan.encoded.get(op.name)))
+        keys = {price_key(kernel.name, unit): amount for unit, amount in work.items()}
+        a, b = counted[op.name]
+        yield Sample(source, core, p.kernel, keys, (p.instructions, p.cycles), (a, b))
+    keys = {price_key("ends", unit): amount for unit, amount in end_work(graph).items()}
+    a, b = (sum(counted[end][i] for end in ("input", "output")) for i in (0, 1))
+    ends = (plan.ends.instructions, plan.ends.cycles)
+    yield Sample(source, core, "ends", keys, ends, (a, b))
+
+
+def lessons(core: str, counter: Counter) -> list[Sample]:
+    """The layers to learn from."""
+    from benchmarks.lessons import prepared
+
+    out: list[Sample] = []
+    for graph, plan, x in prepared(core):
+        out += samples(graph.name, graph, plan, core, counter.count(plan, core, x))
+        print(f"  {core}: {graph.name}, {len(graph.ops)} layers", flush=True)
+    return out
+
+
+def networks(names: list[str], cores: list[str], counter: Counter) -> Iterator[Sample]:
+    """The benchmark's networks in its encodings, planned for every core."""
+    from benchmarks.networks import CALIBRATION, ENCODINGS, all_networks, projected
+
+    import secateur
+
+    for network in all_networks():
+        if network.name not in names:
+            continue
+        for encoding in ENCODINGS:
+            compiled = secateur.convert(
+                projected(network.graph, encoding),
+                network.inputs[:CALIBRATION],
+                name=network.name,
+                encodings=encoding.force,
+            )
+            x = compiled.quantize(network.inputs[-4:]).reshape(4, -1)
+            for core in cores:
+                plan = make_plan(compiled.qgraph, encoding.force, core=core)
+                # more than one input where time depends on it
+                skips = any(p.kernel in SKIPPING for p in plan.layers.values())
+                counted = counter.count(plan, core, x if skips else x[:1])
+                source = f"{network.name}, {encoding.name}"
+                yield from samples(source, compiled.qgraph, plan, core, counted)
+                print(f"  {core}: {source}", flush=True)
+
+
+def solve(rows: list[dict[Key, float]], y: np.ndarray, keys: list[Key]) -> np.ndarray:
+    """Prices >= 0 with the least squared relative error, [keys], by coordinate descent."""
+    a = np.zeros((len(rows), len(keys)))
+    for i, row in enumerate(rows):
+        for key, amount in row.items():
+            a[i, keys.index(key)] = amount / y[i]
+    gram, right = a.T @ a, a.sum(axis=0)
+    price = np.zeros(len(keys))
+    for _ in range(20000):
+        before = price.copy()
+        for j in np.flatnonzero(gram.diagonal() > 0):
+            rest = right[j] - gram[j] @ price + gram[j, j] * price[j]
+            price[j] = max(0.0, rest / gram[j, j])
+        if np.abs(price - before).max() < 1e-7 * max(1.0, price.max()):
+            break
+    return price
+
+
+def fit(learned: list[Sample]) -> dict[str, dict[str, list[float]]]:
+    """family -> unit -> [instructions, cycles] of one core."""
+    keys = sorted({key for s in learned for key in s.work})
+    columns = [
+        solve([s.work for s in learned], np.array([s.counted[i] for s in learned]), keys)
+        for i in (0, 1)
+    ]
+    out: dict[str, dict[str, list[float]]] = {}
+    for (family, unit), *price in zip(keys, *columns, strict=True):
+        out.setdefault(family, {})[unit] = [float(f"{p:.4g}") for p in price]
+    return out
+
+
+def refit(cores: list[str], counter: Counter) -> None:
+    """Write the prices of `cores`; those of others stay."""
+    table = json.loads(PRICES.read_text(encoding="utf-8"))
+    for core in cores:
+        learned = lessons(core, counter)
+        table[core] = fit(learned)
+        errors = []
+        for s in learned:
+            value = sum(table[core][f][u][0] * n for (f, u), n in s.work.items())
+            errors.append(value / s.counted[0] - 1)
+            if abs(errors[-1]) > 0.3:
+                print(f"    {s.source}, {s.kernel}: {errors[-1]:+.0%} of {s.counted[0]:,.0f}")
+        spread = np.abs(errors)
+        print(f"{core}: fitted to {len(learned)} layers, mean error {spread.mean():.1%}")
+    lines = [
+        f' "{core}": {{\n'
+        + ",\n".join(f'  "{f}": {json.dumps(table[core][f])}' for f in sorted(table[core]))
+        + "\n }"
+        for core in sorted(table)
+    ]
+    write(PRICES, "{\n" + ",\n".join(lines) + "\n}\n")
+    print(PRICES)
+
+
+def error(s: Sample, which: int) -> float:
+    """Relative error of a prediction; 0 is exact."""
+    return s.predicted[which] / s.counted[which] - 1
+
+
+def totals(found: list[Sample], which: int) -> dict[tuple[str, str], float]:
+    """Relative error of every whole network: (source, core) -> error."""
+    sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for s in found:
+        sums[s.source, s.core][0] += s.predicted[which]
+        sums[s.source, s.core][1] += s.counted[which]
+    return {key: a / b - 1 for key, (a, b) in sums.items()}
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(r) + " |" for r in [head, ["---"] * len(head), *rows]]
+
+
+def page(found: list[Sample]) -> str:
+    """docs/cost-model.md."""
+    cores = list(dict.fromkeys(s.core for s in found))
+    sources = list(dict.fromkeys(s.source for s in found))
+    out = [_HEAD]
+    for which, what in ((0, "instructions"), (1, "estimated cycles")):
+        whole = totals(found, which)
+        worst = {c: max((abs(v) for (_, k), v in whole.items() if k == c)) for c in cores}
+        out.append(f"## Whole networks, {what}\n")
+        out.append("Relative error of the prediction of one inference.\n")
+        rows = [[n, *(f"{whole[n, c]:+.1%}" if (n, c) in whole else "" for c in cores)]
+                for n in sources]  # fmt: skip
+        rows.append(["**largest**", *(f"**{worst[c]:.1%}**" for c in cores)])
+        out += [*_table(["network, weights", *cores], rows), ""]
+    out.append("## Layers, instructions\n")
+    out.append(
+        "Mean / largest absolute error, and how many layers; the largest are small layers.\n"
+    )
+    kernels = sorted({s.kernel for s in found})
+    rows = []
+    for kernel in kernels:
+        row = [kernel]
+        for core in cores:
+            errors = [abs(error(s, 0)) for s in found if (s.kernel, s.core) == (kernel, core)]
+            row.append(
+                f"{np.mean(errors):.1%} / {max(errors):.1%} ({len(errors)})" if errors else ""
+            )
+        rows.append(row)
+    return "\n".join([*out, *_table(["kernel", *cores], rows)]) + "\n"
+
+
+_HEAD = """# The cost model and its error
+
+Written by `make bench` (`python -m benchmarks.cost_model`); do not edit.
+
+The planner predicts what a layer costs before any code exists. A kernel counts its *work* in units
+of its own (`Kernel.work`): weights, tiles stored, bytes copied, streams decoded. Every unit has a
+price in instructions and in cycles on each core, in one table,
+`plugin/secateur/codegen/costs.json`. The prices are fitted by
+`python -m benchmarks.cost_model --fit` to some 2,000 layers that belong to
+no network (`benchmarks/lessons.py`), counted in the simulator: prices >= 0 with the least squared
+relative error. Cycles are the estimates of docs/cycle-model.md for memory without wait states, not
+measurements.
+
+Below, the four networks of `make bench` in its four kinds of weights, planned for each core: what
+was predicted, against what was then counted. None of these layers was fitted to. Kernels that pass
+over zero inputs are predicted with the share of zeros seen in calibration, and counted as the mean
+over four inputs that were not in it.
+"""
+
+
+def write(path: Path, text: str) -> None:
+    """Write in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def main() -> int:
+    """Command line; returns 1 if a whole network is predicted worse than `--limit`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--networks", default="kws,resnet8,lenet5,lenet300")
+    parser.add_argument("--fit", action="store_true", help="fit the prices in costs.json")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    parser.add_argument("--limit", type=float, default=0.15, help="of instructions; default 0.15")
+    args = parser.parse_args()
+    cores = args.targets.split(",")
+    counter = Counter()
+    if args.fit:
+        refit(cores, counter)
+        return 0
+    found = list(networks(args.networks.split(","), cores, counter))
+    text = page(found)
+    write(args.out, text)
+    print(text[len(_HEAD) :])
+    print(args.out)
+    return 1 if max(abs(v) for v in totals(found, 0).values()) > args.limit else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,234 @@
+"""Layers that the cost model learns from: every way to execute them, on inputs half of which are 0.
+
+All layers of a lesson read the same tensor, so that shapes need not follow from one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from secateur.codegen.plan import Plan, candidates, make_plan
+from secateur.lowering.qgraph import (
+    QAdd,
+    QConv,
+    QDense,
+    QGraph,
+    QOp,
+    QPad,
+    QPool,
+    QRescale,
+    QSoftmax,
+    QTensor,
+    Requant,
+)
+
+Shape = tuple[int, ...]
+Pads = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution of the lesson's image; co 0 is depthwise."""
+
+    co: int
+    k: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    residual: bool = False
+    coded: bool = False  #: whether entropy-coded weights are tried, too
+
+
+@dataclass(frozen=True)
+class Fc:
+    """A fully connected layer."""
+
+    n: int
+    coded: bool = False
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """An input and layers that read it."""
+
+    name: str
+    shape: Shape
+    layers: tuple[Conv | Fc, ...] = ()
+    others: bool = False  #: pooling and its like
+
+
+LESSONS = (
+    Lesson("pixels50", (32, 10, 5), (Conv(24, (1, 1)), Conv(0, (3, 3), pads=(1, 1, 1, 1)))),
+    Lesson(
+        "pixels125", (64, 25, 5), (Conv(64, (1, 1), coded=True), Conv(0, (3, 3), pads=(1, 1, 1, 1)))
+    ),
+    Lesson(
+        "image",
+        (16, 12, 20),
+        (
+            Conv(16, (3, 3), pads=(1, 1, 1, 1), residual=True),
+            Conv(12, (3, 3), pads=(1, 1, 1, 1), coded=True),
+            Conv(24, (3, 3), (2, 2), (0, 0, 1, 1)),
+            Conv(24, (1, 1), (2, 2)),
+            Conv(0, (3, 3), pads=(1, 1, 1, 1)),
+            Conv(0, (3, 3), (2, 2), (0, 0, 1, 1)),
+        ),
+    ),
+    Lesson(
+        "small",
+        (32, 8, 8),
+        (Conv(32, (3, 3), pads=(1, 1, 1, 1)), Conv(20, (5, 5)), Conv(0, (5, 5))),
+        others=True,
+    ),
+    Lesson("twelve", (20, 12, 12), (Conv(30, (5, 5)),)),
+    Lesson("gray", (1, 28, 28), (Conv(20, (5, 5)), Conv(16, (10, 4), (2, 2), (4, 1, 5, 1)))),
+    Lesson("rgb", (3, 32, 32), (Conv(16, (3, 3), pads=(1, 1, 1, 1)),)),
+    Lesson("wide", (784,), (Fc(100, coded=True),)),
+    Lesson("vector", (200,), (Fc(64), Fc(11))),
+    Lesson("rest", (16, 16, 16), others=True),
+    Lesson("softmax", (20,), others=True),
+)
+
+#: Kind of weights -> (share of non-zeros, distinct non-zero values; 0: any).
+KINDS = {
+    "int8": (1.0, 0),
+    "sparse": (0.3, 0),
+    "thin": (0.08, 0),
+    "ternary": (0.35, 2),
+    "thin_ternary": (0.1, 2),
+    "sixteen": (0.9, 15),
+    "few": (0.3, 14),
+    "binary": (1.0, 2),
+    "powers": (0.5, -1),
+}
+
+
+def weights(rng: np.random.Generator, kind: str, shape: Shape) -> np.ndarray:
+    """int8 of a kind; "powers" are powers of two."""
+    density, levels = KINDS[kind]
+    w: np.ndarray
+    if levels < 0:
+        w = rng.choice([-1, 1], shape) * (1 << rng.integers(0, 7, shape))
+    elif levels == 2:
+        w = rng.choice([-1, 1], shape)
+    elif levels:
+        w = rng.choice(np.setdiff1d(np.arange(-levels * 4, levels * 4), [0])[::8], shape)
+    else:
+        w = np.clip(np.rint(rng.normal(0, 40, shape)), -127, 127)
+        w += w == 0
+    return (w * (rng.random(shape) < density)).astype(np.int8)
+
+
+def _requant(weight: np.ndarray) -> Requant:
+    narrow = np.abs(weight).reshape(len(weight), -1).sum(axis=1).max() * 255 <= 32767
+    m, pre, shift = (700, 0, 16) if narrow else (8000, 16, 6)
+    rows = len(weight)
+    # no two multipliers alike, as after batch normalisation
+    multiplier = (m + np.arange(rows)).astype(np.int16)
+    return Requant(multiplier, np.full(rows, 128 << shift, np.int32), pre, shift)
+
+
+class _Builder:
+    def __init__(self, lesson: Lesson) -> None:
+        self.rng = np.random.default_rng(len(lesson.name) + sum(lesson.shape))
+        self.graph = QGraph(lesson.name, [], {"x": QTensor("x", lesson.shape, 0.05, 0)}, "x", "x")
+        self.shape = lesson.shape
+        self.force: dict[str, str] = {}
+
+    def put(self, make: Callable[[str, str], QOp], shape: Shape) -> QOp:
+        name = f"l{len(self.graph.ops)}"
+        op = make(name, f"{name}_out")
+        self.graph.tensors[op.output] = QTensor(op.output, shape, 0.05, 0)
+        self.graph.ops.append(op)
+        self.graph.output = op.output
+        return op
+
+    def conv(self, c: Conv, weight: np.ndarray) -> QOp:
+        ci, h, w = self.shape
+        groups = 1 if c.co else ci
+        out = (
+            c.co or ci,
+            (h + c.pads[0] + c.pads[2] - c.k[0]) // c.stride[0] + 1,
+            (w + c.pads[1] + c.pads[3] - c.k[1]) // c.stride[1] + 1,
+        )
+        inputs = ("x", "x") if c.residual else ("x",)
+        ratio = 30000 if c.residual else None
+        return self.put(
+            lambda name, y: QConv(
+                name, inputs, y, weight, _requant(weight), c.stride, c.pads, groups, ratio
+            ),
+            out,
+        )
+
+    def weight_shape(self, c: Conv | Fc) -> Shape:
+        if isinstance(c, Fc):
+            return (c.n, int(np.prod(self.shape)))
+        return (c.co, self.shape[0], *c.k) if c.co else (self.shape[0], 1, *c.k)
+
+    def layer(self, c: Conv | Fc) -> None:
+        """`c` with every kind of weights in every way there is."""
+        seen: set[str] = set()
+        for kind in KINDS:
+            weight = weights(self.rng, kind, self.weight_shape(c))
+
+            def add(weight: np.ndarray = weight) -> QOp:
+                if isinstance(c, Conv):
+                    return self.conv(c, weight)
+                return self.put(
+                    lambda name, y: QDense(name, ("x",), y, weight, _requant(weight)), (c.n,)
+                )
+
+            options = candidates(add(), self.graph)
+            del self.graph.tensors[self.graph.ops.pop().output]
+            for option in options:
+                way = f"{option.encoding}/{option.kernel.name}"
+                # what does not depend on the weights is counted once
+                dense = option.encoding in ("dense", "codebook") and kind not in (
+                    "int8", "sixteen", "binary",
+                )  # fmt: skip
+                coded = bool(option.decoder)
+                if dense or (coded and (not c.coded or way in seen)):
+                    continue
+                seen.add(way)
+                self.force[add().name] = way
+
+    def rest(self) -> None:
+        if len(self.shape) == 1:
+            self.put(lambda name, y: QSoftmax(name, ("x",), y, 3000), self.shape)
+            return
+        c, h, w = self.shape
+        one = Requant(np.ones(1, np.int16) * 700, np.zeros(1, np.int32), 0, 12)
+        for mode, k, s, pads in (
+            ("max", 2, 2, (0, 0, 0, 0)), ("max", 3, 2, (0, 0, 1, 1)), ("avg", 2, 2, (0, 0, 0, 0)),
+            ("avg", h, 1, (0, 0, 0, 0)),
+        ):  # fmt: skip
+            n = (h + sum(pads[::2]) - k) // s + 1
+            requant = one if mode == "avg" else None
+            counts = (k * k,) if mode == "avg" else ()
+            self.put(
+                lambda name, y, m=mode, k=k, s=s, pads=pads, r=requant, counts=counts: QPool(
+                    name, ("x",), y, m, (k, k), (s, s), pads, r, counts
+                ),
+                (c, n, n),
+            )
+        self.put(lambda name, y: QAdd(name, ("x", "x"), y, (30000, 20000), 0, 1), self.shape)
+        self.put(lambda name, y: QRescale(name, ("x",), y, one), self.shape)
+        self.put(lambda name, y: QPad(name, ("x",), y, (1, 1, 1, 1)), (c, h + 2, w + 2))
+
+
+def prepared(core: str) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
+    """(graph, plan for `core`, input int8 [1, size]) of every lesson."""
+    for lesson in LESSONS:
+        b = _Builder(lesson)
+        for c in lesson.layers:
+            b.layer(c)
+        if lesson.others:
+            b.rest()
+        size = int(np.prod(lesson.shape))
+        x = b.rng.integers(-127, 128, (1, size)).astype(np.int8)
+        x[0, b.rng.random(size) < 0.5] = -128
+        b.graph.output = b.graph.ops[-1].output
+        b.graph.zero_share["x"] = (x[0] == -128).astype(float)
+        yield b.graph, make_plan(b.graph, b.force, "latency", core=core), x
