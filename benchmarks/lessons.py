@@ -85,7 +85,7 @@ LESSONS = (
     Lesson("twelve", (20, 12, 12), (Conv(30, (5, 5)),)),
     Lesson("gray", (1, 28, 28), (Conv(20, (5, 5)), Conv(16, (10, 4), (2, 2), (4, 1, 5, 1)))),
     Lesson("rgb", (3, 32, 32), (Conv(16, (3, 3), pads=(1, 1, 1, 1)),)),
-    Lesson("wide", (784,), (Fc(100, coded=True),)),
+    Lesson("wide", (784,), (Fc(24, coded=True),)),
     Lesson("vector", (200,), (Fc(64), Fc(11))),
     Lesson("rest", (16, 16, 16), others=True),
     Lesson("softmax", (20,), others=True),
@@ -130,12 +130,31 @@ def _requant(weight: np.ndarray) -> Requant:
     return Requant(multiplier, np.full(rows, 128 << shift, np.int32), pre, shift)
 
 
+#: Weights of a graph, bytes.
+FLASH = 600_000
+
+
 class _Builder:
+    """Makes graphs of one lesson, each small enough for the flash of a small board."""
+
     def __init__(self, lesson: Lesson) -> None:
         self.rng = np.random.default_rng(len(lesson.name) + sum(lesson.shape))
-        self.graph = QGraph(lesson.name, [], {"x": QTensor("x", lesson.shape, 0.05, 0)}, "x", "x")
-        self.shape = lesson.shape
+        self.name, self.shape = lesson.name, lesson.shape
+        self.done: list[tuple[QGraph, dict[str, str]]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        tensors = {"x": QTensor("x", self.shape, 0.05, 0)}
+        self.graph = QGraph(f"{self.name}_{len(self.done)}", [], tensors, "x", "x")
         self.force: dict[str, str] = {}
+        self.bytes = 0
+
+    def finish(self) -> None:
+        """Put the graph aside and begin another."""
+        if self.graph.ops:
+            self.graph.output = self.graph.ops[-1].output
+            self.done.append((self.graph, self.force))
+        self._begin()
 
     def put(self, make: Callable[[str, str], QOp], shape: Shape) -> QOp:
         name = f"l{len(self.graph.ops)}"
@@ -192,6 +211,10 @@ class _Builder:
                 if dense or (coded and (not c.coded or way in seen)):
                     continue
                 seen.add(way)
+                self.bytes += option.bytes
+                if self.bytes > FLASH:
+                    self.finish()
+                    self.bytes = option.bytes
                 self.force[add().name] = way
 
     def rest(self) -> None:
@@ -229,6 +252,7 @@ def prepared(core: str) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
         size = int(np.prod(lesson.shape))
         x = b.rng.integers(-127, 128, (1, size)).astype(np.int8)
         x[0, b.rng.random(size) < 0.5] = -128
-        b.graph.output = b.graph.ops[-1].output
-        b.graph.zero_share["x"] = (x[0] == -128).astype(float)
-        yield b.graph, make_plan(b.graph, b.force, "latency", core=core), x
+        b.finish()
+        for graph, force in b.done:
+            graph.zero_share["x"] = (x[0] == -128).astype(float)
+            yield graph, make_plan(graph, force, "latency", core=core), x

@@ -95,10 +95,14 @@ class DenseBook(_Book):
     plain_factor = 1.6
 
     def work(self, layer: Layer) -> dict[str, float]:
-        assert isinstance(layer.op, QDense)
-        e = layer.encoded
-        kind = "weights" if e is None or e.meta["k"] in (1, 2, 4) else "odd_weights"
-        return {kind: float(layer.op.weight.size), "rows": float(len(layer.op.weight))}
+        op, e = layer.op, layer.encoded
+        assert isinstance(op, QDense)
+        assert e is not None
+        return {
+            "weights": float(op.weight.size),
+            "bytes": float(len(e.stream("i").data)),
+            "rows": float(len(op.weight)),
+        }
 
     def emit(self, layer: Layer) -> Emission:
         return self._emit(layer, "dense_book.c.j2", "looked up one by one", False)
