@@ -75,7 +75,9 @@ class Counter:
         if key not in self.known:
             with tempfile.TemporaryDirectory() as tmp:
                 folder = plan.library.save(Path(tmp) / "library")
-                found = profile(folder, TARGETS[core], Path(tmp) / "build", x, runs=len(x), accesses=False)
+                found = profile(
+                    folder, TARGETS[core], Path(tmp) / "build", x, runs=len(x), accesses=False
+                )
             steps: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
             for s in found.steps:
                 steps[s.layer][0] += s.instructions
