@@ -20,8 +20,8 @@ from benchmarks.recipes import kws, lenet, mnist
 
 import secateur.callbacks as sc
 
-#: steps of a fit: 15,000 clips, 20,480 images
-STEPS = {"kws": 150, "lenet5": 80}
+#: steps of a fit: 30,000 clips, 20,480 images
+STEPS = {"kws": 300, "lenet5": 80}
 LENET_RATE, LENET_TEACHER = 1.5e-3, 0.5
 SEEDS = (0, 1, 2)
 TITLES = {"kws": "KWS, DS-CNN", "lenet5": "MNIST, LeNet-5"}
@@ -77,10 +77,10 @@ METHODS = (
         "80 % zeros, 16 values",
         ((sc.DeepCompression, {"sparsity": 0.8, "bits": 4, "prune_until": 0.5}),),
     ),
-    Method("Ternarize", "80 % zeros", _ternarize(0.8), ternary=True),
+    Method("Ternarize", "70 % zeros", _ternarize(0.7), ternary=True),
     Method("TernaryTWN", "threshold 0.7 mean", ((sc.TernaryTWN, {}),), ternary=True),
     Method("TernaryTTQ", "two trained scales", ((sc.TernaryTTQ, {}),), ternary=True),
-    Method("HypersphericalTernary", "80 % zeros", _hyperspherical(0.8), ternary=True),
+    Method("HypersphericalTernary", "70 % zeros", _hyperspherical(0.7), ternary=True),
     Method("LQNet", "2-bit weights", ((sc.LQNet, {"weight_bits": 2}),)),
     Method(
         "LQNet 2/2",
@@ -109,7 +109,7 @@ METHODS = (
 #: More points for the ternary methods' curves, on the keyword spotter.
 CURVE = tuple(
     Method(f"{name} {zeros:.0%}", f"{zeros:.0%} zeros", make(zeros), ternary=True)
-    for zeros in (0.7, 0.9)
+    for zeros in (0.5, 0.85)
     for name, make in (("Ternarize", _ternarize), ("HypersphericalTernary", _hyperspherical))
 )
 
