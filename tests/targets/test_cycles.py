@@ -2,78 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
+from benchmarks.cycles import HAND, LOOPS, NAMES, PUBLISHED, Published, published, turn
 
 from secateur import targets
 from secateur.errors import TargetError
 from secateur.targets import Image, cycles
 from secateur.targets.blocks import Decoder, Instruction
-from secateur.targets.sim import Sim
+from secateur.targets.pipeline import refine
 
 from .conftest import need
-
-LOOPS = Path(__file__).parent / "fixtures" / "loops"
-NAMES = ["delay", "read_add", "read_three", "write_two", "read_many", "multiply", "call", "skip"]
-
-#: Cycles a turn. M0: DDI 0432C, taken branch 3; M0+: DDI 0484C, taken branch 2; M3 and M4:
-#: loads pipelined, buffered stores 1, taken branch 1 + P with P = 1 (aligned, direct), 2 indirect.
-HAND = {
-    "qemu_m0": {
-        "delay": 1 + 3,
-        "read_add": 2 + 1 + 1 + 1 + 3,
-        "read_three": 2 + 2 + 2 + 1 + 3,
-        "write_two": 2 + 2 + 1 + 3,
-        "read_many": 1 + (1 + 4) + 1 + 3,
-        "multiply": 1 + 1 + 1 + 3,
-        "call": 4 + 3 + 3 + 1 + 3,
-        "skip": 1 + 1 + 1 + 1 + 3,
-    },
-    "qemu_m0plus": {
-        "delay": 1 + 2,
-        "read_add": 2 + 1 + 1 + 1 + 2,
-        "read_three": 2 + 2 + 2 + 1 + 2,
-        "write_two": 2 + 2 + 1 + 2,
-        "read_many": 1 + (1 + 4) + 1 + 2,
-        "multiply": 1 + 1 + 1 + 2,
-        "call": 3 + 2 + 2 + 1 + 2,
-        "skip": 1 + 1 + 1 + 1 + 2,
-    },
-    "mps2_an386": {
-        "delay": 1 + 2,
-        "read_add": 2 + 1 + 1 + 1 + 2,
-        "read_three": 2 + 1 + 1 + 1 + 2,
-        "write_two": 1 + 1 + 1 + 2,
-        "read_many": 1 + (1 + 4) + 1 + 2,
-        "multiply": 1 + 1 + 1 + 2,
-        "call": 2 + 3 + 2 + 1 + 2,
-        "skip": 1 + 1 + 1 + 1 + 2,
-    },
-}
-HAND["mps2_an385"] = HAND["mps2_an386"]
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
-    need("arm-none-eabi-gcc")
+    need("arm-none-eabi-gcc", "riscv64-unknown-elf-gcc")
     return {b: targets.build(LOOPS, b, tmp_path_factory.mktemp(b)) for b in HAND}
-
-
-def _measure(image: Image, loop: int, turns: int) -> float:
-    chosen = np.array([[loop, turns & 0xFF, turns >> 8]], np.uint8).view(np.int8)
-    result = Sim().run(image, chosen)
-    assert result.cycles is not None
-    return result.cycles
 
 
 @pytest.mark.parametrize("loop", NAMES)
 @pytest.mark.parametrize("board", HAND)
 def test_hand_counted_loop(board: str, loop: str, images: dict[str, Image]) -> None:
-    index = NAMES.index(loop)
-    extra = _measure(images[board], index, 300) - _measure(images[board], index, 100)
-    assert extra / 200 == HAND[board][loop]
+    assert turn(images[board], loop) == HAND[board][loop]
+
+
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: case.what)
+def test_published_measurement(case: Published) -> None:
+    assert published(case) == case.cycles
 
 
 def _code(*lines: str) -> list[Instruction]:
@@ -91,10 +46,17 @@ def _code(*lines: str) -> list[Instruction]:
         ("cortex-m4", ("push {r4, r5, r6, lr}",), 5),
         ("cortex-m7", ("adds r0, r1, r2", "adds r3, r4, r5"), 1),
         ("cortex-m7", ("adds r0, r1, r2", "adds r3, r0, r5"), 2),
-        ("cortex-m7", ("ldr r0, [r1]", "adds r2, r0, r2"), 3),
+        ("cortex-m7", ("ldr r0, [r1]", "adds r2, r0, r2"), 2),
         ("cortex-m33", ("ldr r0, [r1]", "adds r2, r0, r2"), 3),
-        ("rv32imac", ("mul a0, a1, a2",), 5),
+        ("rv32imac", ("mul a0, a1, a2",), 1),
         ("rv32imac", ("lw a0, 0(a1)", "add a2, a0, a2"), 3),
+        ("rv32imac", ("lbu a0, 0(a1)", "add a2, a0, a2"), 4),
+        ("rv32imac", ("mul a0, a1, a2", "add a3, a3, a4", "add a5, a0, a0"), 6),
+        ("rv32imac", ("mul a0, a1, a2", "mul a3, a1, a2"), 6),
+        ("cortex-m7", ("ldr r0, [r1]", "smlad r2, r0, r3, r2"), 3),
+        ("cortex-m7", ("ldrb r0, [r1]", "mla r2, r3, r4, r0"), 2),
+        ("cortex-m7", ("push {r4, r5, r6, lr}",), 2),
+        ("cortex-m7", ("udiv r0, r1, r2", "adds r3, r0, #1"), 7),
     ],
 )
 def test_block(core: str, lines: tuple[str, ...], expected: float) -> None:
@@ -110,6 +72,16 @@ def test_conditions_and_widths_do_not_hide_an_instruction() -> None:
         ("umaal", "multiply-long-add"), ("smull", "multiply-long"), ("uxtab16", "alu"),
     ]:  # fmt: skip
         assert cycles.kind(mnemonic, False) == kind, mnemonic
+
+
+def test_bit_fields_and_dsp_are_told_from_the_rest() -> None:
+    for mnemonic in ("uxtb", "sxtab16", "ubfx", "sadd16", "uqsub8", "shadd16", "ssax", "qadd",
+                     "ssat", "pkhbt", "rev16", "clz", "sel"):  # fmt: skip
+        assert refine("alu", mnemonic) == "bitfield", mnemonic
+    for mnemonic in ("adds", "sub.w", "subs", "orr", "asrs", "lsl", "mov", "bics", "rsb", "addw"):
+        assert refine("alu", mnemonic) == "alu", mnemonic
+    assert refine("load", "ldrsb.w") == refine("load", "lhu") == refine("load", "c.lbu")
+    assert refine("load", "ldr.w") == refine("load", "c.lw") == "load"
 
 
 def test_an_unknown_core() -> None:

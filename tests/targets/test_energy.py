@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.cycles import LOOPS, NAMES
 
 from secateur import targets
 from secateur.targets import boards, energy
@@ -17,7 +18,6 @@ from secateur.targets.energy import Work, spread
 from secateur.targets.sim import Machine
 
 from .conftest import need
-from .test_cycles import LOOPS, NAMES
 
 
 class _Counting(Machine):

@@ -14,6 +14,8 @@ from functools import lru_cache
 
 from ..errors import TargetError
 from .blocks import Instruction
+from .pipeline import CORTEX_M7, SIFIVE_E31, Pipeline, operation
+from .pipeline import cycles as pipeline_cycles
 
 #: (block before, block): how often control went from one to the other. A block is
 #: (address, size in bytes); None before the first.
@@ -84,7 +86,7 @@ class Table:
     pipelined: bool = False  #: a load or store behind another takes one cycle
     load_use: int = 0  #: more if the next instruction reads what a load just brought
     unaligned_target: int = 0  #: more for a branch to a 4-byte instruction across words
-    dual: bool = False  #: two independent instructions a cycle
+    pipeline: Pipeline | None = None  #: a model of its own for what is inside a block
     riscv: bool = False
 
 
@@ -110,9 +112,8 @@ TABLES = {
             refill=1, refill_indirect=2, pipelined=True, unaligned_target=1,
         ),
         Table(
-            "cortex-m7", "approximate: Arm publishes no table; dual issue, load latency 2",
-            {"divide": 6, "system": 2, "float-divide": 14},
-            refill=0, refill_indirect=1, load_use=1, dual=True,
+            "cortex-m7", "approximate: Arm publishes no table; measured by others on STM32H7",
+            {}, refill=0, refill_indirect=0, pipeline=CORTEX_M7,
         ),
         Table(
             "cortex-m33", "approximate: Arm 100230 has no table; single issue, load latency 2",
@@ -120,9 +121,8 @@ TABLES = {
             refill=1, refill_indirect=2, load_use=1,
         ),
         Table(
-            "rv32imac", "SiFive E31 core complex manual, chapter 'instruction pipeline'",
-            {"multiply": 5, "divide": 18, "system": 5},
-            refill=0, refill_indirect=2, load_use=1, riscv=True,
+            "rv32imac", "SiFive E31 core complex manual, chapter 3",
+            {}, refill=0, refill_indirect=0, pipeline=SIFIVE_E31, riscv=True,
         ),
     )
 }  # fmt: skip
@@ -154,10 +154,13 @@ def _destination(instruction: Instruction, what: str) -> str | None:
 
 def block_cycles(code: list[Instruction], costs: Table) -> float:
     """Cycles of a block whose last instruction does not branch away."""
+    if costs.pipeline is not None:
+        kinds = (kind(i.mnemonic, costs.riscv) for i in code)
+        operations = [operation(i, k) for i, k in zip(code, kinds, strict=True)]
+        return pipeline_cycles(operations, costs.pipeline)
     total = 0.0
     before: str | None = None  #: kind of the instruction before
     written: str | None = None  #: register it wrote
-    free = False  #: the instruction before left the second issue slot empty
     for instruction in code:
         what = kind(instruction.mnemonic, costs.riscv)
         cost = float(costs.costs.get(what, 1))
@@ -178,13 +181,6 @@ def block_cycles(code: list[Instruction], costs: Table) -> float:
             cost = 1.0 if what == "store" or (follows and not waits) else cost
         if costs.load_use and before == "load" and depends:
             cost += costs.load_use
-        if costs.dual:
-            pair = free and not depends and not {what, before} <= {"load", "store"}
-            pair = pair and not (what.startswith("multiply") and str(before).startswith("multiply"))
-            if pair and cost == 1:
-                cost, free = 0.0, False
-            else:
-                free = cost == 1
         total += cost
         before, written = what, _destination(instruction, what)
     return total
