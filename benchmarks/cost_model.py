@@ -39,9 +39,6 @@ COUNTS = Path("build/bench/counts.json")
 PRICES = Path("plugin/secateur/codegen/costs.json")
 PAGE = Path("docs/cost-model.md")
 
-#: Kernels that pass over inputs of code 0.
-SKIPPING = ("dense_skip", "dense_columns")
-
 Key = tuple[str, str]  #: (family, unit)
 
 
@@ -135,7 +132,7 @@ def networks(names: list[str], cores: list[str], counter: Counter) -> Iterator[S
             for core in cores:
                 plan = make_plan(compiled.qgraph, encoding.force, core=core)
                 # more than one input where time depends on it
-                skips = any(p.kernel in SKIPPING for p in plan.layers.values())
+                skips = any(get(p.kernel).skips_zeros for p in plan.layers.values())
                 counted = counter.count(plan, core, x if skips else x[:1])
                 source = f"{network.name}, {encoding.name}"
                 yield from samples(source, compiled.qgraph, plan, core, counted)

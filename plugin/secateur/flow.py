@@ -12,6 +12,7 @@ import numpy as np
 
 from .codegen.costs import priced_as
 from .codegen.formats import save_as
+from .codegen.kernels import get as get_kernel
 from .codegen.library import c_identifier
 from .codegen.plan import DEFAULT_CORE, Budget, Plan, make_plan, matrix
 from .coding.entropy import entropy_bytes
@@ -23,9 +24,11 @@ from .lowering import reference
 from .lowering.align import align
 from .lowering.observe import observe_zeros
 from .lowering.orient import orient
-from .lowering.qgraph import QGraph
+from .lowering.qgraph import QDense, QGraph, QOp
 from .lowering.quantize import lower
 from .progress import tell
+from .report import factors
+from .report.factors import Factors
 from .report.figures import (
     Accuracy,
     Energy,
@@ -105,9 +108,25 @@ class CompiledModel:
                     macs=macs,
                     effectual_macs=effectual,
                     kernel=p.kernel,
+                    levels=int(np.unique(w[w != 0]).size) if w is not None else 0,
+                    live=self._live(op),
+                    skips=get_kernel(p.kernel).skips_zeros,
                 )
             )
         return out
+
+    def _live(self, op: QOp) -> float:
+        """Share of a fully connected layer's non-zero weights whose input is not code 0."""
+        share = self.qgraph.zero_share.get(op.inputs[0])
+        if not isinstance(op, QDense) or share is None:
+            return 1.0
+        counts = np.count_nonzero(op.weight, axis=0)
+        return float((counts * (1 - share)).sum() / max(1, counts.sum()))
+
+    @property
+    def factors(self) -> Factors:
+        """EIE's factors: what sparsity, weight sharing, skipped inputs and coding each give."""
+        return factors.of(self.layers, self.size.float32, self.size.stored)
 
     @property
     def size(self) -> Size:
@@ -145,6 +164,7 @@ class CompiledModel:
                 "float32": self.size.float32, "int8": self.size.int8, "stored": self.size.stored,
             },
             "arena": self.plan.arena,
+            "factors": asdict(self.factors),
             "input": {"size": t_in.size, "scale": t_in.scale, "zero_point": t_in.zero_point - 128},
             "output": {
                 "size": t_out.size, "scale": t_out.scale, "zero_point": t_out.zero_point - 128,
@@ -282,6 +302,7 @@ def deploy(
         latency=latency,
         energy=_energy(result, latency.ms, b),
         layers=tuple(compiled.layers),
+        factors=compiled.factors,
     )
     write_text(folder / "report.json", report.to_json())
     return report

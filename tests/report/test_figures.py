@@ -24,6 +24,7 @@ from secateur.report import (
     layer_macs,
 )
 from secateur.report.details import Details, with_causes
+from secateur.report.factors import Factors
 from secateur.report.units import parse, show
 
 KEYS = {
@@ -39,6 +40,7 @@ KEYS = {
     "latency": {"instructions", "cycles", "ms", "kind"},
     "energy": {"uj", "kind", "source", "causes"},
     "layers": None,
+    "factors": {"sparsity", "sharing", "skipping", "possible", "memory"},
 }
 LAYER_KEYS = {
     "name",
@@ -70,6 +72,7 @@ def report() -> Report:
             LayerFigures("conv", "conv", "ternary", 640, 100, 90, 80.5, 80_000, 12_500, "ternary"),
             LayerFigures("pool", "pool", "", 0, 0, 0, 0.0, 0, 0),
         ),
+        factors=Factors(6.4, 32.0, 1.0, 1.0, 13.3),
     )
 
 

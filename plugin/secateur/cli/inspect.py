@@ -26,6 +26,7 @@ def command(path: Path, as_json: bool) -> None:
 
 def _library(path: Path, as_json: bool) -> None:
     from secateur.report import LayerFigures
+    from secateur.report.factors import Factors
     from secateur.report.terminal import cause_table, layer_table
 
     manifest = path / "secateur.json"
@@ -33,7 +34,7 @@ def _library(path: Path, as_json: bool) -> None:
         data = json.loads(manifest.read_text(encoding="utf-8"))
         layers = [LayerFigures.from_dict(layer) for layer in data["layers"]]
         bits = [dict(layer["bits"]) for layer in data["layers"]]
-        name = data["name"]
+        name, factors = data["name"], Factors(**data["factors"])
     except FileNotFoundError:
         raise ModelError(
             f"{path} holds no secateur.json: give a folder that `secateur convert` wrote."
@@ -45,7 +46,8 @@ def _library(path: Path, as_json: bool) -> None:
         from rich.console import Group
 
         causes = cause_table(list(zip(layers, bits, strict=True)))
-        return Group(layer_table(layers, title=f"{name} in {path}"), "", causes)
+        text = f"factors: {factors}"
+        return Group(layer_table(layers, title=f"{name} in {path}"), text, "", causes)
 
     print_result(as_json, data, tables)
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from secateur.errors import SecateurError
 
+from .factors import Factors
 from .units import Quantity
 
 SCHEMA = 1
@@ -37,12 +38,17 @@ class LayerFigures:
     entropy_bytes: float
     macs: int
     effectual_macs: int
-    kernel: str = ""  #: not part of schema 1
+    #: not part of schema 1:
+    kernel: str = ""
+    levels: int = 0  #: distinct non-zero weights
+    live: float = 1.0  #: share of the non-zero weights' inputs that are not 0, as calibrated
+    skips: bool = False  #: whether the kernel passes over inputs of 0
 
     def to_dict(self) -> dict[str, Any]:
         """Schema 1."""
         out = asdict(self)
-        del out["kernel"]
+        for name in ("kernel", "levels", "live", "skips"):
+            del out[name]
         return out
 
     @classmethod
@@ -179,6 +185,7 @@ class Report:
     latency: Latency
     energy: Energy
     layers: tuple[LayerFigures, ...] = ()
+    factors: Factors | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)  #: for people; not part of schema 1
 
     def __post_init__(self) -> None:
@@ -232,6 +239,7 @@ class Report:
                 latency=Latency(**data["latency"]),
                 energy=Energy(**data["energy"]),
                 layers=tuple(LayerFigures.from_dict(layer) for layer in data["layers"]),
+                factors=Factors(**data["factors"]) if data.get("factors") else None,
             )
         except (KeyError, TypeError) as e:
             raise SecateurError(f"report is not a complete schema {SCHEMA} document: {e}.") from e

@@ -116,6 +116,8 @@ def _headlines(report: Report) -> Table:
         f"{size.stored:,} bytes stored; {size.float32:,} in float32 ({size.ratio:.1f}x), "
         f"{size.int8:,} in int8",
     )
+    if report.factors is not None:
+        grid.add_row("factors", str(report.factors))
     grid.add_row(
         "flash",
         f"{flash.model + flash.runtime:,} bytes: model {flash.model:,}, runtime {flash.runtime:,}"

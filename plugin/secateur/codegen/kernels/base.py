@@ -72,6 +72,8 @@ class Kernel(ABC):
         """Order in which coded columns are stored for this kernel; None: as they are."""
         return None
 
+    #: whether it passes over inputs of code 0, so that its time depends on the input
+    skips_zeros: ClassVar[bool] = False
     #: about how many bytes of code it adds to a library, once per shape
     code_bytes: ClassVar[int] = 150
     #: instructions on a core without the DSP extension, relative to one with it; only used for

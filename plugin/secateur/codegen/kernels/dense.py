@@ -61,6 +61,7 @@ class DenseSkip(Kernel):
     """Dense int8 rows over the columns whose input is not 0: they are listed first."""
 
     name = "dense_skip"
+    skips_zeros = True
     forms = frozenset({"dense"})
     code_bytes = 230
     plain_factor = 1.3

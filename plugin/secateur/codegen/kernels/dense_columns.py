@@ -21,6 +21,7 @@ class DenseColumns(Kernel):
     """Sparse columns: int8 values, or four bits of run and four of codebook."""
 
     name = "dense_columns"
+    skips_zeros = True
     forms = frozenset({"columns"})
     code_bytes = 220
     plain_factor = 1.3
