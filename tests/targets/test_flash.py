@@ -17,7 +17,7 @@ import pytest
 from secateur import targets
 from secateur.errors import TargetError, ToolError
 from secateur.progress import listening
-from secateur.targets import Image, binary, boards, complaints, elf, flash
+from secateur.targets import Image, binary, boards, complaints, elf, flash, tools
 from secateur.targets.hardware import Hardware, SerialLine, only_port
 from secateur.targets.power import Meter, Recording
 
@@ -140,8 +140,13 @@ def test_complaints_of_each_tool(tool: str, output: str, words: str) -> None:
 def esp32(tmp_path: Path, image: Callable[[str], Image]) -> Image:
     """An image of a board that esptool flashes; none is among ours."""
     built = image("longan_nano")
-    flasher = boards.Flasher(protocols=["esptool"], esptool="esp32c3")
-    return replace(built, board=built.board.model_copy(update={"flasher": flasher}))
+    flash_block = {"protocols": ["esptool"], "esptool": "esp32c3"}
+    secateur = {**built.board.manifest["secateur"], "flash": flash_block}
+    update = {
+        "flasher": boards.Flasher.model_validate(flash_block),
+        "manifest": {**built.board.manifest, "secateur": secateur},
+    }
+    return replace(built, board=built.board.model_copy(update=update))
 
 
 def test_esptool(esp32: Image, tool: Callable[..., Path]) -> None:
@@ -227,7 +232,7 @@ def test_uf2(image: Callable[[str], Image], tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"no INFO_UF2\.TXT"):
         flash.flash(built, "uf2", str(tmp_path))
     (tmp_path / "INFO_UF2.TXT").write_text("Board-ID: RP2350\n")
-    with pytest.raises(TargetError, match="not that of pico"):
+    with pytest.raises(TargetError, match="not that of the board"):
         flash.flash(built, "uf2", str(tmp_path))
     (tmp_path / "INFO_UF2.TXT").write_text("UF2 Bootloader v3.0\nBoard-ID: RPI-RP2\n")
     flash.flash(built, "uf2", str(tmp_path))
@@ -382,4 +387,4 @@ def test_picking_a_board_itself() -> None:
 def test_every_real_board_can_be_flashed() -> None:
     for board in boards.all():
         for protocol in flash.protocols(board):
-            assert protocol in {*flash._COMMANDS, "uf2"}, board.id
+            assert protocol in {*tools.upload().COMMANDS, "uf2"}, board.id

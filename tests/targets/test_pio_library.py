@@ -41,12 +41,16 @@ void Reset_Handler(void) { echo_run(in, out); for (;;) continue; }
 """
 
 
-def _pio(project: Path, path: str) -> subprocess.CompletedProcess[str]:
+def _pio(project: Path, path: str, *args: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PATH": path, "PLATFORMIO_CORE_DIR": str(project / "core")}
     beside = Path(sys.executable).parent / "pio"
     pio = str(beside) if beside.exists() else "pio"
     return subprocess.run(
-        [pio, "run", "-d", str(project)], env=env, capture_output=True, text=True, timeout=300
+        [pio, "run", "-d", str(project), *args],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -115,6 +119,25 @@ def test_what_is_missing_is_named(project: Path) -> None:
     assert "does not exist" in done.stderr
     _write(project, "")
     assert "custom_secateur_model is missing" in _pio(project, _command(project / "bin")).stderr
+
+
+def test_upload(project: Path) -> None:
+    """`pio run -t upload` asks the tool of the board for what `secateur flash` does."""
+    path = _command(project / "bin")
+    openocd = project / "bin" / "openocd"
+    openocd.write_text(f'#!/bin/sh\necho "$@" > {project}/asked\n')
+    openocd.chmod(0o755)
+    ini = (project / "platformio.ini").read_text().replace("mps2_an386", "nucleo_f446re")
+    (project / "platformio.ini").write_text(ini + "upload_port = 066A\n")
+    done = _pio(project, path, "-t", "upload")
+    assert done.returncode == 0, done.stderr
+    asked = (project / "asked").read_text()
+    assert "-f interface/stlink.cfg -f target/stm32f4x.cfg -c adapter serial 066A" in asked
+    assert "nucleo_f446re/firmware.elf} verify reset exit" in asked
+    (project / "platformio.ini").write_text(ini + "upload_protocol = dfu\n")
+    done = _pio(project, path, "-t", "upload")
+    assert done.returncode != 0
+    assert "nucleo_f446re: it is not flashed by dfu: openocd, stflash, jlink" in done.stderr
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ Runs inside SCons, which provides the names imported from SCons.Script.
 import importlib.util
 import json
 import os
+import pathlib
+import subprocess
 import sys
 
 from SCons.Script import COMMAND_LINE_TARGETS, AlwaysBuild, Builder, Default, DefaultEnvironment
@@ -15,9 +17,17 @@ platform = env.PioPlatform()
 board = env.BoardConfig()
 home = os.path.dirname(platform.manifest_path)
 
-spec = importlib.util.spec_from_file_location("flags", os.path.join(home, "flags.py"))
-flags = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(flags)
+
+def shared(name):
+    """A module beside platform.py, which Secateur itself loads too."""
+    spec = importlib.util.spec_from_file_location(name, os.path.join(home, name + ".py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+flags, upload = shared("flags"), shared("upload")
 
 manifest = json.loads(json.dumps(board.manifest))
 if "secateur" not in manifest:
@@ -73,14 +83,41 @@ env.Append(
 
 program = os.path.join("$BUILD_DIR", "${PROGNAME}")
 if "nobuild" in COMMAND_LINE_TARGETS:
-    elf, image = program + ".elf", program + ".bin"
+    elf, image, hexfile = program + ".elf", program + ".bin", program + ".hex"
 else:
     elf = env.BuildProgram()
     image = env.ElfToBin(program, elf)
+    hexfile = env.ElfToHex(program, elf)
     env.Depends(image, "checkprogsize")
 AlwaysBuild(env.Alias("nobuild", image))
 target = env.Alias("buildprog", image, image)
 env.AddPlatformTarget(
     "size", elf, env.VerboseAction("$SIZEPRINTCMD", "Calculating size $SOURCE"), "Program Size"
+)
+
+
+def flash(target, source, env):
+    """`pio run -t upload`: the tool of upload_protocol, upload_port as probe, drive or port."""
+    protocol = env.GetProjectOption("upload_protocol", board.get("upload.protocol", ""))
+    port = env.GetProjectOption("upload_port", "") or None
+    build = pathlib.Path(env.subst("$BUILD_DIR")).resolve()
+    start = int(str(manifest["secateur"]["memory"]["flash"]["origin"]), 0)
+    files = upload.Files(*(build / f"firmware.{kind}" for kind in ("elf", "bin", "hex")), start)
+    try:
+        if protocol == "uf2":
+            print(f"copied to {upload.copy_uf2(manifest, start, files.bin.read_bytes(), port)}")
+            return 0
+        command = upload.command(manifest, protocol, files, port)
+    except upload.UploadError as error:
+        sys.stderr.write(f"Error: board {board.id}: {error}\n")
+        return 1
+    if not env.WhereIs(command[0]):
+        sys.stderr.write(f"Error: {command[0]} is not installed: `secateur doctor` says how\n")
+        return 1
+    return subprocess.call(command, env=env["ENV"])
+
+
+env.AddPlatformTarget(
+    "upload", [image, hexfile], env.VerboseAction(flash, "Flashing $SOURCE"), "Upload"
 )
 Default([target])

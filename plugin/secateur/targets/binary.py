@@ -1,8 +1,6 @@
-"""Images as flashing tools take them: one block of bytes, Intel HEX, UF2."""
+"""Images as flashing tools take them: one block of bytes, Intel HEX."""
 
 from __future__ import annotations
-
-import struct
 
 
 def flat(segments: list[tuple[int, bytes]]) -> tuple[int, bytes]:
@@ -34,16 +32,3 @@ def intel_hex(segments: list[tuple[int, bytes]]) -> str:
             lines.append(record(0, address & 0xFFFF, data[at : at + size]))
             at += size
     return "\n".join([*lines, record(1, 0, b"")]) + "\n"
-
-
-def uf2(segments: list[tuple[int, bytes]], family: int) -> bytes:
-    """UF2 of an image: blocks of 256 bytes (the format's own documentation)."""
-    start, data = flat(segments)
-    data += b"\xff" * (-len(data) % 256)
-    count = len(data) // 256
-    return b"".join(
-        struct.pack("<8I", 0x0A324655, 0x9E5D5157, 0x2000, start + 256 * i, 256, i, count, family)
-        + data[256 * i : 256 * i + 256].ljust(476, b"\0")
-        + struct.pack("<I", 0x0AB16F30)
-        for i in range(count)
-    )

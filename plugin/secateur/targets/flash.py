@@ -9,9 +9,10 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 
 from ..errors import TargetError, ToolError
@@ -23,143 +24,9 @@ from .boards import Board
 _PERCENT = re.compile(rb"(\d{1,3})(?:\.\d+)? ?%")
 
 
-def _need(board: Board, field: str, protocol: str) -> str:
-    value = getattr(board.flasher, field)
-    if not value:
-        raise TargetError(
-            f"board {board.id} has no secateur.flash.{field} in its manifest, which {protocol} "
-            f"needs: use {' or '.join(protocols(board)) or 'another board'}"
-        )
-    return str(value)
-
-
-def _openocd(image: Image, port: str | None, folder: Path) -> list[str]:
-    board = image.board
-    _need(board, "openocd", "openocd")
-    files = [part for name in board.flasher.openocd for part in ("-f", name)]
-    chosen = ["-c", f"adapter serial {port}"] if port else []
-    return [tools.need("openocd"), *files, *chosen,
-            "-c", f"program {{{image.elf}}} verify reset exit"]  # fmt: skip
-
-
-def _pyocd(image: Image, port: str | None, folder: Path) -> list[str]:
-    target = _need(image.board, "pyocd", "pyocd")
-    chosen = ["--uid", port] if port else []
-    return [tools.need("pyocd"), "load", "--target", target, *chosen, "--format", "elf",
-            str(image.elf)]  # fmt: skip
-
-
-def _jlink(image: Image, port: str | None, folder: Path) -> list[str]:
-    device = _need(image.board, "jlink", "jlink")
-    script = folder / "flash.jlink"
-    hexfile = folder / "firmware.hex"
-    hexfile.write_text(binary.intel_hex(elf.segments(image.elf)), encoding="ascii")
-    script.write_text(f"r\nh\nloadfile {hexfile}\nr\ng\nexit\n", encoding="utf-8")
-    chosen = ["-USB", port] if port else []
-    return [tools.need("JLinkExe"), "-device", device, "-if",
-            "JTAG" if image.board.core.startswith("rv32") else "SWD", "-speed", "4000",
-            *chosen, "-autoconnect", "1", "-ExitOnError", "1", "-NoGui", "1",
-            "-CommandFile", str(script)]  # fmt: skip
-
-
-def _stflash(image: Image, port: str | None, folder: Path) -> list[str]:
-    file = folder / "firmware.bin"
-    start, data = binary.flat(elf.segments(image.elf))
-    file.write_bytes(data)
-    chosen = ["--serial", port] if port else []
-    return [tools.need("st-flash"), *chosen, "--reset", "write", str(file), f"{start:#x}"]
-
-
-def _dfu(image: Image, port: str | None, folder: Path) -> list[str]:
-    usb = _need(image.board, "dfu", "dfu")
-    file = folder / "firmware.bin"
-    start, data = binary.flat(elf.segments(image.elf))
-    file.write_bytes(data)
-    chosen = ["--serial", port] if port else []
-    return [tools.need("dfu-util"), "--device", usb, *chosen, "--alt", "0",
-            "--dfuse-address", f"{start:#x}:leave", "--download", str(file)]  # fmt: skip
-
-
-def _esptool(image: Image, port: str | None, folder: Path) -> list[str]:
-    chip = _need(image.board, "esptool", "esptool")
-    file = folder / "firmware.bin"
-    start, data = binary.flat(elf.segments(image.elf))
-    file.write_bytes(data)
-    chosen = ["--port", port] if port else []
-    # A part sees its flash at an address of its own; the tool counts from the flash's beginning.
-    offset = start - image.board.memory.flash.origin
-    program = "esptool" if tools.find("esptool") or not tools.find("esptool.py") else "esptool.py"
-    return [tools.need(program), "--chip", chip, *chosen, "--after", "hard_reset", "write_flash",
-            f"{offset:#x}", str(file)]  # fmt: skip
-
-
-def _bossac(image: Image, port: str | None, folder: Path) -> list[str]:
-    if not image.board.flasher.bossac:
-        _need(image.board, "bossac", "bossac")
-    if not port:
-        raise TargetError(
-            f"bossac needs the serial port of {image.board.id}: press reset twice and name it "
-            "with --port"
-        )
-    file = folder / "firmware.bin"
-    file.write_bytes(binary.flat(elf.segments(image.elf))[1])
-    return [tools.need("bossac"), f"--port={port}", "--erase", "--write", "--reset", str(file)]
-
-
-_COMMANDS: dict[str, Callable[[Image, str | None, Path], list[str]]] = {
-    "openocd": _openocd, "pyocd": _pyocd, "jlink": _jlink, "stflash": _stflash, "dfu": _dfu,
-    "bossac": _bossac, "esptool": _esptool,
-}  # fmt: skip
-
-
 def protocols(board: Board) -> list[str]:
     """Ways to flash a board, the manifest's first."""
     return list(board.flasher.protocols)
-
-
-def _drives() -> list[Path]:
-    """Mounted drives of boot loaders: they carry INFO_UF2.TXT."""
-    roots = [Path("/media"), Path("/run/media"), Path("/Volumes"), Path("/mnt")]
-    return [
-        info.parent
-        for root in roots
-        if root.is_dir()
-        for depth in ("*", "*/*")
-        for info in root.glob(f"{depth}/INFO_UF2.TXT")
-    ]
-
-
-def _copy_uf2(image: Image, port: str | None) -> None:
-    wanted = _need(image.board, "uf2", "uf2")
-    family = image.board.flasher.uf2_family
-    if family is None:
-        raise TargetError(f"board {image.board.id} has no secateur.flash.uf2_family")
-    drives = [Path(port)] if port else _drives()
-    for drive in drives:
-        info = drive / "INFO_UF2.TXT"
-        if not info.is_file():
-            raise TargetError(f"{drive} is no boot loader's drive: it has no INFO_UF2.TXT")
-        if wanted not in info.read_text(encoding="utf-8", errors="replace"):
-            if port:
-                raise TargetError(
-                    f"the boot loader at {drive} is not that of {image.board.id} ({wanted}): "
-                    "check --board and --port"
-                )
-            continue
-        part = drive / "secateur.uf2"
-        data = binary.uf2(elf.segments(image.elf), family)
-        try:
-            with part.open("wb") as file:
-                for at in range(0, len(data), 1 << 14):
-                    file.write(data[at : at + (1 << 14)])
-                    tell(f"copying to {drive}", min(len(data), at + (1 << 14)), len(data))
-        except OSError as error:
-            raise TargetError(f"{part} cannot be written: {error.strerror}") from None
-        return
-    raise TargetError(
-        f"no drive of {image.board.id}'s boot loader ({wanted}) is mounted: hold BOOTSEL while "
-        "plugging it in"
-    )
 
 
 def check_size(image: Image) -> None:
@@ -191,14 +58,26 @@ def flash(
     check_size(image)
     if port and protocol not in ("uf2", "bossac", "esptool"):
         port = probe_of(board, port) or port
-    if protocol == "uf2":
-        tell(f"flashing {board.id} with uf2")
-        _copy_uf2(image, port)
-        return protocol
-    with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
-        command = _COMMANDS[protocol](image, port, Path(folder))
-        tool = Path(command[0]).name
-        code, output = _watch(command, f"flashing {board.id} with {tool}", timeout)
+    upload = tools.upload()
+    start, data = binary.flat(elf.segments(image.elf))
+    try:
+        if protocol == "uf2":
+            what = f"flashing {board.id} with uf2"
+            upload.copy_uf2(board.manifest, start, data, port, partial(tell, what))
+            return protocol
+        with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
+            files = upload.Files(
+                image.elf, Path(folder) / "firmware.bin", Path(folder) / "firmware.hex", start
+            )
+            files.bin.write_bytes(data)
+            files.hex.write_text(binary.intel_hex(elf.segments(image.elf)), encoding="ascii")
+            tool, *arguments = upload.command(board.manifest, protocol, files, port)
+            if tool == "esptool" and not tools.find(tool) and tools.find("esptool.py"):
+                tool = "esptool.py"  # its name before version 5
+            command = [tools.need(tool), *arguments]
+            code, output = _watch(command, f"flashing {board.id} with {tool}", timeout)
+    except upload.UploadError as error:
+        raise TargetError(f"board {board.id}: {error}") from None
     # J-Link's tool reports some failures in words only.
     if code != 0 or (protocol == "jlink" and "cannot connect" in output.lower()):
         raise TargetError(f"{board.id}: {complaints.explain(tool, output, code)}")

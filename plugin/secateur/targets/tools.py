@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -77,10 +78,21 @@ def run(command: list[str], what: str, timeout: float = 300, **options: object) 
 
 def flags() -> ModuleType:
     """firmware/platform/flags.py, which PlatformIO's builder script loads too."""
-    path = assets.firmware() / "platform" / "flags.py"
-    spec = importlib.util.spec_from_file_location("secateur_firmware_flags", path)
+    return _shared("flags")
+
+
+def upload() -> ModuleType:
+    """firmware/platform/upload.py, which PlatformIO's builder script loads too."""
+    return _shared("upload")
+
+
+@cache
+def _shared(name: str) -> ModuleType:
+    path = assets.firmware() / "platform" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"secateur_firmware_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up
     spec.loader.exec_module(module)
     return module
