@@ -158,7 +158,7 @@ def test_deploy_on_a_board_with_a_meter(
     assert report["latency"]["instructions"] is None
     runs = math.ceil(1e-5 / (report["latency"]["ms"] / 1e3))
     assert report["energy"]["uj"] * runs == pytest.approx(10e-3 * 3.3 * 20e-3 * 1e6, rel=1e-3)
-    assert "5 windows, idle 2 mA subtracted" in report["energy"]["source"]
+    assert "5 windows (+-0 uJ), idle 2 mA subtracted" in report["energy"]["source"]
     done = CliRunner().invoke(main, [*args, "--port", "a", "--port", "b"])
     assert done.exit_code == 2
     assert "2 ports for 1 boards" in done.stderr

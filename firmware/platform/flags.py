@@ -39,14 +39,14 @@ def prefix(core: str) -> str:
     return "riscv64-unknown-elf-" if core.startswith("rv32") else "arm-none-eabi-"
 
 
-def pin(name: str) -> int:
-    """`PA2` (STM32: 16 * port + number), `P0.24` (Nordic: 32 * port + number), `GPIO4`."""
+def pin(name: str, port_size: int = 16) -> int:
+    """`PA2` (port_size * port + number), `P0.24` (Nordic: 32 * port + number), `GPIO4`."""
     if name.startswith("GPIO"):
         return int(name[4:])
     if "." in name:
         port, number = name[1:].split(".")
         return 32 * int(port) + int(number)
-    return 16 * (ord(name[1]) - ord("A")) + int(name[2:])
+    return port_size * (ord(name[1]) - ord("A")) + int(name[2:])
 
 
 def defines(manifest: dict) -> dict[str, str]:
@@ -62,11 +62,12 @@ def defines(manifest: dict) -> dict[str, str]:
         "SECATEUR_TIMER_HZ": f"{int(board['timer']['hz'])}u",
         "SECATEUR_RAM_ORIGIN": f"{int(ram['origin'], 0):#x}u",
     }
+    size = 32 if board["uart"]["port"] == "samd21" else 16  # pins a port: Microchip's, ST's
     for key, macro in (("tx", "SECATEUR_TX"), ("rx", "SECATEUR_RX")):
         if board["uart"].get(key):
-            out[macro] = f"{pin(board['uart'][key])}u"
+            out[macro] = f"{pin(board['uart'][key], size)}u"
     if board.get("mark"):
-        out["SECATEUR_MARK"] = f"{pin(board['mark'])}u"
+        out["SECATEUR_MARK"] = f"{pin(board['mark'], size)}u"
     if "function" in board["uart"]:
         out["SECATEUR_PIN_FUNCTION"] = f"{int(board['uart']['function'])}u"
     out.update({str(k): str(v) for k, v in board.get("defines", {}).items()})

@@ -12,6 +12,9 @@
 #define PLL 0x40028000u
 #define UNRESET (1u << 22 | 1u << 12 | 1u << 8 | 1u << 5) /* UART0, PLL, pads, pins */
 #define POST_DIVIDERS (6u << 16 | 2u << 12)
+#define SIO_OUT_CLEAR REG32(0xD0000018)
+#define SIO_OE_SET REG32(0xD0000024)
+#define SIO_OE_CLEAR REG32(0xD0000028)
 #else
 #define CLOCKS 0x40010000u
 #define RESETS 0x40020000u
@@ -21,6 +24,9 @@
 #define PLL 0x40050000u
 #define UNRESET (1u << 26 | 1u << 14 | 1u << 9 | 1u << 6)
 #define POST_DIVIDERS (5u << 16 | 2u << 12)
+#define SIO_OUT_CLEAR REG32(0xD0000020)
+#define SIO_OE_SET REG32(0xD0000038)
+#define SIO_OE_CLEAR REG32(0xD0000040)
 #endif
 #define UART(offset) REG32(SECATEUR_UART_BASE + (offset))
 
@@ -46,17 +52,35 @@ static void clocks(void) {
   REG32(CLOCKS + 0x48) = 1u << 11; /* peripherals from the system clock */
 }
 
-static void pin_uart(uint32_t pin) {
+static void pin_function(uint32_t pin, uint32_t function) {
   REG32(PADS + 4 + 4 * pin) = 1u << 6 | 1u << 4; /* input on, 4 mA, not isolated */
-  REG32(IO_BANK + 4 + 8 * pin) = 2;
+  REG32(IO_BANK + 4 + 8 * pin) = function;
 }
+
+#if defined(SECATEUR_MARK)
+/* Open drain: driven low, or not driven. */
+static void mark_start(void) {
+  SIO_OE_CLEAR = 1u << SECATEUR_MARK;
+  SIO_OUT_CLEAR = 1u << SECATEUR_MARK;
+  pin_function(SECATEUR_MARK, 5);
+}
+void port_mark(int level) {
+  if (level)
+    SIO_OE_CLEAR = 1u << SECATEUR_MARK;
+  else
+    SIO_OE_SET = 1u << SECATEUR_MARK;
+}
+#else
+static void mark_start(void) {}
+#endif
 
 PORT_FN void port_init(void) {
   REG32(RESETS + 0x3000) = UNRESET;
   wait_bits(RESETS + 0x08, UNRESET);
   clocks();
-  pin_uart(SECATEUR_TX);
-  pin_uart(SECATEUR_RX);
+  mark_start();
+  pin_function(SECATEUR_TX, 2);
+  pin_function(SECATEUR_RX, 2);
   uint32_t divider = (uint32_t)(4ull * F_CPU / SECATEUR_BAUD); /* in 64ths of 16 clocks */
   UART(0x24) = divider >> 6;
   UART(0x28) = divider & 63;

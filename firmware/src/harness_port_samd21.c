@@ -32,8 +32,28 @@ static void pin_function(uint32_t pin) {
   REG8(port + 0x40 + n) = 3; /* to the peripheral, input on */
 }
 
+#if defined(SECATEUR_MARK)
+#define MARK_PORT(offset) REG32(0x41004400u + 0x80u * (SECATEUR_MARK >> 5) + (offset))
+#define MARK_BIT (1u << (SECATEUR_MARK & 31u))
+
+/* Open drain: driven low, or not driven. */
+static void mark_start(void) {
+  MARK_PORT(0x04) = MARK_BIT; /* input */
+  MARK_PORT(0x14) = MARK_BIT; /* low, once it is an output */
+}
+void port_mark(int level) {
+  if (level)
+    MARK_PORT(0x04) = MARK_BIT;
+  else
+    MARK_PORT(0x08) = MARK_BIT;
+}
+#else
+static void mark_start(void) {}
+#endif
+
 PORT_FN void port_init(void) {
   clock_48mhz();
+  mark_start();
   REG32(0x40000420) |= 1u << 7;                       /* SERCOM5's bus clock */
   REG16(GCLK + 0x02) = (uint16_t)(1u << 14 | 0x19u);  /* SERCOM5 core from generator 0 */
   pin_function(SECATEUR_TX);

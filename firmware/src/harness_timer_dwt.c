@@ -1,5 +1,6 @@
-/* The DWT cycle counter of Cortex-M3 and later: 32 bits, extended by how far SysTick came.
- * An inference longer than 2^32 cycles (25 s at 168 MHz) is not expected; it would be cut. */
+/* The DWT cycle counter of Cortex-M3 and later: 32 bits, of which every read sees at most one
+ * overflow. It is read around every inference, so one longer than 2^32 cycles (25 s at 168 MHz)
+ * would be cut. */
 #if defined(SECATEUR_TIMER_DWT)
 #include "port.h"
 

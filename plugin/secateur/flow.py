@@ -312,7 +312,8 @@ def _energy(result: RunResult, ms: float | None, board: Board) -> Energy:
     """What a meter measured above idle; else the estimate from the manifest's current."""
     if result.energy is not None:
         e = result.energy
-        source = f"{e.source}, {e.windows} windows, idle {e.idle_ma:.3g} mA subtracted"
+        spread = f" (+-{e.spread_uj:.3g} uJ)" if e.windows > 1 else ""
+        source = f"{e.source}, {e.windows} windows{spread}, idle {e.idle_ma:.3g} mA subtracted"
         return Energy(e.uj, "measured", source)
     p = board.power
     return estimate_energy(ms, p.active_ma, p.voltage, p.source)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from secateur.errors import TargetError
-from secateur.targets import boards
+from secateur.targets import boards, tools
 
 
 def test_every_board_is_sound() -> None:
@@ -108,3 +108,13 @@ def test_a_board_somebody_has_flashed(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "nucleo_f446re.json").write_text(json.dumps(manifest))
     monkeypatch.setenv("SECATEUR_BOARDS", str(tmp_path))
     assert "| yes | simulator | A. Tester, 2026-11-24 |" in boards.table()
+
+
+def test_pins_are_numbered_as_the_port_counts_them() -> None:
+    """An Arduino Zero's UART is on PB22 and PB23, 32 pins a port; ST has 16."""
+    flags = tools.flags()
+    zero = flags.defines(boards.load("arduino_zero").manifest)
+    assert (zero["SECATEUR_TX"], zero["SECATEUR_MARK"]) == ("54u", "14u")
+    assert flags.defines(boards.load("nucleo_h743zi").manifest)["SECATEUR_TX"] == "56u"  # PD8
+    assert flags.defines(boards.load("nano33ble").manifest)["SECATEUR_TX"] == "35u"  # P1.03
+    assert flags.defines(boards.load("pico").manifest)["SECATEUR_MARK"] == "2u"

@@ -109,12 +109,11 @@ def test_renodes_counters_come_from_its_monitor() -> None:
         connection, _ = server.accept()
         with connection:
             connection.sendall(b"Renode, version 1.16\r\n\x1b[33;1m(nucleo_f446re) \x1b[0m")
-            received = b""
-            while received.count(b"\n") < 3:
-                received += connection.recv(4096)
-            for line in received.decode().splitlines():
+            for _ in range(3):
+                line = connection.recv(4096).decode().strip()
                 said.append(line)
-                connection.sendall(f"{line}\r\n{answers.get(line, '')}\r\n(mach) ".encode())
+                answer = f"\x1b[36m{answers.get(line, '')}\x1b[0m"
+                connection.sendall(f"{line}\r\n{answer}\r\n(mach) ".encode())
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -151,7 +151,7 @@ def test_time_passes_on_a_microcontroller(image: Callable[[str], Image]) -> None
     assert 15_000 < laps[1] - laps[0] < 25_000
 
 
-@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "nrf52840_dk"])
+@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "nrf52840_dk", "pico", "arduino_zero"])
 def test_energy_mode_stamps_time_with_edges(board: str, tmp_path: Path) -> None:
     """Two falling edges of a microsecond or more around the runs, none by the runs themselves."""
     need("arm-none-eabi-gcc")

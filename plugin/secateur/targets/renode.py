@@ -116,24 +116,35 @@ class Renode(Target):
 def read_totals(port: int, board: Board) -> Totals | None:
     """Pause the machine and ask Renode's monitor for its counters; None if it does not say."""
     assert board.emulator.renode is not None
-    text = ""
-    commands = f"pause\nsysbus.{board.emulator.renode.cpu} ExecutedInstructions\n"
-    commands += "machine ElapsedVirtualTime\n"
-    deadline = time.monotonic() + 10
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             line = _Socket(connection)
             line.read(0.5)  # the greeting
-            line.write(commands.encode())
-            while time.monotonic() < deadline:
-                text += line.read(1.0).decode("ascii", "replace")
-                count = re.search(r"\b0x([0-9A-Fa-f]{16})\b", text)
-                clock = re.search(r"Virtual Time: (\d+):(\d+):(\d+\.\d+)", text)
-                if count and clock:
-                    hours, minutes, seconds = (float(x) for x in clock.groups())
-                    return Totals(int(count[1], 16), 3600 * hours + 60 * minutes + seconds)
+            _ask(line, "pause", r"(?s).+")
+            count = _ask(
+                line, f"sysbus.{board.emulator.renode.cpu} ExecutedInstructions",
+                r"\b0x([0-9A-Fa-f]{16})\b",
+            )  # fmt: skip
+            clock = _ask(
+                line, "machine ElapsedVirtualTime", r"Virtual Time: (\d+):(\d+):(\d+\.\d+)"
+            )
     except OSError:
         return None
+    if count is None or clock is None:
+        return None
+    hours, minutes, seconds = (float(x) for x in clock.groups())
+    return Totals(int(count[1], 16), 3600 * hours + 60 * minutes + seconds)
+
+
+def _ask(line: _Socket, command: str, pattern: str, timeout: float = 5.0) -> re.Match[str] | None:
+    """What the monitor answers to a command, its colours taken off; None if nothing like it."""
+    line.write(f"{command}\n".encode())
+    text = ""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        text += line.read(0.5).decode("ascii", "replace")
+        if found := re.search(pattern, re.sub(r"\x1b\[[0-9;]*m", "", text)):
+            return found
     return None
 
 
