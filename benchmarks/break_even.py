@@ -200,8 +200,8 @@ def page(points: list[Point], decoders: list[Decoding]) -> str:
         " counted in the simulator, cycles are estimates for memory without wait states"
         " (docs/cycle-model.md). All figures are per *dense* multiply-accumulate, zeros included,"
         " and whole: loading of the input tile, requantization and stores are in them. Weights are"
-        " random with the same number of non-zeros in every row; activations do not matter, no"
-        " kernel looks at them. *Dense* is int8.",
+        " random with the same number of non-zeros in every row; activations do not matter, none"
+        " of these kernels looks at them. *Dense* is int8.",
         "",
         "## Density up to which a kernel beats dense int8",
         "",

@@ -32,6 +32,7 @@ from secateur.codegen.kernels import Layer, get
 from secateur.codegen.kernels.small import end_work
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
+from secateur.targets import boards, gcc
 from secateur.targets.profile import profile
 
 TARGETS = {**BOARDS, "cortex-m3": "mps2_an385"}
@@ -65,10 +66,7 @@ class Counter:
 
     def count(self, plan: Plan, core: str, x: np.ndarray) -> dict[str, list[float]]:
         """[instructions, cycles] by layer, the mean over the inputs x int8 [n, size]."""
-        digest = hashlib.sha256(core.encode() + x.tobytes())
-        for name, text in sorted(plan.library.files.items()):
-            digest.update(f"{name}\0{text}\0".encode())
-        key = digest.hexdigest()
+        key = _digest(plan, core, x.tobytes())
         if key not in self.known:
             with tempfile.TemporaryDirectory() as tmp:
                 folder = plan.library.save(Path(tmp) / "library")
@@ -82,6 +80,24 @@ class Counter:
             self.known[key] = dict(steps)
             write(self.path, json.dumps(self.known) + "\n")
         return self.known[key]
+
+    def flash(self, plan: Plan, core: str) -> float:
+        """Bytes of model and runtime in a linked image, the serial harness excluded."""
+        key = _digest(plan, core, b"flash")
+        if key not in self.known:
+            with tempfile.TemporaryDirectory() as tmp:
+                folder = plan.library.save(Path(tmp) / "library")
+                sizes = gcc.build(folder, boards.load(TARGETS[core]), Path(tmp) / "build").sizes
+            self.known[key] = {"flash": [sizes.total - sizes.harness]}
+            write(self.path, json.dumps(self.known) + "\n")
+        return self.known[key]["flash"][0]
+
+
+def _digest(plan: Plan, core: str, more: bytes) -> str:
+    digest = hashlib.sha256(core.encode() + more)
+    for name, text in sorted(plan.library.files.items()):
+        digest.update(f"{name}\0{text}\0".encode())
+    return digest.hexdigest()
 
 
 def samples(
@@ -112,7 +128,19 @@ def lessons(core: str, counter: Counter) -> list[Sample]:
     return out
 
 
-def networks(names: list[str], cores: list[str], counter: Counter) -> Iterator[Sample]:
+@dataclass(frozen=True)
+class Image:
+    """Flash of a whole network, bytes."""
+
+    source: str
+    core: str
+    predicted: float
+    linked: float
+
+
+def networks(
+    names: list[str], cores: list[str], counter: Counter
+) -> Iterator[tuple[list[Sample], Image]]:
     """The benchmark's networks in its encodings, planned for every core."""
     from benchmarks.networks import CALIBRATION, ENCODINGS, all_networks, projected
 
@@ -135,7 +163,8 @@ def networks(names: list[str], cores: list[str], counter: Counter) -> Iterator[S
                 skips = any(get(p.kernel).skips_zeros for p in plan.layers.values())
                 counted = counter.count(plan, core, x if skips else x[:1])
                 source = f"{network.name}, {encoding.name}"
-                yield from samples(source, compiled.qgraph, plan, core, counted)
+                image = Image(source, core, plan.flash, counter.flash(plan, core))
+                yield list(samples(source, compiled.qgraph, plan, core, counted)), image
                 print(f"  {core}: {source}", flush=True)
 
 
@@ -212,7 +241,7 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(r) + " |" for r in [head, ["---"] * len(head), *rows]]
 
 
-def page(found: list[Sample]) -> str:
+def page(found: list[Sample], images: list[Image]) -> str:
     """docs/cost-model.md."""
     cores = list(dict.fromkeys(s.core for s in found))
     sources = list(dict.fromkeys(s.source for s in found))
@@ -226,6 +255,17 @@ def page(found: list[Sample]) -> str:
                 for n in sources]  # fmt: skip
         rows.append(["**largest**", *(f"**{worst[c]:.1%}**" for c in cores)])
         out += [*_table(["network, weights", *cores], rows), ""]
+    out.append("## Whole networks, flash\n")
+    out.append(
+        "Relative error of model and runtime in the linked image, harness excluded. RAM is exact:"
+        " the arena is planned before code is generated.\n"
+    )
+    flash = {(i.source, i.core): i.predicted / i.linked - 1 for i in images}
+    rows = [[n, *(f"{flash[n, c]:+.1%}" if (n, c) in flash else "" for c in cores)]
+            for n in sources]  # fmt: skip
+    largest = (max(abs(v) for (_, k), v in flash.items() if k == c) for c in cores)
+    rows.append(["**largest**", *(f"**{v:.1%}**" for v in largest)])
+    out += [*_table(["network, weights", *cores], rows), ""]
     out.append("## Layers, instructions\n")
     out.append(
         "Mean / largest absolute error, and how many layers; the largest are small layers.\n"
@@ -285,8 +325,9 @@ def main() -> int:
     if args.fit:
         refit(cores, counter)
         return 0
-    found = list(networks(args.networks.split(","), cores, counter))
-    text = page(found)
+    both = list(networks(args.networks.split(","), cores, counter))
+    found = [s for group, _ in both for s in group]
+    text = page(found, [image for _, image in both])
     write(args.out, text)
     print(text[len(_HEAD) :])
     print(args.out)

@@ -100,9 +100,10 @@ class Depthwise(Kernel):
         kh, kw = op.weight.shape[2:]
         fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
         outputs = float(len(op.weight) * oh * ow)
+        taps = "taps" if kh * kw <= 9 else "looped_taps"
         e = layer.encoded
         return {
-            **({"fast": outputs} if fast else {"outputs": outputs, "taps": outputs * kh * kw}),
+            **({"fast": outputs} if fast else {"outputs": outputs, taps: outputs * kh * kw}),
             "copied": float(layer.graph.tensors[op.inputs[0]].size),
             "planes": float(len(op.weight)),
             **({"indices": float(op.weight.size)} if e and e.encoding == "codebook" else {}),
