@@ -13,6 +13,8 @@ from benchmarks import break_even
 from secateur.codegen.plan import Plan, make_plan
 from secateur.flow import CompiledModel, convert
 from secateur.lowering import reference
+from secateur.lowering.factored import Factors
+from secateur.lowering.orient import transpose
 from secateur.targets import tools
 
 from .codegen import run_c
@@ -127,6 +129,60 @@ def test_powers_run_by_shifts(
         assert p.layers["hidden"].kernel == p.layers["last"].kernel == "dense_shift"
     convs = [plans[1].layers[n].kernel for n in ("first", "pointwise", "window")]
     assert convs == ["conv_shift"] * 3
+
+
+def test_smart_deal_stores_factors_and_rebuilds_without_multiplying(tmp_path: Path) -> None:
+    compiled = trained(sc.SmartDeal(3, 4, row_threshold=0.5, exclude=["first"]))
+    layers = ("pointwise", "window", "hidden", "last")
+    for name in layers:
+        assert compiled.qgraph.op(name).factors is not None  # type: ignore[attr-defined]
+    assert compiled.qgraph.op("first").factors is None  # type: ignore[attr-defined]
+    plans = runs_everywhere(compiled, [None, "deal", "dense"], tmp_path)
+    assert {plans[1].layers[n].encoding for n in layers} == {"deal"}
+    for name in ("window", "hidden"):
+        assert plans[1].library.bytes_of(name) < 0.7 * plans[2].library.bytes_of(name)
+    # the columns of images are stored in another order in the transposed graph
+    turned = transpose(deepcopy(compiled.qgraph))
+    x = compiled.quantize(digits()[0][-4:])
+    turned_plan = run_c.plan(turned, "turned", "deal")
+    (got,) = run_c.on_host([turned_plan], [x], tmp_path / "turned")
+    np.testing.assert_array_equal(got, reference.run(compiled.qgraph, x).reshape(4, -1))
+    if tools.missing(tools.flags().prefix("cortex-m4") + "gcc") is None:
+        row = run_c.instructions(tmp_path / "cortex-m4.elf", "sc_deal_row")
+        assert [i for i in row if i.startswith(("lsl", "asr"))]
+        assert not [i for i in row if i.startswith(("mul", "mla", "mls", "sm", "um"))]
+
+
+def test_factors_survive_saving_and_are_dropped_with_the_weights(tmp_path: Path) -> None:
+    layers = keras.layers
+    model = keras.Sequential(
+        [layers.Input((14, 14, 1)), layers.Flatten(), layers.Dense(10, name="dense")]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-2), loss, jit_compile=False)
+    x, y = digits()
+    checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"))
+    model.fit(x, y, epochs=1, verbose=0, callbacks=[sc.SmartDeal(4), checkpoint])
+    model.save(tmp_path / "end.keras")
+
+    def factors(source: object) -> Factors | None:
+        return convert(source, x[:50], name="net").qgraph.op("dense").factors  # type: ignore
+
+    made = factors(model)
+    assert made is not None
+    for name in ("end.keras", "best.keras"):
+        again = factors(tmp_path / name)
+        assert again is not None
+        np.testing.assert_array_equal(again.weights(), made.weights())
+    plain = keras.models.load_model(tmp_path / "end.keras")
+    assert factors(plain) is None  # Keras alone does not know of them
+    kernel = model.get_layer("dense").kernel
+    weight = kernel.numpy() * np.float32(1.5)
+    kernel.assign(weight)
+    assert factors(model) is not None  # the same weights in another unit
+    weight[3, 2] += 0.01
+    kernel.assign(weight)
+    assert factors(model) is None
 
 
 @pytest.mark.emulator

@@ -71,15 +71,24 @@ def on_logs(projection: sc.Projection, weight: np.ndarray) -> bool:
 
 
 def on_deal(projection: sc.Projection, weight: np.ndarray) -> bool:
-    levels, basis = projection.levels(weight)
-    whole = (levels @ basis).reshape(levels.shape[0], -1)[:, : weight[..., 0].size]
-    order = np.moveaxis(weight, (-1, -2), (0, 1)).reshape(weight.shape[-1], -1)
-    sizes = np.abs(levels[levels != 0])
-    powers = np.all(sizes & (sizes - 1) == 0) and sizes.max() <= 64
-    most = np.abs(basis).max(axis=(1, 2), keepdims=True)
-    whole_basis = basis / most * 127
-    powers = powers and np.allclose(whole_basis, np.rint(whole_basis), atol=1e-3)
-    return bool(powers and np.allclose(whole, order, rtol=1e-5, atol=1e-6))
+    """A filter is coefficients (powers of two) times a basis of int8, rounded to int8."""
+    coefficients, basis = (v.astype(np.int64) for v in projection.whole())
+    sizes = np.abs(coefficients[coefficients != 0])
+    product = coefficients @ basis
+    most = np.abs(product).max(axis=(1, 2))
+    shift = [next(k for k in range(16) if 2 * m < 255 << k) for m in most.tolist()]
+    divisor = 2.0 ** np.array(shift)[:, None, None]
+    whole = np.floor(product / divisor + 0.5).reshape(len(product), -1)
+    levels, scale = projection.levels(weight)
+    order = np.moveaxis(levels, (-1, -2), (0, 1)).reshape(len(product), -1)
+    return bool(
+        np.all(sizes & (sizes - 1) == 0)
+        and sizes.max() <= 64
+        and np.abs(basis).max() <= 127
+        and np.array_equal(whole[:, : order.shape[1]], order)
+        and np.abs(order).max() <= 127
+        and np.allclose(levels * scale, weight, rtol=1e-5, atol=0)
+    )
 
 
 def hq() -> sc.HypersphericalTernary:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
+from secateur.lowering.factored import Factors
 from secateur.lowering.qgraph import QConv, QDense, QGraph, QOp, QPool, QTensor, Requant
 from secateur.lowering.requant import DoesNotFitError, requantize
 
 Pads = tuple[int, int, int, int]
-KINDS = ("ternary", "present", "powers", "sparse", "levels", "int8", "extreme")
+KINDS = ("ternary", "present", "powers", "factored", "sparse", "levels", "int8", "extreme")
 
 
 def weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -32,6 +33,19 @@ def weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.n
     else:
         w = rng.integers(-127, 128, shape)
     return w.astype(np.int8)
+
+
+def factors(rng: np.random.Generator, rows: int, image: tuple[int, ...], dense: bool) -> Factors:
+    """Random factors of the weights of a convolution's kernels or a Dense layer's input `image`."""
+    cols, side = int(np.prod(image)), int(rng.integers(2, 9))
+    shape = (rows, -(-cols // side), side)
+    coefficients = rng.choice([-1, 1], shape) << rng.integers(int(rng.integers(7)), 7, shape)
+    coefficients *= rng.random(shape) < rng.choice([0.3, 1.0])
+    coefficients[rng.random(shape[:2]) < rng.choice([0.0, 0.5])] = 0
+    basis = rng.integers(-127, 128, (rows, side, side))
+    c, h, w = image if len(image) == 3 else (1, 1, cols)
+    dims, strides = ((h, w, c), (w, 1, h * w)) if dense else ((c, h, w), (h * w, w, 1))
+    return Factors(coefficients.astype(np.int8), basis.astype(np.int8), dims, strides)
 
 
 def bounds(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,6 +115,10 @@ class Chain:
         c, h, w = self.top.shape
         co, groups = (c, c) if depthwise else (co, 1)
         shape = (co, 1 if depthwise else c, *k)
+        made = None
+        if kind == "factored" and not depthwise:
+            made = factors(self.rng, co, shape[1:], dense=False)
+            weight = made.weights().reshape(shape)
         if weight is None:
             weight = weights(self.rng, kind, shape)
         other = self.graph.tensors[residual] if residual else None
@@ -111,7 +129,7 @@ class Chain:
         name = f"conv{len(self.graph.ops)}"
         op = QConv(
             name, (self.top.name, residual) if residual else (self.top.name,), self._next,
-            weight, requant, stride, pads, groups, r,
+            weight, requant, stride, pads, groups, r, factors=made,
         )  # fmt: skip
         oh = (h + pads[0] + pads[2] - k[0]) // stride[0] + 1
         ow = (w + pads[1] + pads[3] - k[1]) // stride[1] + 1
@@ -119,10 +137,15 @@ class Chain:
 
     def dense(self, n: int, kind: str, zero: int = 128, weight: np.ndarray | None = None) -> Chain:
         """A fully connected layer."""
+        made = None
+        if kind == "factored":
+            made = factors(self.rng, n, self.top.shape, dense=True)
+            weight = made.weights()
         if weight is None:
             weight = weights(self.rng, kind, (n, self.top.size))
         requant, _ = constants(self.rng, weight, self.top.zero_point, None)
-        op = QDense(f"dense{len(self.graph.ops)}", (self.top.name,), self._next, weight, requant)
+        name = f"dense{len(self.graph.ops)}"
+        op = QDense(name, (self.top.name,), self._next, weight, requant, factors=made)
         return self._put(op, (len(weight),), zero)
 
     def max_pool(self, window: tuple[int, int], stride: tuple[int, int], pads: Pads) -> Chain:

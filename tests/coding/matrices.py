@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
+from secateur.coding.deal import FactoredMatrix
+from secateur.lowering.factored import Factors
+
 
 @st.composite
 def matrices(draw: st.DrawFn, max_side: int = 300) -> np.ndarray:
@@ -42,3 +45,21 @@ def laplacian(rows: int, cols: int, density: float, levels: int, seed: int = 0) 
     mag = 1 + np.minimum(((np.abs(w) - cut) / step).astype(int), half - 1)
     scale = 127 // half
     return (np.sign(w) * kept * mag * scale).astype(np.int8)
+
+
+def factored(rng: np.random.Generator, rows: int, cols: int) -> FactoredMatrix:
+    """int8 weights with the factors they are made of; columns perhaps in another order."""
+    side = int(rng.integers(2, 9))
+    shape = (rows, -(-cols // side), side)
+    coefficients = rng.choice([-1, 1], shape) << rng.integers(int(rng.integers(7)), 7, shape)
+    coefficients *= rng.random(shape) < rng.choice([0.2, 0.6, 1.0])
+    coefficients[rng.random(shape[:2]) < rng.choice([0.0, 0.5])] = 0
+    basis = rng.integers(-127, 128, (rows, side, side))
+    whole = [d for d in range(1, cols + 1) if cols % d == 0]
+    i = int(rng.choice(whole))
+    j = int(rng.choice([d for d in whole if (cols // i) % d == 0]))
+    dims = (i, j, cols // i // j)
+    # stored as (k, i, j), or as it is
+    strides = (j, 1, i * j) if rng.random() < 0.5 else (j * dims[2], dims[2], 1)
+    made = Factors(coefficients.astype(np.int8), basis.astype(np.int8), dims, strides)
+    return FactoredMatrix.of(made.weights(), made)

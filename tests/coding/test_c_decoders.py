@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matrices import laplacian
+from matrices import factored, laplacian
 
 from secateur.coding import Encoded, all_encodings, get
 from secateur.coding.checksum import crc32
+from secateur.coding.deal import FactoredMatrix
 from secateur.coding.sources import FOLDER, headers
 
 CODED = [e for e in all_encodings() if e.decoder is not None]
@@ -132,6 +133,7 @@ def random_layers(widest: int) -> list[np.ndarray]:
     powers = rng.choice([-1, 1], (9, widest)) << rng.integers(0, 7, (9, widest))
     powers[rng.random(powers.shape) < 0.4] = 0
     out.append(powers.astype(np.int8))
+    out += [factored(rng, 5, cols) for cols in (1, 7, widest)]
     return [*out, corner, deep, np.full((1, 1), -1, np.int8)]
 
 
@@ -153,7 +155,8 @@ def build(folder: Path, col_t: str) -> Program:
         )
     for weight in random_layers(256 if col_t == "uint8_t" else 700):
         for encoding in CODED:
-            if not encoding.applies(weight):
+            x = encoding.c_name
+            if not encoding.applies(weight) or isinstance(weight, FactoredMatrix) != (x == "deal"):
                 continue
             encoded = encoding.encode(weight)
             arrays = {
@@ -163,7 +166,7 @@ def build(folder: Path, col_t: str) -> Program:
             text = encoding.c_stream(encoded, arrays)
             text = re.sub(r"\.(gaps_|)size = \d+", r".\1size = n[0]", text)
             text = re.sub(r"\.values_size = \d+", ".values_size = n[1]", text)
-            index, x = len(layers), encoding.c_name
+            index = len(layers)
             runs.append(
                 f"static int run{index}(uint8_t **a, const uint32_t *n, int8_t *out)\n{{\n"
                 f"    (void)n;\n    const sc_{x}_stream d = {text};\n"

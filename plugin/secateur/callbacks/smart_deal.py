@@ -13,7 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from secateur import factors
 from secateur.callbacks.base import Compression, require
+from secateur.callbacks.kept_factors import keep
 from secateur.callbacks.projection import Projection, Tensor
 from secateur.callbacks.select import Pattern, Target
 
@@ -65,8 +67,19 @@ class Deal(Projection):
         )
         self.coefficients.assign(ce)
         self.basis.assign(basis)
-        joined = self._join(tf.matmul(ce, basis), value)
+        joined = self._join(self._rebuild(ce, basis), value)
         return joined if mask is None else joined * mask
+
+    def _rebuild(self, ce: Tensor, basis: Tensor) -> Tensor:
+        """Coefficients times basis as the device makes it, exactly: in int8, times a unit."""
+        most = tf.reduce_max(tf.abs(basis), axis=(1, 2), keepdims=True)
+        step = tf.maximum(most / factors.BASIS, 1e-20)
+        whole = tf.matmul(tf.round(ce * factors.TOP), tf.round(basis / step))  # integers below 2^17
+        largest = tf.reduce_max(tf.abs(whole), axis=(1, 2), keepdims=True)
+        half_steps = 127.5 * 2.0 ** tf.range(factors.MOST_SHIFT + 1, dtype=tf.float32)
+        shift = tf.reduce_sum(tf.cast(largest >= half_steps, tf.float32), axis=2, keepdims=True)
+        divisor = tf.pow(2.0, shift)
+        return tf.floor(whole / divisor + 0.5) * (divisor * step / factors.TOP)
 
     def _alternate(self, rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
         """Fit the coefficients, round them to powers of two, fit the basis to them, round it."""
@@ -102,13 +115,16 @@ class Deal(Projection):
         return tf.transpose(tf.reshape(flat, shape), [*range(2, rank), 1, 0])
 
     def levels(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Integer coefficients [co, rows, S] (0 or +-2^p, p >= 0) and basis float32 [co, S, S].
+        """-127..127 and the scale of each output channel: what the device rebuilds."""
+        coefficients, basis = self.whole()
+        step = np.abs(self.basis.numpy()).max(axis=(1, 2)) / factors.BASIS
+        scale = step * 2.0 ** factors.shifts(coefficients, basis) / factors.TOP
+        scale = np.where(scale > 0, scale, 1).astype(np.float32)
+        return np.rint(weight / scale).astype(np.int32), scale
 
-        The weight is levels @ scale, its filters flattened as (ci, kh, kw), the fill cut off.
-        """
-        unit = np.float32(2.0 ** (1 - self.powers))
-        levels = np.rint(np.array(self.coefficients.numpy()) / unit).astype(np.int32)
-        return levels, np.array(self.basis.numpy()) * unit
+    def whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients int8 [co, rows, S], 0 or +-2^p with p = 0..6, and basis int8 [co, S, S]."""
+        return factors.whole(self.coefficients.numpy(), self.basis.numpy())
 
     def bits(self, weight: np.ndarray) -> float:
         """Bits of a coefficient (the bases come on top: S * S numbers a filter)."""
@@ -136,7 +152,11 @@ class SmartDeal(Compression):
         Ce <- W B^T (B B^T)^-1, divided by its largest entry, rounded to powers of two,
               rows with |W_r| below `row_threshold` times the mean dropped
         B  <- (Ce^T Ce)^-1 Ce^T W, rounded to 1/127 of its largest entry (int8 on the device)
-        w = Ce B,   dL/dW = dL/dw (straight through)
+        w = Ce B rounded to 8 bits of its range,   dL/dW = dL/dw (straight through)
+
+    The factors stay with the model in memory, in files it is saved to, and in checkpoints. They let
+    `convert` store Ce and B in place of the weights, which the device rebuilds by shifts and
+    additions. Weights that are changed afterwards (pruned, say) are stored as they are.
 
     Args:
         basis: S, 2..8.
@@ -176,6 +196,12 @@ class SmartDeal(Compression):
                 f"SmartDeal: layer {target.layer.name!r} is depthwise, its filters are too small "
                 "for a basis; exclude it",
             )
+
+    def finish(self) -> None:
+        """Leave the factors with the model."""
+        for p in self.projections:
+            if isinstance(p, Deal) and int(p.step.numpy()) >= p.begin_step:
+                keep(self.model, p.path, *p.whole())
 
     def make(self, target: Target) -> Projection:
         """The projection for one weight."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import coding
 from ..coding.base import Encoded
+from ..coding.deal import FactoredMatrix
 from ..coding.sharing import share_tables
 from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
@@ -35,7 +36,14 @@ WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
 DEFAULT_CORE = "cortex-m4"
 
 #: About how many bytes of code a decoder adds to a library.
-DECODER_BYTES = {"gap": 400, "rice": 350, "range": 600, "huffman": 750, "context": 1000}
+DECODER_BYTES = {
+    "gap": 400,
+    "rice": 350,
+    "range": 600,
+    "huffman": 750,
+    "context": 1000,
+    "deal": 350,
+}
 
 #: Code of the model that no layer's kernel accounts for: entry, input, output, pooling.
 BASE_CODE = 700
@@ -119,7 +127,8 @@ class Plan:
 def matrix(op: QOp) -> np.ndarray | None:
     """The weights of `op` as int8 [rows, cols]; None for operators without."""
     if isinstance(op, (QConv, QDense)):
-        return np.ascontiguousarray(op.weight.reshape(op.weight.shape[0], -1), np.int8)
+        w = np.ascontiguousarray(op.weight.reshape(op.weight.shape[0], -1), np.int8)
+        return w if op.factors is None else FactoredMatrix.of(w, op.factors)
     return None
 
 

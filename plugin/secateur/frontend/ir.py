@@ -33,7 +33,9 @@ import numpy as np
 #: flatten          (row-major over H, W, C)
 #: reshape          a: shape
 #:
-#: Any node made from a layer may carry attrs["parameters"], the layer's parameter count. Lowering's
+#: Any node made from a layer may carry attrs["parameters"], the layer's parameter count, and one
+#: trained with SmartDeal attrs["factors"], (coefficients, basis) of `secateur.factors`, its filters
+#: flattened as (ci, kh, kw), or as a Dense layer's inputs. Lowering's
 #: passes leave weighted operators as clamp(op(x) * factor + bias + residual): see
 #: secateur.lowering.simplify.
 OPS = frozenset(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from secateur.errors import ModelError
+from secateur.frontend import factors
 from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder, Layer, add_layer
 
@@ -33,6 +34,9 @@ def from_keras(model_or_path: Any, name: str | None = None) -> Graph:
     model = model_or_path
     if isinstance(model, str | Path):
         model = _load(Path(model))
+        kept = factors.of_file(Path(model_or_path))
+    else:
+        kept = factors.of_model(model)
     title = name or str(model.name)
     inner = _functional(model, title)
     require_one(inner.inputs, "inputs", title)
@@ -40,7 +44,7 @@ def from_keras(model_or_path: Any, name: str | None = None) -> Graph:
     b = Builder(title)
     source = inner.inputs[0]
     start = b.add_input(source._keras_history.operation.name, tuple(source.shape[1:]))
-    return b.finish(_walk(b, inner, start))
+    return factors.attach(b.finish(_walk(b, inner, start)), kept)
 
 
 def require_one(tensors: Any, what: str, title: str) -> None:

@@ -12,6 +12,7 @@ from math import ceil
 
 import numpy as np
 
+from .factored import Factors
 from .qgraph import QConv, QDense, QGraph, QPad, QPool
 
 
@@ -52,9 +53,11 @@ def transpose(graph: QGraph) -> QGraph:
     ops = []
     for op in graph:
         if isinstance(op, QConv):
+            weight = np.ascontiguousarray(op.weight.transpose(0, 1, 3, 2))
             op = replace(
                 op,
-                weight=np.ascontiguousarray(op.weight.transpose(0, 1, 3, 2)),
+                weight=weight,
+                factors=_transposed(op.factors, op.weight.shape[1:], weight),
                 stride=op.stride[::-1],
                 pads=_swap(op.pads),
             )
@@ -66,7 +69,8 @@ def transpose(graph: QGraph) -> QGraph:
             shape = graph.tensors[op.inputs[0]].shape
             if len(shape) == 3:
                 w = op.weight.reshape(-1, *shape).transpose(0, 1, 3, 2)
-                op = replace(op, weight=np.ascontiguousarray(w.reshape(op.weight.shape)))
+                weight = np.ascontiguousarray(w.reshape(op.weight.shape))
+                op = replace(op, weight=weight, factors=_transposed(op.factors, shape, weight))
         ops.append(op)
     return replace(graph, ops=ops, tensors=tensors, transposed=not graph.transposed)
 
@@ -74,3 +78,14 @@ def transpose(graph: QGraph) -> QGraph:
 def _swap(pads: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     top, left, bottom, right = pads
     return (left, top, right, bottom)
+
+
+def _transposed(
+    factors: Factors | None, shape: tuple[int, ...], weight: np.ndarray
+) -> Factors | None:
+    """`factors` for the transposed `weight`, whose columns were planes of `shape`."""
+    if factors is None:
+        return None
+    c, h, w = shape
+    moved = factors.transposed((c, h, w))
+    return moved if np.array_equal(moved.weights(), weight.reshape(len(weight), -1)) else None

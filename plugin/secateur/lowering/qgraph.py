@@ -13,6 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from secateur.lowering.factored import Factors
+
 
 @dataclass(frozen=True)
 class QTensor:
@@ -126,6 +128,7 @@ class QConv(QOp):
     groups: int = 1
     residual: int | None = None
     weight_bits: float = 8.0  #: log2 of the number of levels the layer may hold
+    factors: Factors | None = None  #: what the weights are made of, where training left that
     kind: ClassVar[str] = "conv"
 
 
@@ -136,6 +139,7 @@ class QDense(QOp):
     weight: np.ndarray
     requant: Requant | Thresholds
     weight_bits: float = 8.0
+    factors: Factors | None = None
     kind: ClassVar[str] = "dense"
 
 

@@ -11,6 +11,7 @@ from secateur.errors import ModelError
 from secateur.frontend.ir import Graph, Node
 from secateur.lowering import levels
 from secateur.lowering.calibrate import Method, Range, calibrate
+from secateur.lowering.factored import factored
 from secateur.lowering.qgraph import (
     QAdd,
     QConv,
@@ -144,7 +145,11 @@ class _Lowering:
         self._conv(node, x, rows, groups=len(rows))
 
     def _conv(self, node: Node, x: QTensor, rows: np.ndarray, groups: int) -> None:
-        weights = quantize_weights(rows.reshape(len(rows), -1))
+        _, ci, kh, kw = rows.shape
+        pair = node.attrs.get("factors")
+        flat = rows.reshape(len(rows), -1)
+        made = factored(flat, pair, (ci, kh, kw), (kh * kw, kw, 1))
+        weights = made[0] if made else quantize_weights(flat)
         residual = self._image(node, 1) if len(node.inputs) > 1 else None
         y, requant, r = self._weighted(node, x, weights, residual)
         names = (x.name,) if residual is None else (x.name, residual.name)
@@ -160,6 +165,7 @@ class _Lowering:
                 groups,
                 r,
                 weights.bits,
+                made[1] if made else None,
             )
         )
 
@@ -171,9 +177,24 @@ class _Lowering:
         rows = node.params["kernel"].T
         if value.order is not None:
             rows = rows[:, value.order]
-        weights = quantize_weights(rows)
+        dims, strides = (1, 1, rows.shape[1]), (0, 0, 1)
+        if len(x.shape) == 3:
+            c, h, w = x.shape
+            dims, strides = (h, w, c), (w, 1, h * w)
+        made = factored(rows, node.attrs.get("factors"), dims, strides)
+        weights = made[0] if made else quantize_weights(rows)
         y, requant, _ = self._weighted(node, x, weights, None)
-        self._emit(QDense(node.name, (x.name,), y.name, weights.values, requant, weights.bits))
+        self._emit(
+            QDense(
+                node.name,
+                (x.name,),
+                y.name,
+                weights.values,
+                requant,
+                weights.bits,
+                made[1] if made else None,
+            )
+        )
 
     def _weighted(
         self, node: Node, x: QTensor, weights: QWeights, residual: QTensor | None
