@@ -169,21 +169,29 @@ def networks(
 
 
 def solve(rows: list[dict[Key, float]], y: np.ndarray, keys: list[Key]) -> np.ndarray:
-    """Prices >= 0 with the least squared relative error, [keys], by coordinate descent."""
+    """Prices >= 0 with the least squared relative error, [keys] (Lawson and Hanson 1974)."""
     a = np.zeros((len(rows), len(keys)))
     for i, row in enumerate(rows):
         for key, amount in row.items():
             a[i, keys.index(key)] = amount / y[i]
-    gram, right = a.T @ a, a.sum(axis=0)
-    price = np.zeros(len(keys))
-    for _ in range(20000):
-        before = price.copy()
-        for j in np.flatnonzero(gram.diagonal() > 0):
-            rest = right[j] - gram[j] @ price + gram[j, j] * price[j]
-            price[j] = max(0.0, rest / gram[j, j])
-        if np.abs(price - before).max() < 1e-7 * max(1.0, price.max()):
+    size = np.maximum(np.linalg.norm(a, axis=0), 1e-30)  # columns of length 1 solve better
+    a /= size
+    price, free = np.zeros(len(keys)), np.zeros(len(keys), bool)
+    for _ in range(3 * len(keys)):
+        gain = np.where(free, -np.inf, a.T @ (1 - a @ price))
+        if gain.max() < 1e-9:
             break
-    return price
+        free[gain.argmax()] = True
+        while True:
+            trial = np.zeros(len(keys))
+            trial[free] = np.linalg.lstsq(a[:, free], np.ones(len(rows)), rcond=None)[0]
+            below = free & (trial <= 0)
+            if not below.any():
+                price = trial
+                break
+            price += (trial - price) * (price[below] / (price[below] - trial[below])).min()
+            free &= price > 1e-12
+    return np.asarray(price / size)
 
 
 def fit(learned: list[Sample]) -> dict[str, dict[str, list[float]]]:
