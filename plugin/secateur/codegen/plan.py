@@ -21,6 +21,7 @@ from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from .costs import NO_COST, Cost, cost, price_of, priced_as
 from .kernels import Kernel, Layer, all_kernels, get
+from .kernels.base import SMALL
 from .kernels.small import end_work
 from .kernels.unpack import is_coded
 from .library import Library, write
@@ -283,7 +284,7 @@ def make_plan(
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
     wish = WEIGHTS[optimize]
     if budget is None or budget == Budget():
-        return _build(graph, _pick(options, wish, lambda c: True), wish >= 0.9, core)
+        return _build(graph, _pick(options, wish, lambda c: True), wish, core)
     return _within(graph, options, wish, budget, core)
 
 
@@ -296,7 +297,7 @@ def _within(
     for lean in (False, True):  # lean: nothing is unpacked to RAM
         for w in weights:
             chosen = _pick(options, w, _lean if lean else lambda c: True)
-            plan = _build(graph, chosen, w >= 0.9, core)
+            plan = _build(graph, chosen, w, core)
             over = _excess(plan, budget)
             if not over:
                 return plan
@@ -329,10 +330,10 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
     return out
 
 
-def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool, core: str) -> Plan:
+def _build(graph: QGraph, chosen: dict[str, Candidate], weight: float, core: str) -> Plan:
     coded = {n: c.layer.encoded for n, c in chosen.items() if c.layer.encoded is not None}
     stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
-    layers = {n: replace(c.layer, small=small, encoded=stored.get(n)) for n, c in chosen.items()}
+    layers = {n: replace(c.layer, weight=weight, encoded=stored.get(n)) for n, c in chosen.items()}
     kernels = {n: c.kernel.name for n, c in chosen.items()}
     memory = plan_memory(
         graph,
@@ -340,7 +341,7 @@ def _build(graph: QGraph, chosen: dict[str, Candidate], small: bool, core: str) 
         lambda op: get(kernels[op.name]).overwrites(layers[op.name]),
     )
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
-    library = write(graph, layers, kernels, memory, comments, small)
+    library = write(graph, layers, kernels, memory, comments, weight >= SMALL)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {
         n: LayerPlan(n, kernels[n], c.encoding, c.instructions, c.cycles) for n, c in chosen.items()

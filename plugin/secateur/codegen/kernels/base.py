@@ -14,6 +14,9 @@ from ...coding.base import Encoded, Encoding
 from ...lowering.qgraph import QGraph, QOp
 from ..emit import Emission
 
+#: Weight of bytes from which on a library is compiled for size.
+SMALL = 0.9
+
 
 @dataclass
 class Layer:
@@ -22,7 +25,7 @@ class Layer:
     op: QOp
     graph: QGraph
     encoded: Encoded | None = None
-    small: bool = False  #: code size matters more than the last instruction
+    weight: float = 0.0  #: of bytes against cycles in the plan, 0..1
     #: C expressions, set by the library writer once memory is planned
     inputs: list[str] = field(default_factory=list)
     output: str = ""
@@ -38,6 +41,11 @@ class Layer:
         if share is None:
             return np.ones(self.graph.tensors[name].size)
         return 1.0 - share
+
+    @property
+    def small(self) -> bool:
+        """Code size matters more than the last instruction."""
+        return self.weight >= SMALL
 
     @property
     def prefix(self) -> str:

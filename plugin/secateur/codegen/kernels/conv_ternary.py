@@ -133,7 +133,8 @@ class ConvTernary(Kernel):
         )  # fmt: skip
         # two columns a turn where it pays; elsewhere the code is worth more
         unroll = not layer.small and g.tiles * np.count_nonzero(op.weight) >= 6000
-        steps = Steps(elem, unit, tuple(g.word_offsets()), g.pointwise, bool(unroll))
+        shared = layer.weight >= 0.5
+        steps = Steps(elem, unit, tuple(g.word_offsets()), g.pointwise, bool(unroll), shared)
         # codes straight from the routine where a row needs nothing but its two int16 constants
         plain = q.ctype == "int16_t" and q.array.values.shape[1] == 2
         whole = (
@@ -141,7 +142,8 @@ class ConvTernary(Kernel):
             and not g.partial and op.residual is None
         )  # fmt: skip
         if whole:
-            row = _tile_function(steps, g.co, g.oh * g.ow, q, tuple(g.out_offsets()))
+            looped = layer.weight >= 0.5 and not unroll
+            row = _tile_function(steps, g.co, g.oh * g.ow, q, tuple(g.out_offsets()), looped)
         else:
             row = _row_function(steps)
         functions = [row]
@@ -190,6 +192,7 @@ class Steps:
     offsets: tuple[int, ...]  #: of the tile's groups of four pixels
     aligned: bool  #: words lie at multiples of four
     unroll: bool  #: two columns a turn
+    shared: bool  #: the lists of -1s and +1s by the same code, called twice
 
     @property
     def eights(self) -> bool:
@@ -200,7 +203,8 @@ class Steps:
     def key(self) -> str:
         """Part of a routine's name."""
         words = "x16" if self.aligned else "_".join(str(o) for o in self.offsets[1:])
-        return f"{8 if self.elem == 'uint8_t' else 16}_{words}{'' if self.unroll else '_small'}"
+        bits = 8 if self.elem == "uint8_t" else 16
+        return f"{bits}_{words}{'' if self.unroll else '_small'}"
 
 
 @lru_cache(maxsize=256)
@@ -210,11 +214,13 @@ def _row_function(t: Steps) -> CFunction:
 
 
 def _tile_function(
-    t: Steps, co: int, plane: int, q: RequantTable, out_offsets: tuple[int, ...]
+    t: Steps, co: int, plane: int, q: RequantTable, out_offsets: tuple[int, ...], looped: bool
 ) -> CFunction:
+    """All rows of a layer on one tile; `looped`: codes of four pixels a turn where they are
+    neighbours, less code for more instructions."""
     name = f"ternary_tile{t.key}_{co}"
     text = render(
         "ternary_tile.c.j2", name=name, t=t, co=co, plane=plane, k=q.unit_bits, q=q,
-        shift=q.shift, out_offsets=out_offsets,
+        shift=q.shift, out_offsets=out_offsets, looped=looped and out_offsets == (0, 4, 8, 12),
     )  # fmt: skip
     return CFunction(name, text)

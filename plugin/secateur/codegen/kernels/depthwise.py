@@ -123,6 +123,7 @@ class Depthwise(Kernel):
         chunk = min(range(1, min(oh, 6) + 1), key=lambda r: (-(-oh // r) * (r + 1.0), -r))
         fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
         fast = fast and max((chunk + 1) * pitch, chunk * ow, ow) < 4096  # reach of a load
+        fast = fast and not isinstance(q, ThresholdTable)  # the strips multiply and shift
         functions: list[CFunction] = []
         if fast:
             skip = frozenset[int]()
