@@ -23,7 +23,7 @@ from .costs import NO_COST, Cost, cost, price_of, priced_as
 from .kernels import Kernel, Layer, all_kernels, get
 from .kernels.base import SMALL
 from .kernels.small import end_work
-from .kernels.unpack import is_coded
+from .kernels.unpack import RICE, is_coded
 from .library import Library, write
 from .memory import MemoryPlan, plan_memory
 
@@ -186,16 +186,19 @@ def _code(chosen: Iterable[Candidate]) -> int:
         (c.kernel.name, c.encoding if is_coded(c.layer.encoded) else "", _shape(c.layer)): c
         for c in chosen
     }
-    # a decoder is compiled into each function that calls it, but for the gaps' own unpacker
+    # a decoder is compiled into each function that calls it, but for an unpacker of its own
+    own = {c.encoding for c in shapes.values() if c.encoding in RICE and _unpacks(c)}
     inlined = sum(
         DECODER_BYTES.get(c.decoder, 500)
         for c in shapes.values()
-        if c.decoder and (c.encoding, c.kernel.name) != ("rice_ternary", "conv_ternary")
+        if c.decoder and not (c.encoding in own and _unpacks(c))
     )
-    shared = any(
-        (c.encoding, c.kernel.name) == ("rice_ternary", "conv_ternary") for c in shapes.values()
-    )
-    return sum(c.kernel.code_bytes for c in shapes.values()) + inlined + 240 * shared
+    return sum(c.kernel.code_bytes for c in shapes.values()) + inlined + 240 * len(own)
+
+
+def _unpacks(c: Candidate) -> bool:
+    """Whether the layer's rows are unpacked before it runs."""
+    return isinstance(c.layer.op, QConv) and c.layer.op.groups == 1 and "conv_" in c.kernel.name
 
 
 def _shape(layer: Layer) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Golomb-Rice codes (S. W. Golomb, 1966; R. F. Rice, 1979) for the gaps between ternary weights.
+"""Golomb-Rice codes (S. W. Golomb, 1966; R. F. Rice, 1979) for the gaps between weights.
 
 The gaps between randomly placed non-zeros follow a geometric distribution, for which these codes
 come within a few hundredths of a bit of the entropy and need neither table nor multiplication: a
@@ -24,14 +24,9 @@ FILLER, MOST_BITS = 16, 9
 _PADDING = 3
 
 
-def _lists(weight: np.ndarray) -> np.ndarray:
-    """Every row as two lists, its -1s and its +1s: bool [2 * rows, cols]."""
-    return np.stack([weight < 0, weight > 0], axis=1).reshape(-1, weight.shape[1])
-
-
-def _gaps(weight: np.ndarray) -> np.ndarray:
-    """Zeros before each entry of the lists, which follow each other, and behind the last."""
-    flat = _lists(weight).ravel()
+def _gaps(present: np.ndarray) -> np.ndarray:
+    """Zeros before each True, taken row after row, and behind the last; int64 [count + 1]."""
+    flat = present.ravel()
     return np.diff(np.append(np.flatnonzero(flat), flat.size), prepend=-1) - 1
 
 
@@ -45,8 +40,53 @@ def _pack(gaps: np.ndarray, k: int) -> tuple[bytes, int]:
     return data + bytes(_PADDING), bits
 
 
+def _unpack(data: bytes, k: int, count: int, size: int) -> np.ndarray:
+    """The inverse of `_pack(_gaps(...), k)`: bool [size], of which `count` are True."""
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    ones = np.flatnonzero(bits)
+    weights = 1 << np.arange(k)
+    flat = np.zeros(size, bool)
+    at = position = 0
+    for _ in range(count + 1):
+        end = np.searchsorted(ones, at)
+        stop = int(ones[end]) if end < ones.size else bits.size
+        if stop + k >= bits.size:
+            raise StreamError(f"stream g is truncated at bit {at} of {bits.size}")
+        position += ((stop - at) << k) + int(bits[stop + 1 : stop + 1 + k] @ weights)
+        at = stop + 1 + k
+        if position >= size:
+            break
+        flat[position] = True
+        position += 1
+    if position != size or int(flat.sum()) != count:
+        raise StreamError(f"stream g does not end with the layer's {count} non-zeros")
+    return flat
+
+
+class _Rice(Encoding):
+    decoder: ClassVar[str | None] = "sc_rice.h"
+
+    def _gaps(self, w: np.ndarray, *others: Stream) -> Encoded:
+        """`w` with the gaps of its lists in stream "g"."""
+        gaps = _gaps(self._lists(w))
+        k = min(range(MOST_BITS + 1), key=lambda k: int((gaps >> k).sum()) + (1 + k) * gaps.size)
+        return self._encoded(w, (Stream("g", "gap", *_pack(gaps, k)), *others), k=k)
+
+    def _lists(self, w: np.ndarray) -> np.ndarray:
+        """Where the weights of each list are, bool [lists, cols]."""
+        raise NotImplementedError
+
+    def cost(self, encoded: Encoded) -> float:
+        """See the base class."""
+        return 20 + 26.0 * encoded.meta["nnz"] + 24.0 * encoded.rows
+
+    def ram(self, encoded: Encoded) -> int:
+        """See the base class."""
+        return 44
+
+
 @register
-class RiceTernary(Encoding):
+class RiceTernary(_Rice):
     """Stream "g": gaps in a row's list of -1 columns, then in its list of +1 columns, row by row.
 
     Gaps run on from list to list, so nothing marks a list's end; the last gap ends with the last
@@ -55,7 +95,6 @@ class RiceTernary(Encoding):
 
     name: ClassVar[str] = "rice_ternary"
     form: ClassVar[str] = "ternary"
-    decoder: ClassVar[str | None] = "sc_rice.h"
     c_name: ClassVar[str] = "rice_ternary"
 
     def applies(self, weight: np.ndarray) -> bool:
@@ -67,37 +106,17 @@ class RiceTernary(Encoding):
         w = as_matrix(weight)
         if not self.applies(w):
             raise ValueError(f"{self.name} does not hold this matrix")
-        gaps = _gaps(w)
-        k = min(range(MOST_BITS + 1), key=lambda k: int((gaps >> k).sum()) + (1 + k) * gaps.size)
-        return self._encoded(w, (Stream("g", "gap", *_pack(gaps, k)),), k=k)
+        return self._gaps(w)
+
+    def _lists(self, w: np.ndarray) -> np.ndarray:
+        return np.stack([w < 0, w > 0], axis=1)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
-        data, k = encoded.stream("g").data, encoded.meta["k"]
-        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-        ones = np.flatnonzero(bits)
-        weights = 1 << np.arange(k)
-        flat = np.zeros(2 * encoded.rows * encoded.cols, bool)
-        at, position, left = 0, 0, encoded.meta["nnz"]
-        for _ in range(left + 1):
-            end = np.searchsorted(ones, at)
-            stop = int(ones[end]) if end < ones.size else bits.size
-            if stop + k >= bits.size:
-                raise StreamError(f"stream g is truncated at bit {at} of {bits.size}")
-            position += ((stop - at) << k) + int(bits[stop + 1 : stop + 1 + k] @ weights)
-            at = stop + 1 + k
-            if position >= flat.size:
-                break
-            flat[position] = True
-            position += 1
-        if position != flat.size or int(flat.sum()) != left:
-            raise StreamError(f"stream g does not end with the layer's {left} non-zeros")
-        lists = flat.reshape(encoded.rows, 2, encoded.cols)
-        return lists[:, 1].astype(np.int8) - lists[:, 0].astype(np.int8)
-
-    def cost(self, encoded: Encoded) -> float:
-        """See the base class."""
-        return 20 + 38.0 * encoded.meta["nnz"] + 60.0 * encoded.rows
+        m, shape = encoded.meta, (encoded.rows, 2, encoded.cols)
+        flat = _unpack(encoded.stream("g").data, m["k"], m["nnz"], int(np.prod(shape)))
+        lists = flat.reshape(shape).astype(np.int8)
+        return lists[:, 1] - lists[:, 0]
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
@@ -107,6 +126,46 @@ class RiceTernary(Encoding):
             f".k = {encoded.meta['k']}}}"
         )
 
-    def ram(self, encoded: Encoded) -> int:
+
+@register
+class RiceSparse(_Rice):
+    """Streams "g" (gaps, running on from row to row and to the end), "v" (int8 values).
+
+    Meta: "k" (low bits of a code).
+    """
+
+    name: ClassVar[str] = "rice_sparse"
+    form: ClassVar[str] = "sparse"
+    c_name: ClassVar[str] = "rice_sparse"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """Always."""
+        return True
+
+    def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
-        return 36
+        w = as_matrix(weight)
+        values = w[w != 0].tobytes()
+        return self._gaps(w, Stream("v", "value", values, 8 * len(values), "int8_t"))
+
+    def _lists(self, w: np.ndarray) -> np.ndarray:
+        return w != 0
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """See the base class."""
+        m, size = encoded.meta, encoded.rows * encoded.cols
+        values = np.frombuffer(encoded.stream("v").data, np.int8)
+        if values.size != m["nnz"]:
+            raise StreamError(f"stream v has {values.size} of {m['nnz']} values")
+        out = np.zeros(size, np.int8)
+        out[_unpack(encoded.stream("g").data, m["k"], m["nnz"], size)] = values
+        return out.reshape(encoded.rows, encoded.cols)
+
+    def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
+        """See the base class."""
+        sizes = {n: len(encoded.stream(n).data) for n in ("g", "v")}
+        return (
+            f"{{.gaps = {arrays['g']}, .values = {arrays['v']}, .gaps_size = {sizes['g']}, "
+            f".values_size = {sizes['v']}, .nnz = {encoded.meta['nnz']}, "
+            f".rows = {encoded.rows}, .cols = {encoded.cols}, .k = {encoded.meta['k']}}}"
+        )

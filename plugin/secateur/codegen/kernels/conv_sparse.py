@@ -25,6 +25,7 @@ from .unpack import (
     align4,
     is_coded,
     memory_order,
+    most_symbols,
     unpack_rows,
     unpack_work,
     working_bytes,
@@ -85,7 +86,14 @@ class ConvSparse(Kernel):
         if not is_coded(layer.encoded):
             return band
         assert layer.encoded is not None
-        return align4(self._rows(layer)[0].size) + max(band, working_bytes(g, layer.encoded))
+        return self._unpacked_bytes(layer) + max(band, working_bytes(g, layer.encoded))
+
+    def _unpacked_bytes(self, layer: Layer) -> int:
+        """Scratch for the rows of a coded layer."""
+        assert layer.encoded is not None
+        values, record, _ = self._rows(layer)
+        extra = most_symbols(layer.encoded) - layer.encoded.meta["nnz"]
+        return align4(values.size + record * extra)
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         return may_overwrite(layer.op, self.geometry(layer))
@@ -145,7 +153,7 @@ class ConvSparse(Kernel):
         if not is_coded(layer.encoded):
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])
-        work = f"{layer.scratch} + {align4(values.size)}"
+        work = f"{layer.scratch} + {self._unpacked_bytes(layer)}"
         u = unpack_rows(layer, g, f"{shape_key(g)}_{record}", "", record, wide, layer.scratch, work)
         args = call_arguments(layer, g, [layer.scratch, q.array.name], work)
         return Emission(

@@ -29,7 +29,7 @@ from .unpack import (
     align4,
     is_coded,
     memory_order,
-    most_elements,
+    most_symbols,
     unpack_rows,
     unpack_work,
     working_bytes,
@@ -82,7 +82,7 @@ class ConvTernary(Kernel):
         """Scratch for the rows of a coded layer."""
         assert layer.encoded is not None
         values, elem = self._rows(layer)
-        size = most_elements(layer.encoded, values.size)
+        size = values.size + most_symbols(layer.encoded) - layer.encoded.meta["nnz"]
         return align4(size * (1 if elem == "uint8_t" else 2))
 
     def order(self, layer: Layer) -> np.ndarray | None:

@@ -17,6 +17,10 @@ from ..geometry import Geometry
 from .base import Layer
 
 
+#: Encodings that have an unpacker of their own, one for all convolutions.
+RICE = ("rice_sparse", "rice_ternary")
+
+
 def is_coded(e: Encoded | None) -> bool:
     """Whether the encoding's streams need a decoder."""
     return e is not None and coding.get(e.encoding).decoder is not None
@@ -102,11 +106,11 @@ def working_bytes(g: Geometry, e: Encoded) -> int:
     return align4(2 * e.cols if not g.pointwise else 0) + align4(2 * room) + align4(room)
 
 
-def most_elements(e: Encoded, form: int) -> int:
-    """Elements that unpacking ternary rows may write, damaged or not; `form`: those of the rows."""
-    if e.encoding != "rice_ternary":
-        return form
-    return max(form, 2 * e.rows + e.stream("g").bits // (e.meta["k"] + 1))
+def most_symbols(e: Encoded) -> int:
+    """How many non-zeros unpacking may write, of a damaged stream, too."""
+    if e.encoding not in RICE:
+        return e.meta["nnz"]
+    return -(-e.stream("g").bits // (e.meta["k"] + 1))
 
 
 def align4(n: int) -> int:
@@ -149,14 +153,23 @@ def unpack_rows(
     functions = [column_map] if column_map else []
     map_bytes = align4(2 * c.encoded.cols) if column_map else 0
     fail = " != 0) {\n    return -1;\n}"
-    if c.encoded.encoding == "rice_ternary":
-        name = f"unpack_rice{c.encoded.meta['k']}_{elem[:-2]}"
-        text = render("unpack_rice.c.j2", name=name, elem=elem, k=c.encoded.meta["k"])
-        (gaps,) = c.arrays
+    if c.encoded.encoding in RICE:
+        k, sparse = c.encoded.meta["k"], c.encoded.encoding == "rice_sparse"
+        form = f"records{record}{'w' if wide else ''}" if sparse else elem[:-2]
+        name = f"unpack_rice{k}_{form}"
+        text = render(
+            "unpack_rice.c.j2", name=name, elem=elem, k=k, record=record, wide=wide
+        )  # fmt: skip
+        gaps = c.arrays[0].name
+        args = [gaps, f"{c.encoded.stream('g').bits}u"]
+        if sparse:  # a layer without non-zeros has no values
+            size = len(c.encoded.stream("v").data)
+            values = c.arrays[1].name if size else "0"
+            args += [values, f"{values} + {size}" if size else "0"]
         at_map = f"(uint16_t *)(void *)({work})"
-        args = [
-            gaps.name, f"{c.encoded.stream('g').bits}u", str(2 * g.co), f"{c.encoded.cols}u",
-            at_map if column_map else "0", _pointer(elem, out),
+        args += [
+            str(g.co if sparse else 2 * g.co), f"{c.encoded.cols}u",
+            at_map if column_map else "0", _pointer(elem or "uint8_t", out),
         ]  # fmt: skip
         call = f"{column_map.name}({at_map});\n" if column_map else ""
         call += f"if ({name}({', '.join(args)})" + fail

@@ -243,6 +243,14 @@ SC_INLINE int32_t sc_mac_tt(uint32_t x, uint32_t y, int32_t c)
     return r;
 }
 
+/* acc + the four bytes of w. */
+SC_INLINE int32_t sc_sum4(int32_t acc, uint32_t w)
+{
+    int32_t r;
+    __asm__("usada8 %0, %1, %2, %3" : "=r"(r) : "r"(w), "r"(0), "r"(acc));
+    return r;
+}
+
 /* ((a * m) >> 16) + c with a 48-bit product; m in int16 range. */
 SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
 {
@@ -355,6 +363,12 @@ SC_INLINE int32_t sc_mac_bt(uint32_t x, uint32_t y, int32_t c)
 SC_INLINE int32_t sc_mac_tt(uint32_t x, uint32_t y, int32_t c)
 {
     return c + sc_half_hi(x) * sc_half_hi(y);
+}
+
+SC_INLINE int32_t sc_sum4(int32_t acc, uint32_t w)
+{
+    const uint32_t pairs = sc_even(w) + sc_odd(w);
+    return acc + (int32_t)((pairs & 0xFFFFu) + (pairs >> 16));
 }
 
 SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)

@@ -1,0 +1,100 @@
+"""Rice-coded convolutions: unpacked exactly, and harmless where the weights are damaged."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from secateur.codegen.plan import make_plan
+from secateur.lowering import reference
+from secateur.lowering.qgraph import QGraph
+from secateur.targets import tools
+
+from . import run_c
+from .qgraphs import Chain, codes
+
+_DAMAGE = """
+#include "net.h"
+#include "net_weights.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint8_t *arrays[] = {{{arrays}}};
+static const uint32_t sizes[] = {{{sizes}}};
+
+int main(void)
+{{
+    static int8_t in[NET_INPUT_SIZE], out[NET_OUTPUT_SIZE];
+    void *arena = malloc(NET_ARENA_BYTES); /* of exactly its size */
+    uint8_t *intact = malloc(100000);
+    int noticed = 0;
+    srand(1);
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {{
+        memcpy(intact, arrays[i], sizes[i]);
+        for (int n = 0; n < 60; n++) {{
+            for (uint32_t j = 0; j < sizes[i]; j++) {{
+                if (n < 3) {{
+                    arrays[i][j] = n == 0 ? 0 : n == 1 ? 255 : (uint8_t)rand();
+                }} else if (rand() % (int)sizes[i] < 2) {{
+                    arrays[i][j] ^= (uint8_t)(1 << rand() % 8);
+                }}
+            }}
+            const int status = net_run_in(arena, in, out);
+            if (status != 0 && status != -1) return 1;
+            noticed += status == -1;
+            memcpy(arrays[i], intact, sizes[i]);
+        }}
+    }}
+    if (fread(in, 1, sizeof in, stdin) != sizeof in || net_run_in(arena, in, out) != 0) return 2;
+    fwrite(out, 1, sizeof out, stdout);
+    free(arena), free(intact);
+    return noticed > 20 * (int)(sizeof sizes / sizeof *sizes) ? 0 : 3;
+}}
+"""
+
+
+def uneven() -> QGraph:
+    """Ternary layers with steps of one and of two bytes, empty rows and very long gaps."""
+    c = Chain("net", (40, 6, 10), 3, 0)
+    for k in ((1, 1), (3, 3)):
+        weight = c.rng.choice([-1, 0, 0, 0, 0, 0, 0, 1], (40, 40, *k)).astype(np.int8)
+        weight[3:30] = 0
+        weight[::7, :2] = 1
+        c.conv(40, k, "ternary", pads=(k[0] // 2,) * 4, weight=weight)
+    return c.graph
+
+
+def test_damaged_gaps_stay_within_bounds(tmp_path: Path) -> None:
+    """Zeros, ones, noise and flipped bits, under sanitizers; restored, the model runs."""
+    graph = uneven()
+    p = make_plan(graph, "rice_ternary")
+    assert {x.encoding for x in p.layers.values()} == {"rice_ternary"}
+    source = p.library.save(tmp_path / "net") / "src"
+    coded = [a for group in p.library.arrays.values() for a in group if a.name.endswith("_g")]
+    assert len(coded) == 2
+    (tmp_path / "main.c").write_text(
+        _DAMAGE.format(
+            arrays=", ".join(f"(uint8_t *)(uintptr_t){a.name}" for a in coded),
+            sizes=", ".join(str(a.size) for a in coded),
+        )
+    )
+    flags = [*run_c.WARNINGS, *run_c.SANITIZE, f"-I{source}"]
+    weights = tmp_path / "weights.o"  # the one place where the constants are defined: writable
+    tools.run(
+        ["gcc", *flags, "-Dconst=", "-c", str(source / "net_weights.c"), "-o", str(weights)],
+        "compiling",
+    )
+    program = tmp_path / "program"
+    files = [str(tmp_path / "main.c"), str(source / "net.c"), str(weights)]
+    tools.run(["gcc", *flags, *files, "-o", str(program)], "linking")
+    x = codes(graph, 3)[2:]
+    done = subprocess.run(
+        [program], input=x.tobytes(), capture_output=True, env={"ASAN_OPTIONS": "detect_leaks=0"}
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    np.testing.assert_array_equal(
+        np.frombuffer(done.stdout, np.int8), reference.run(graph, x).reshape(-1)
+    )
