@@ -197,8 +197,8 @@ def _code(chosen: Iterable[Candidate]) -> int:
 
 
 def _unpacks(c: Candidate) -> bool:
-    """Whether the layer's rows are unpacked before it runs."""
-    return isinstance(c.layer.op, QConv) and c.layer.op.groups == 1 and "conv_" in c.kernel.name
+    """Whether the kernel has the unpackers of unpack_rice.c.j2."""
+    return c.kernel.name in ("conv_sparse", "conv_ternary")
 
 
 def _shape(layer: Layer) -> tuple[object, ...]:

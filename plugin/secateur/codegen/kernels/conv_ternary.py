@@ -192,7 +192,7 @@ class Steps:
     offsets: tuple[int, ...]  #: of the tile's groups of four pixels
     aligned: bool  #: words lie at multiples of four
     unroll: bool  #: two columns a turn
-    shared: bool  #: the lists of -1s and +1s by the same code, called twice
+    shared: bool = False  #: the lists of -1s and +1s by the same code, called twice
 
     @property
     def eights(self) -> bool:

@@ -68,7 +68,8 @@ class _SparseRows(Kernel):
         # four a turn take 100 bytes more; a few weights never make up for them
         unroll = layer.weight < 0.5 or np.count_nonzero(op.weight) > 4000
         text = render(
-            "dense_sparse.c.j2", unroll=unroll, name=name, elem=elem, count=count, q=q, n=n, values=self.values,
+            "dense_sparse.c.j2", name=name, elem=elem, count=count, q=q, n=n, values=self.values,
+            unroll=unroll,
             title=f"Fully connected, {cols} inputs, {n} outputs, {kind}: only the non-zeros.",
         )  # fmt: skip
         args = [a.name for a in arrays] + [q.array.name, layer.inputs[0], layer.output]

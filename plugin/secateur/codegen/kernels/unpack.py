@@ -16,7 +16,6 @@ from ..emit import CArray, CFunction, Constant, render
 from ..geometry import Geometry
 from .base import Layer
 
-
 #: Encodings that have an unpacker of their own, one for all convolutions.
 RICE = ("rice_sparse", "rice_ternary")
 
