@@ -194,3 +194,28 @@ class TestInputs:
             load_inputs(tmp_path / "empty.npz")
         np.save(tmp_path / "x.npy", np.ones((2, 2)))
         assert load_inputs(tmp_path / "x.npy")[0].shape == (2, 2)
+
+
+def test_all_emulated_is_every_board_an_emulator_knows() -> None:
+    from secateur.cli.deploy import _boards, _targets
+    from secateur.targets import boards
+
+    chosen = _boards((), True, "sim")
+    assert chosen == [b.id for b in boards.all() if b.emulator.sim]
+    assert len(chosen) > 15
+    assert {target.name for target in _targets(chosen, "sim", (), None)} == {"sim"}
+
+
+def test_ports_belong_to_boards_in_order() -> None:
+    from secateur.cli.deploy import _targets
+    from secateur.targets.hardware import Hardware
+
+    two = ["nucleo_f446re", "pico"]
+    found = _targets(two, None, ("/dev/a", "/dev/b"), None)
+    assert [t.port for t in found if isinstance(t, Hardware)] == ["/dev/a", "/dev/b"]
+    found = _targets(two, None, ("auto",), None)
+    assert [t.port for t in found if isinstance(t, Hardware)] == [None, None]
+    with pytest.raises(DataError, match="--port /dev/a is one board's, and there are 2"):
+        _targets(two, None, ("/dev/a",), None)
+    with pytest.raises(DataError, match="3 ports for 2 boards"):
+        _targets(two, None, ("a", "b", "c"), None)
