@@ -10,11 +10,11 @@ instructions, energy_uj, identical, total, ...}, and docs/methods.md with its ch
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -46,38 +46,40 @@ def main() -> None:
     args = options.parse(parser)
     FOLDER.mkdir(parents=True, exist_ok=True)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for network in args.network or methods.TITLES:
-        rows += _network(methods.Bench(network, _BASELINES[network]), args)
-    if args.network is None and args.only is None and not args.train_only:
+    benches = [methods.Bench(n, _BASELINES[n]) for n in args.network or methods.TITLES]
+    if not args.trained:
+        # seed by seed, so that what is interrupted has few seeds, not few methods
+        for seed, bench in product(methods.SEEDS, benches):
+            for method in _chosen(bench, args.only):
+                timed(_file(bench.network, method, seed), partial(bench.train, method, seed))
+    if args.train_only:
+        return
+    rows = [row for bench in benches for row in _rows(bench, args.only, args.measure)]
+    if args.network is None and args.only is None:
         write_json(RESULTS, rows)
         print(f"wrote {RESULTS}")
         print(f"wrote {write_page(ROOT / 'docs' / 'methods.md', rows)}")
 
 
-def _network(bench: methods.Bench, args: argparse.Namespace) -> list[Row]:
-    """Train what is missing on one network; its rows unless `--train-only`."""
-    chosen = [m for m in bench.methods() if args.only is None or m.name in args.only]
-    for seed in methods.SEEDS:  # so that what is interrupted has few seeds, not few methods
-        for method in chosen:
-            if not args.trained:
-                file = _file(bench.network, method, seed)
-                timed(file, partial(bench.train, method, seed))
-    if args.train_only:
-        return []
+def _chosen(bench: methods.Bench, only: list[str] | None) -> list[methods.Method]:
+    return [m for m in bench.methods() if only is None or m.name in only]
+
+
+def _rows(bench: methods.Bench, only: list[str] | None, again: bool) -> list[Row]:
+    """The figures of what is trained on one network."""
     rows = []
     for what in (FLOAT, INT8):
-        if args.only is None or what in args.only:
+        if only is None or what in only:
             note = FOLDER / f"{bench.network}-{what}.json"
-            rows.append(_kept(note, args.measure, partial(_unchanged, bench, what)))
-    for method in chosen:
+            rows.append(_kept(note, again, partial(_unchanged, bench, what)))
+    for method in _chosen(bench, only):
         files = [_file(bench.network, method, seed) for seed in methods.SEEDS]
         files = [f for f in files if f.is_file()]
         if not files:
             print(f"{bench.network} {method.name} is not trained yet: left out")
             continue
         note = _file(bench.network, method, f"row{len(files)}").with_suffix(".json")
-        rows.append(_kept(note, args.measure, partial(_measured, bench, method, files)))
+        rows.append(_kept(note, again, partial(_measured, bench, method, files)))
     return rows
 
 

@@ -20,8 +20,8 @@ from benchmarks.recipes import kws, lenet, mnist
 
 import secateur.callbacks as sc
 
-#: steps of a fit: 30,000 clips, 20,480 images
-STEPS = {"kws": 300, "lenet5": 80}
+#: steps of a fit: 30,000 clips, 15,360 images
+STEPS = {"kws": 300, "lenet5": 60}
 LENET_RATE, LENET_TEACHER = 1.5e-3, 0.5
 SEEDS = (0, 1, 2)
 TITLES = {"kws": "KWS, DS-CNN", "lenet5": "MNIST, LeNet-5"}
