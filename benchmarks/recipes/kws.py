@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from benchmarks.recipes.plain import plain
 
 from secateur import data
 from secateur.callbacks import Cluster, Compression, Prune, Ternarize
@@ -148,9 +149,7 @@ def fit(
     model.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
     batches = _batches(*data, seed)
     model.fit(batches, steps_per_epoch=steps, callbacks=list(callbacks), verbose=0)
-    fresh = keras.models.clone_model(model)
-    fresh.set_weights(model.get_weights())
-    return fresh
+    return plain(model)
 
 
 def _callbacks(plan: Plan, model: keras.Model, steps: int) -> list[Compression]:

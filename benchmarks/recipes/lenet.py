@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from benchmarks.recipes.mnist import batches, images
+from benchmarks.recipes.plain import plain
 
 from secateur.callbacks import DeepCompression
 
@@ -215,9 +216,7 @@ def fit(
     _compile(model, keras.optimizers.schedules.CosineDecay(rate, steps))
     moving = batches(*data, BATCH, 1, seed)
     model.fit(moving, steps_per_epoch=steps, callbacks=list(callbacks), verbose=0)
-    fresh = keras.models.clone_model(model)
-    fresh.set_weights(model.get_weights())
-    return fresh
+    return plain(model)
 
 
 def taught(baseline: keras.Model, teacher: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
