@@ -14,6 +14,7 @@ from .codegen.costs import priced_as
 from .codegen.formats import save_as
 from .codegen.kernels import get as get_kernel
 from .codegen.library import c_identifier
+from .codegen.packing import pack
 from .codegen.plan import DEFAULT_CORE, Budget, Plan, make_plan, matrix
 from .coding.entropy import entropy_bytes
 from .errors import DataError, ModelError
@@ -219,7 +220,7 @@ def convert(
     tell(f"calibrating with {len(calibration)} inputs")
     graph.name = c_identifier(name or graph.name)
     qgraph = lower(graph, np.asarray(calibration), method=calibration_method)  # type: ignore[arg-type]
-    qgraph = align(orient(qgraph))
+    qgraph = pack(align(orient(qgraph)))
     qgraph.name = graph.name
     observe_zeros(qgraph, np.asarray(calibration))
     tell("choosing encodings and kernels")

@@ -101,11 +101,13 @@ def _plan_with(
 ) -> MemoryPlan:
     block_of: dict[str, Block] = {}
     blocks: list[Block] = []
-    first = Block([graph.input], _align(graph.tensors[graph.input].size), 0, last_use[graph.input])
+    first = Block(
+        [graph.input], _align(graph.tensors[graph.input].stored_bytes), 0, last_use[graph.input]
+    )
     block_of[graph.input] = first
     blocks.append(first)
     for i, (op, k) in enumerate(zip(ops, combo, strict=True)):
-        size = _align(graph.tensors[op.output].size)
+        size = _align(graph.tensors[op.output].stored_bytes)
         if k >= 0:
             b = block_of[op.inputs[k]]
             b.names.append(op.output)

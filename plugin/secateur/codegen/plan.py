@@ -28,7 +28,9 @@ from .library import Library, write
 from .memory import MemoryPlan, plan_memory
 
 #: Encodings whose streams kernels read where they lie.
-DIRECT = ("ternary", "shift", "sparse", "codebook", "dense", "columns", "columns_codebook")
+DIRECT = (
+    "ternary", "shift", "sparse", "codebook", "planes", "dense", "columns", "columns_codebook",
+)  # fmt: skip
 
 #: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
 WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
@@ -143,7 +145,7 @@ def candidates(
     w = matrix(op)
     only, _, kernel = (only or "").partition("/")
     bare = Layer(op, graph)
-    fits = [k for k in all_kernels() if k.applies(bare)]
+    fits = [k for k in all_kernels() if k.reads(bare) and k.applies(bare)]
     if w is None:
         return [_candidate(k, bare, core) for k in fits if not k.forms]
     encodings = [

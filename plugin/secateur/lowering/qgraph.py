@@ -45,17 +45,22 @@ class QTensor:
         return level_codes(self.planes)
 
     @property
+    def rows(self) -> tuple[int, int]:
+        """(channels, pixels of one) of a packed tensor; a vector is one channel."""
+        pixels = int(np.prod(self.shape[1:])) if len(self.shape) == 3 else 1
+        return (1, self.size) if pixels == 1 else (self.shape[0], pixels)
+
+    @property
     def pitch(self) -> int:
-        """Bytes of one bit plane of one channel (or of the vector) where packed: whole words."""
-        pixels = self.size // self.shape[0] if len(self.shape) == 3 else self.size
-        return 4 * -(-pixels // 32)
+        """Bytes of one bit plane of one channel where packed: whole words."""
+        return 4 * -(-self.rows[1] // 32)
 
     @property
     def stored_bytes(self) -> int:
         """Bytes in the arena."""
         if not self.packed:
             return self.size
-        return (self.shape[0] if len(self.shape) == 3 else 1) * len(self.planes) * self.pitch
+        return self.rows[0] * len(self.planes) * self.pitch
 
     @property
     def size(self) -> int:

@@ -68,6 +68,12 @@ class Kernel(ABC):
         """Whether it executes this encoding, one of its `forms`."""
         return True
 
+    def reads(self, layer: Layer) -> bool:
+        """Whether it reads and writes the layer's tensors as they are stored: bytes, if no kernel
+        says otherwise."""
+        names = (*layer.op.inputs, layer.op.output)
+        return not any(layer.graph.tensors[t].packed for t in names)
+
     def scratch(self, layer: Layer) -> int:
         """Bytes of scratch it needs during the layer."""
         return 0

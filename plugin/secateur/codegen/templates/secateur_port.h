@@ -396,6 +396,49 @@ SC_INLINE int32_t sc_mac(int32_t a, int32_t m, int32_t c)
     return (int32_t)((uint32_t)a * (uint32_t)m + (uint32_t)c);
 }
 
+/* s + a + b, bit by bit: the sums' low bits to s, their high bits to c. */
+#define SC_FULL(s, c, a, b)            \
+    {                                  \
+        const uint32_t sc_x_ = (s) ^ (a); \
+        c = ((s) & (a)) | (sc_x_ & (b)); \
+        s = sc_x_ ^ (b);               \
+    }
+
+/* Entry `bits at.. of w` of a table of pairs of words, which begins `off` bytes behind e. */
+#if defined(__thumb2__) && defined(__GNUC__) && !defined(SC_PORTABLE)
+#define SC_ENTRY(o, t, e, w, at, n, off)                                                 \
+    __asm__("ubfx %0, %3, %4, %5\n\tadd %0, %2, %0, lsl #3\n\tldrd %0, %1, [%0, %6]"    \
+            : "=&r"(o), "=&r"(t)                                                         \
+            : "r"(e), "r"(w), "i"(at), "i"(n), "i"(off), "m"(*(const uint32_t(*)[168])(e)))
+#else
+#define SC_ENTRY(o, t, e, w, at, n, off)                                           \
+    {                                                                              \
+        const uint32_t *sc_e_ = (e) + (off) / 4 + 2 * (((w) >> (at)) & ((1u << (n)) - 1u)); \
+        o = sc_e_[0];                                                              \
+        t = sc_e_[1];                                                              \
+    }
+#endif
+
+/* How many bits of a word are set. */
+SC_INLINE uint32_t sc_ones(uint32_t v)
+{
+    v -= (v >> 1) & 0x55555555u;
+    v = (v & 0x33333333u) + ((v >> 2) & 0x33333333u);
+    return (((v + (v >> 4)) & 0x0F0F0F0Fu) * 0x01010101u) >> 24;
+}
+
+/* n (1..32) bits of a bit plane from bit `at` on. */
+SC_INLINE uint32_t sc_bit_run(const uint8_t *plane, uint32_t at, uint32_t n)
+{
+    const uint8_t *p = plane + 4 * (at >> 5);
+    const uint32_t s = at & 31u;
+    uint32_t v = sc_load4(p) >> s;
+    if (s + n > 32) {
+        v |= sc_load4(p + 4) << (32 - s);
+    }
+    return n < 32 ? v & ((1u << n) - 1u) : v;
+}
+
 /* How many of n ascending thresholds a value passes. */
 SC_INLINE uint32_t sc_passed16(int32_t a, const int16_t *t, int n)
 {

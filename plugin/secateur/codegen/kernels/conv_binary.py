@@ -1,0 +1,246 @@
+"""Convolution on bit planes: 32 output pixels at a time, counted by full adders.
+
+The lanes of a word are neighbouring pixels of one channel, so a count is a stack of words (its
+bits), an addition is a full adder on whole words, and a threshold is the carry out of a count that
+began with a constant. The sums of every three columns are looked up: a table, made once a tile,
+holds the two bits of each for all eight patterns of weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...lowering.qgraph import QConv, QTensor, Thresholds
+from ..emit import CArray, CFunction, Emission, render
+from ..packing import is_dense
+from ..requant import table
+from .base import Kernel, Layer, register
+from .binary import Counted, counted, toggles, words
+
+GROUPS = 11  #: a word of weights is ten groups of three columns and one of two
+ENTRY_WORDS = 168  #: words of table for a word of weights
+_TABLE_WORDS = 8  #: words of weights (times input planes) whose tables are held at once
+_BLOCK = 32  #: channels whose counts are kept while the tables change
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a layer is cut up."""
+
+    ci: int
+    co: int
+    taps: int
+    pixels: int
+    tiles: int
+    levels: int  #: words of a count
+    chunk: int  #: input channels whose tables are held at once
+    chunks: int
+    words: int  #: of a whole chunk's columns
+    last_words: int  #: of the last chunk's
+    last: int  #: channels of the last chunk
+    unit: int  #: words of weights a turn of the loop
+    block: int  #: output channels whose counts are held
+    pointwise: bool
+
+    @property
+    def row_words(self) -> int:
+        """Words of a row's plane."""
+        return self.words * (self.chunks - 1) + self.last_words
+
+
+def plan(op: QConv, x: QTensor, c: Counted, small: bool) -> Plan:
+    """Cut up a layer."""
+    co, ci, kh, kw = op.weight.shape
+    taps = kh * kw
+    pixels = _pixels(op, x)
+    room = max(1, _TABLE_WORDS // len(c.q))
+    chunk = min(ci, max(1, 32 * room // taps))
+    chunks = -(-ci // chunk)
+    last = ci - chunk * (chunks - 1)
+    full, rest = -(-chunk * taps // 32), -(-last * taps // 32)
+    unit = 2 if full % 2 == 0 and (chunks == 1 or rest % 2 == 0) and not small else 1
+    levels = max(2, (ci * taps).bit_length() + c.plain)
+    block = co if chunks == 1 else min(co, _BLOCK)
+    pointwise = taps == 1 and op.stride == (1, 1) and not any(op.pads)
+    return Plan(
+        ci, co, taps, pixels, -(-pixels // 32), levels, chunk, chunks, full, rest, last, unit,
+        block, pointwise,
+    )  # fmt: skip
+
+
+def _pixels(op: QConv, x: QTensor) -> int:
+    _, h, w = x.shape if len(x.shape) == 3 else (x.shape[0], 1, 1)
+    kh, kw = op.weight.shape[2:]
+    t, left, b, r = op.pads
+    return ((h + t + b - kh) // op.stride[0] + 1) * ((w + left + r - kw) // op.stride[1] + 1)
+
+
+def row_words(c: Counted, g: Plan) -> np.ndarray:
+    """uint32 [rows, planes, words]: the columns of each chunk from a word on."""
+    size = g.chunk * g.taps
+    parts = [words(c.bits[..., i : i + size]) for i in range(0, c.bits.shape[2], size)]
+    return np.concatenate(parts, axis=-1).transpose(1, 0, 2)
+
+
+def adder(unit: int, levels: int) -> list[str]:
+    """C lines that add `unit` words' groups to the count s[0] .. s[levels - 1]."""
+    lines: list[str] = []
+    waiting: list[list[str]] = [[] for _ in range(levels)]
+    names = iter(range(10_000))
+
+    def put(name: str, level: int) -> None:
+        if level >= levels:
+            return
+        if level == levels - 1:
+            lines.append(f"s[{level}] ^= {name};")
+            return
+        waiting[level].append(name)
+        if len(waiting[level]) == 2:
+            a, b = waiting[level]
+            waiting[level] = []
+            carry = f"c{next(names)}"
+            lines.append(f"uint32_t {carry};\nSC_FULL(s[{level}], {carry}, {a}, {b})")
+            put(carry, level + 1)
+
+    for w in range(unit):
+        lines.append(f"w = weights[{w}];\ne = table + {ENTRY_WORDS * w};")
+        for i in range(GROUPS):
+            low, high = f"a{w}_{i}", f"b{w}_{i}"
+            bits = 3 if i < GROUPS - 1 else 2
+            lines.append(
+                f"uint32_t {low}, {high};\n"
+                f"SC_ENTRY({low}, {high}, e, w, {3 * i}, {bits}, {64 * i});"
+            )
+            put(low, 0)
+            put(high, 1)
+    for level in range(levels - 1):
+        if waiting[level]:
+            a = waiting[level].pop()
+            carry = f"c{next(names)}"
+            lines.append(f"const uint32_t {carry} = s[{level}] & {a};\ns[{level}] ^= {a};")
+            put(carry, level + 1)
+    return lines
+
+
+@register
+class ConvBinary(Kernel):
+    """Convolution of few weight planes and few input planes (groups == 1)."""
+
+    name = "conv_binary"
+    forms = frozenset({"planes"})
+
+    def reads(self, layer: Layer) -> bool:
+        return layer.graph.tensors[layer.op.inputs[0]].packed
+
+    def applies(self, layer: Layer) -> bool:
+        op = layer.op
+        return isinstance(op, QConv) and not is_dense(op, layer.graph.tensors[op.inputs[0]])
+
+    def _parts(self, layer: Layer) -> tuple[Counted, Plan]:
+        op = layer.op
+        assert isinstance(op, QConv)
+        x = layer.graph.tensors[op.inputs[0]]
+        c = counted(op, x)
+        return c, plan(op, x, c, layer.small)
+
+    def scratch(self, layer: Layer) -> int:
+        c, g = self._parts(layer)
+        tables = 4 * ENTRY_WORDS * g.words * len(c.q)
+        columns = 0 if g.pointwise else 128 * g.words
+        counts = 4 * g.levels * c.pairs * g.block if g.chunks > 1 else 0
+        return tables + columns + counts
+
+    plain_factor = 1.6
+    code_bytes = 1200
+
+    def cost(self, layer: Layer) -> float:
+        c, g = self._parts(layer)
+        columns = g.ci * g.taps
+        finish = 20.0 if c.plain else 300.0 * c.pairs + 350.0
+        each = c.pairs * (5.1 * columns + 14.0) + finish
+        fill = len(c.q) * columns * (14.0 + (0 if g.pointwise else 45.0))
+        return g.tiles * (g.co * each + fill * -(-g.co // g.block))
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QConv)
+        x, y = (layer.graph.tensors[t] for t in (op.inputs[0], op.output))
+        c, g = self._parts(layer)
+        p = layer.prefix
+        arrays = [
+            CArray(
+                f"{p}_b", "uint32_t", row_words(c, g),
+                f"{op.name}: {len(c.bits)} bit plane{'s' if len(c.bits) > 1 else ''} a row",
+            )
+        ]  # fmt: skip
+        key = f"{op.weight.shape[2]}x{op.weight.shape[3]}_{g.ci}x{g.co}_p{g.pixels}"
+        count = f"count_{g.unit}_{g.levels}"
+        functions = [
+            CFunction("threes", render("binary_table.c.j2")),
+            CFunction(
+                count,
+                render("binary_count.c.j2", name=count, unit=g.unit, levels=g.levels,
+                       lines=adder(g.unit, g.levels)),
+            ),
+        ]  # fmt: skip
+        columns = f"columns_{key}"
+        if not g.pointwise:
+            _, h, w = x.shape
+            _, oh, ow = y.shape
+            functions.append(
+                CFunction(
+                    columns,
+                    render("binary_columns.c.j2", name=columns, h=h, w=w, oh=oh, ow=ow,
+                           kh=op.weight.shape[2], kw=op.weight.shape[3], sy=op.stride[0],
+                           sx=op.stride[1], pads=op.pads, step=len(x.planes) * x.pitch,
+                           wide=w + op.pads[1] + op.pads[3] > 32),
+                )
+            )  # fmt: skip
+        finish = Finish(layer, c, g)
+        arrays += finish.arrays
+        name = f"binary_{key}"
+        text = render(
+            "conv_binary.c.j2", name=name, key=key, g=g, c=c, x=x, y=y, count=count,
+            columns=columns, finish=finish, entry=ENTRY_WORDS, p=len(c.bits), k=len(c.q),
+        )  # fmt: skip
+        args = [a.name for a in arrays] + [layer.inputs[0], layer.output, layer.scratch]
+        return Emission(f"{name}({', '.join(args)});", [*functions, CFunction(name, text)], arrays)
+
+
+class Finish:
+    """From a channel's counts to what is stored: constants, and how the template uses them."""
+
+    def __init__(self, layer: Layer, c: Counted, g: Plan) -> None:
+        op = layer.op
+        assert isinstance(op, QConv)
+        self.plain = c.plain
+        self.thresholds = c.steps.shape[1]
+        self.arrays: list[CArray] = []
+        self.parameters: list[str] = []
+        self.requant = None
+        self.p: list[int] | None = None
+        if c.plain:
+            start = 2 ** (g.levels - 1) - c.count_steps()
+            self._array(layer, "t", start, "what a count begins with")
+            return
+        self.toggles = toggles(op.requant.planes) if isinstance(op.requant, Thresholds) else []
+        same = bool(np.all(c.p == c.p[0]))
+        self.p = [int(v) for v in c.p[0]] if same else None
+        per_row = [] if same else [c.p]
+        per_row.append(c.steps if self.thresholds else c.zero[:, None])
+        note = ("" if same else "planes, ") + ("thresholds" if self.thresholds else "count of 0")
+        self._array(layer, "t", np.concatenate(per_row, axis=1), note)
+        if not self.thresholds:
+            self.requant = table(layer.prefix, op.requant)
+            self.arrays.append(self.requant.array)
+            self.parameters.append(f"const {self.requant.ctype} *requant")
+
+    def _array(self, layer: Layer, suffix: str, values: np.ndarray, note: str) -> None:
+        narrow = np.abs(values).max(initial=0) <= 32767
+        ctype = "int16_t" if narrow else "int32_t"
+        self.arrays.append(
+            CArray(f"{layer.prefix}_{suffix}", ctype, values, f"per channel: {note}")
+        )
+        self.parameters.append(f"const {ctype} *steps")
