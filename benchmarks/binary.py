@@ -127,9 +127,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("build/bench/binary.json"))
     parser.add_argument("--only", type=int, default=len(CASES), help="the first ONLY cases")
+    parser.add_argument("--skip", type=int, default=0)
     args = parser.parse_args()
     rows = []
-    for case in CASES[: args.only]:
+    for case in CASES[args.skip : args.only]:
         r = measure(*case)
         rows.append(r)
         print(

@@ -27,10 +27,17 @@ def planes(op: QOp, graph: QGraph) -> int:
     if not x.planes or (isinstance(op, QConv) and not _convolution(op, x, pixels)):
         return 0
     found = decompose(op.weight.reshape(len(op.weight), -1))
-    if found is None:
+    if found is None or len(found.bits) * len(x.planes) > _MOST:
         return 0
     pairs = len(found.bits) * len(x.planes)
-    return pairs if pairs <= _MOST and _pays(pairs, op.weight, pixels) else 0
+    return pairs if _pays(op, pairs, _doubling(found.p, x.planes), pixels) else 0
+
+
+def _doubling(p: np.ndarray, q: tuple[int, ...]) -> bool:
+    """Whether all planes are equal or double from one to the next, so that counts only shift."""
+    doubled = p * 2 ** np.arange(p.shape[1])
+    alike = (doubled == p[:, :1]).all() or (p == p[:, :1]).all()
+    return bool(alike) and q == tuple(q[0] << i for i in range(len(q)))
 
 
 def is_dense(op: QConv | QDense, x: QTensor) -> bool:
@@ -48,14 +55,15 @@ def _convolution(op: QConv, x: QTensor, pixels: int) -> bool:
     return op.groups == 1 and op.residual is None and not padded and not wide
 
 
-def _pays(pairs: int, weight: np.ndarray, pixels: int) -> bool:
+def _pays(op: QConv | QDense, pairs: int, doubling: bool, pixels: int) -> bool:
     """Whether planes are likely to need fewer instructions than bytes."""
-    columns = weight[0].size
+    columns = op.weight[0].size
     if pixels == 1:
         return pairs * (0.35 * columns + 60) < 2.0 * columns
     tiles = -(-pixels // 32)
-    each = pairs * (5.3 * columns + 300) + 400 + 20 * columns / len(weight)
-    return tiles * each < 1.4 * pixels * columns
+    finish = 60 * pairs if doubling else 190 * pairs + 700
+    each = pairs * 5.3 * columns + finish + 20 * columns / len(op.weight)
+    return tiles * each < 1.3 * pixels * columns
 
 
 def pack(graph: QGraph) -> QGraph:

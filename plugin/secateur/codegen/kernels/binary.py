@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...coding.planes import Planes, decompose
+from ...coding.planes import decompose
 from ...lowering.qgraph import QConv, QDense, QTensor, Thresholds
 
 SPREAD = 8  #: levels of a count that one word of four lanes takes
@@ -37,16 +37,42 @@ class Counted:
         return len(self.bits) * len(self.q)
 
     @property
-    def plain(self) -> bool:
-        """One count and one threshold: Y is a multiple of the count."""
-        return self.pairs == 1 and self.steps.shape[1] == 1
+    def doubling(self) -> tuple[bool, bool] | None:
+        """Whether each weight plane, and each input plane, counts twice the one after (before) it;
+        None unless all do or all count the same. Then Y is `unit` times a sum of shifted counts.
+        """
+        n, k = len(self.bits), len(self.q)
+        full = self.p[self.p[:, 0] > 0]
+        halves = full * 2 ** np.arange(n) == full[:, :1]
+        alike = full == full[:, :1]
+        even = all(q == self.q[0] << i for i, q in enumerate(self.q))
+        if not even or not (halves.all() or alike.all()):
+            return None
+        return bool(n > 1 and halves.all()), k > 1
+
+    def shifts(self) -> np.ndarray:
+        """Shift of each pair's count in that sum, int [planes, inputs]."""
+        assert self.doubling is not None
+        weights, inputs = self.doubling
+        n, k = len(self.bits), len(self.q)
+        return (np.arange(n)[::-1] * weights)[:, None] + (np.arange(k) * inputs)[None, :]
+
+    @property
+    def sliced(self) -> bool:
+        """Whether thresholds are taken on a sum of counts without ever leaving bit slices."""
+        return self.steps.shape[1] > 0 and self.doubling is not None
+
+    @property
+    def most(self) -> int:
+        """The largest sum of shifted counts."""
+        return int((self.bits.shape[2] << self.shifts()).sum())
 
     def count_steps(self) -> np.ndarray:
-        """Thresholds on X itself where `plain`, int64 [rows], 0 (always) .. cols + 1 (never)."""
-        unit = self.p[:, 0] * self.q[0]
-        steps = -(-self.steps[:, 0] // np.maximum(unit, 1))
-        never = self.bits.shape[2] + 1
-        idle = np.where(self.steps[:, 0] <= 0, 0, never)  # a row of zeros
+        """Thresholds on the sum of shifted counts, int64 like steps: 0 (always) .. most + 1."""
+        unit = self.p[:, -1:] * self.q[0]
+        never = self.most + 1
+        steps = -(-self.steps // np.maximum(unit, 1))
+        idle = np.where(self.steps <= 0, 0, never)  # a row of zeros
         return np.clip(np.where(unit > 0, steps, idle), 0, never)
 
 
@@ -86,9 +112,3 @@ def toggles(planes: tuple[int, ...]) -> list[list[int]]:
         [t for t in range(len(order) - 1) if (order[t] ^ order[t + 1]) >> k & 1]
         for k in range(len(planes))
     ]
-
-
-def shared(table: Planes | Counted) -> list[int] | None:
-    """The p of every row, if they are all alike."""
-    rows = table.p
-    return [int(v) for v in rows[0]] if np.all(rows == rows[0]) else None

@@ -22,7 +22,7 @@ from .binary import Counted, counted, toggles, words
 GROUPS = 11  #: a word of weights is ten groups of three columns and one of two
 ENTRY_WORDS = 168  #: words of table for a word of weights
 _TABLE_WORDS = 8  #: words of weights (times input planes) whose tables are held at once
-_BLOCK = 32  #: channels whose counts are kept while the tables change
+_COUNTS = 4096  #: bytes of counts kept while the tables change
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Plan:
     pixels: int
     tiles: int
     levels: int  #: words of a count
+    held: int  #: words of an output channel's counts
     chunk: int  #: input channels whose tables are held at once
     chunks: int
     words: int  #: of a whole chunk's columns
@@ -61,11 +62,16 @@ def plan(op: QConv, x: QTensor, c: Counted, small: bool) -> Plan:
     last = ci - chunk * (chunks - 1)
     full, rest = -(-chunk * taps // 32), -(-last * taps // 32)
     unit = 2 if full % 2 == 0 and (chunks == 1 or rest % 2 == 0) and not small else 1
-    levels = max(2, (ci * taps).bit_length() + c.plain)
-    block = co if chunks == 1 else min(co, _BLOCK)
+    if c.sliced:
+        levels = max(2, c.most.bit_length()) + (c.steps.shape[1] == 1)
+        held = levels + int(c.shifts().max())
+    else:
+        levels = max(2, (ci * taps).bit_length())
+        held = levels * c.pairs
+    block = co if chunks == 1 else min(co, max(8, _COUNTS // (4 * held)))
     pointwise = taps == 1 and op.stride == (1, 1) and not any(op.pads)
     return Plan(
-        ci, co, taps, pixels, -(-pixels // 32), levels, chunk, chunks, full, rest, last, unit,
+        ci, co, taps, pixels, -(-pixels // 32), levels, held, chunk, chunks, full, rest, last, unit,
         block, pointwise,
     )  # fmt: skip
 
@@ -149,7 +155,7 @@ class ConvBinary(Kernel):
         c, g = self._parts(layer)
         tables = 4 * ENTRY_WORDS * g.words * len(c.q)
         columns = 0 if g.pointwise else 128 * g.words
-        counts = 4 * g.levels * c.pairs * g.block if g.chunks > 1 else 0
+        counts = 4 * g.held * g.block if g.chunks > 1 else 0
         return tables + columns + counts
 
     plain_factor = 1.6
@@ -158,7 +164,9 @@ class ConvBinary(Kernel):
     def cost(self, layer: Layer) -> float:
         c, g = self._parts(layer)
         columns = g.ci * g.taps
-        finish = 20.0 if c.plain else 300.0 * c.pairs + 350.0
+        finish = 150.0 * c.pairs + 120.0 + 110.0 * max(1, c.steps.shape[1])
+        if c.sliced:
+            finish = 20.0 if c.steps.shape[1] == 1 else 7.0 * g.levels * c.steps.shape[1]
         each = c.pairs * (5.1 * columns + 14.0) + finish
         fill = len(c.q) * columns * (14.0 + (0 if g.pointwise else 45.0))
         return g.tiles * (g.co * each + fill * -(-g.co // g.block))
@@ -185,6 +193,14 @@ class ConvBinary(Kernel):
                        lines=adder(g.unit, g.levels)),
             ),
         ]  # fmt: skip
+        reaches = f"reaches_{g.levels}"
+        if not c.sliced:
+            for n in {min(g.levels, 8), max(g.levels - 8, 0)} - {0}:
+                text = render("binary_spread.c.j2", name=f"spread{n}", levels=n)
+                functions.append(CFunction(f"spread{n}", text))
+        elif c.steps.shape[1] > 1:
+            text = render("binary_reaches.c.j2", name=reaches, levels=g.levels)
+            functions.append(CFunction(reaches, text))
         columns = f"columns_{key}"
         if not g.pointwise:
             _, h, w = x.shape
@@ -203,7 +219,8 @@ class ConvBinary(Kernel):
         name = f"binary_{key}"
         text = render(
             "conv_binary.c.j2", name=name, key=key, g=g, c=c, x=x, y=y, count=count,
-            columns=columns, finish=finish, entry=ENTRY_WORDS, p=len(c.bits), k=len(c.q),
+            columns=columns, finish=finish, reaches=reaches, entry=ENTRY_WORDS, p=len(c.bits),
+            k=len(c.q),
         )  # fmt: skip
         args = [a.name for a in arrays] + [layer.inputs[0], layer.output, layer.scratch]
         return Emission(f"{name}({', '.join(args)});", [*functions, CFunction(name, text)], arrays)
@@ -215,17 +232,25 @@ class Finish:
     def __init__(self, layer: Layer, c: Counted, g: Plan) -> None:
         op = layer.op
         assert isinstance(op, QConv)
-        self.plain = c.plain
+        self.sliced = c.sliced
         self.thresholds = c.steps.shape[1]
         self.arrays: list[CArray] = []
         self.parameters: list[str] = []
         self.requant = None
         self.p: list[int] | None = None
-        if c.plain:
-            start = 2 ** (g.levels - 1) - c.count_steps()
-            self._array(layer, "t", start, "what a count begins with")
-            return
+        #: where in the counts those of pair (a, b) of planes begin
+        self.place = f"({len(c.q)} * a + b) * {g.levels}"
         self.toggles = toggles(op.requant.planes) if isinstance(op.requant, Thresholds) else []
+        if c.sliced:
+            assert c.doubling is not None
+            weights, inputs = c.doubling
+            terms = [f"{len(c.bits) - 1} - a"] * weights + ["b"] * inputs
+            self.place = " + ".join(terms) or "0"
+            # a count that began with 2^levels - t carries into the level above if it reaches t
+            top = g.levels - 1 if self.thresholds == 1 else g.levels
+            start = 2**top - c.count_steps()
+            self._array(layer, "t", start, f"2^{top} - thresholds on the count")
+            return
         same = bool(np.all(c.p == c.p[0]))
         self.p = [int(v) for v in c.p[0]] if same else None
         per_row = [] if same else [c.p]
