@@ -72,6 +72,30 @@ def test_keyword_spotter_on_an_emulated_cortex_m4(
 
 @pytest.mark.emulator
 @pytest.mark.parametrize(
+    ("weights", "instructions", "flash"),
+    [("dense", 5_134_160, 36_000), ("sparse", 2_200_354, 16_000), ("ternary", 1_283_540, 10_240)],
+)
+def test_one_balanced_plan_is_fast_and_small(
+    weights: str, instructions: int, flash: int, kws_graph: Graph, tmp_path: Path
+) -> None:
+    """At most 1/1.5, 1/3.5 and 1/6 of TFLite Micro's instructions, half its arena, and its flash
+    many times over; a little room is left for other compilers."""
+    need("mps2_an386")
+    compiled = keyword_spotter(kws_graph, weights)
+    image = targets.build(compiled.save(tmp_path / "library"), "mps2_an386", tmp_path / "build")
+    x = compiled.quantize(data.load("kws_test")[0][:1])
+    target = targets.get("sim")
+    if why := target.available():
+        pytest.skip(why)
+    counted = target.run(image, x).instructions
+    assert counted is not None
+    assert counted <= instructions
+    assert image.sizes.total - image.sizes.harness <= flash
+    assert image.sizes.arena <= 11_410
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
     ("board", "emulator"),
     [
         ("microbit", "qemu"),
