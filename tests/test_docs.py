@@ -16,14 +16,14 @@ from secateur.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(*languages: str) -> list[tuple[str, str]]:
     """(page, text) of every fenced block in one of the languages ("" is none)."""
     found = []
     for page in PAGES:
-        for language, text in _BLOCK.findall(page.read_text()):
+        for language, text in BLOCK.findall(page.read_text()):
             if language in languages:
                 found.append((page.name, text))
     return found
@@ -35,7 +35,7 @@ def shell_lines() -> list[tuple[str, str]]:
     for page, text in blocks("", "sh", "bash"):
         lines += [(page, line.split(" #")[0].strip()) for line in text.splitlines()]
     for page in PAGES:
-        prose = _BLOCK.sub("", page.read_text())
+        prose = BLOCK.sub("", page.read_text())
         lines += [(page.name, " ".join(c.split())) for c in re.findall(r"`([^`]+)`", prose)]
     return [(page, line) for page, line in lines if line]
 
