@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +184,23 @@ def test_platformio_builds_the_same_image(image: Callable[[str], Image], tmp_pat
     theirs = targets.build(ECHO, "mps2_an386", tmp_path, builder="platformio")
     assert elf.segments(theirs.elf) == elf.segments(ours.elf)
     assert theirs.sizes == ours.sizes
+
+
+def test_platformio_builds_anew_what_another_model_changes(
+    image: Callable[[str], Image], tmp_path: Path
+) -> None:
+    """The harness has the model's sizes in it, too: the next model in the same folder."""
+    need("pio")
+    library = tmp_path / "echo"
+    shutil.copytree(ECHO, library)
+    header = library / "src" / "echo.h"
+    text = header.read_text()
+    header.write_text(text.replace("ARENA_BYTES 600", "ARENA_BYTES 900"))
+    first = targets.build(library, "mps2_an386", tmp_path / "build", builder="platformio")
+    assert first.sizes.arena == 900
+    header.write_text(text)
+    second = targets.build(library, "mps2_an386", tmp_path / "build", builder="platformio")
+    assert elf.segments(second.elf) == elf.segments(image("mps2_an386").elf)
 
 
 def test_sizes_add_up(image: Callable[[str], Image]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,15 @@ def build(library_dir: Path, board: Board, build_dir: Path, *, flags: Sequence[s
     home = assets.firmware()
     project = build_dir / "platformio"
     project.mkdir(parents=True, exist_ok=True)
-    model = [f"-DSECATEUR_MODEL={lib.name}", f"-DSECATEUR_MACRO={lib.macro}", *flags]
+    header = lib.folder / "src" / f"{lib.name}.h"
+    model = [
+        f"-DSECATEUR_MODEL={lib.name}",
+        f"-DSECATEUR_MACRO={lib.macro}",
+        # The harness includes the header by macro, which SCons does not follow: another header
+        # must be another command line, or the harness keeps the sizes of the model before.
+        f"-DSECATEUR_MODEL_HEADER={zlib.crc32(header.read_bytes()):#x}u",
+        *flags,
+    ]
     text = _PROJECT.format(
         src=home / "src",
         boards=board.path.parent,
