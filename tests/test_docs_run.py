@@ -108,7 +108,7 @@ def shell(text: str) -> None:
 
 def compile_c(text: str) -> None:
     (header,) = re.findall(r'#include "(\w+\.h)"', text)
-    (found,) = Path().rglob(f"src/{header}")
+    (found,) = (p for p in Path().rglob(f"src/{header}") if p.parts[0] != "build")
     Path("block.c").write_text(text)
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-c", f"-I{found.parent}"]
     subprocess.run(["cc", *flags, "block.c", "-o", "block.o"], check=True)

@@ -34,7 +34,9 @@ def alike(name: str = "net") -> QGraph:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_causes_add_up_to_what_is_stored(encoding: str) -> None:
     c = Chain("net", (4, 6, 8), 1, 0)
-    c.conv(6, (3, 3), "ternary").conv(5, (1, 1), "levels").dense(7, "sparse").dense(3, "ternary")
+    c.conv(6, (3, 3), "ternary").conv(5, (1, 1), "levels").dense(7, "sparse").dense(
+        6, "extreme"
+    ).dense(3, "ternary")
     c.dense(9, "", weight=np.tile(np.array([1, -2, 0], np.int8), (9, 1)))
     c.dense(6, "factored")
     p = make_plan(c.graph, encoding)

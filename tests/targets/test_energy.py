@@ -11,12 +11,15 @@ import pytest
 from benchmarks.cycles import LOOPS, NAMES
 
 from secateur import targets
+from secateur.codegen.plan import make_plan
 from secateur.targets import boards, energy
 from secateur.targets.blocks import Instruction
 from secateur.targets.client import Client
 from secateur.targets.energy import Work, spread
+from secateur.targets.profile import profile
 from secateur.targets.sim import Machine
 
+from ..codegen.qgraphs import Chain
 from .conftest import need
 
 
@@ -48,6 +51,21 @@ def test_accesses_are_those_of_the_loop(loop: str, a_turn: int, tmp_path: Path) 
         counts.append(machine.accesses - before)
     assert counts[1]["sram"] - counts[0]["sram"] == 100 * a_turn
     assert counts[1]["flash"] == counts[0]["flash"]
+
+
+def test_counting_accesses_changes_nothing(tmp_path: Path) -> None:
+    """A codebook's table is filled by conditional loads, which unicorn does not survive unaided."""
+    need("arm-none-eabi-gcc")
+    c = Chain("net", (64,), 1, 0)
+    weight = c.rng.choice([-9, 0, 0, 31], (12, 64)).astype(np.int8)
+    graph = c.dense(12, "levels", weight=weight).graph
+    library = make_plan(graph, "codebook").library.save(tmp_path / "net")
+    x = np.zeros((1, 64), np.int8)
+    counted, bare = (
+        profile(library, "mps2_an386", tmp_path / "build", x, accesses=accesses)
+        for accesses in (True, False)
+    )
+    assert counted.instructions == bare.instructions > 0
 
 
 def test_multiplications() -> None:

@@ -46,6 +46,9 @@ DECODER_BYTES = {
     "huffman": 750,
     "context": 1000,
     "deal": 350,
+    "base3": 250,
+    "bitmap": 250,
+    "ternary": 220,
 }
 
 #: Code of the model that no layer's kernel accounts for: entry, input, output, pooling.

@@ -14,6 +14,36 @@ from .codebook import book_of, book_stream, look_up
 _POWERS = 3 ** np.arange(5)
 
 
+class _FixedRate(Encoding):
+    """What they share: rows begin at a byte, and one header decodes them all."""
+
+    decoder: ClassVar[str | None] = "sc_bitmaps.h"
+    #: Instructions a weight and, on top, a non-zero take.
+    each: ClassVar[tuple[float, float]]
+
+    def cost(self, encoded: Encoded) -> float:
+        """See the base class."""
+        a_weight, a_nonzero = self.each
+        weights = a_weight * encoded.rows * encoded.cols + a_nonzero * encoded.meta["nnz"]
+        return 20 + weights + 30.0 * encoded.rows
+
+    def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
+        """See the base class."""
+        first = encoded.streams[0]
+        text = f"{{.data = {arrays[first.name]}, .size = {len(first.data)}"
+        if "s" in arrays:
+            size = len(encoded.stream("s").data)
+            text += f", .values = {arrays['s']}, .values_size = {size}"
+        if "b" in arrays:
+            levels = len(encoded.stream("b").data)
+            text += f", .book = {arrays['b']}, .levels = {levels}"
+        return f"{text}, .rows = {encoded.rows}, .cols = {encoded.cols}}}"
+
+    def ram(self, encoded: Encoded) -> int:
+        """See the base class."""
+        return 12
+
+
 def _ternary(weight: np.ndarray) -> np.ndarray:
     w = as_matrix(weight)
     if not is_ternary(w):
@@ -22,11 +52,13 @@ def _ternary(weight: np.ndarray) -> np.ndarray:
 
 
 @register
-class TernaryPacked2(Encoding):
+class TernaryPacked2(_FixedRate):
     """Two bits a weight, two's complement (0, 1, 3), rows start at a byte: stream "w"."""
 
     name: ClassVar[str] = "ternary_packed2"
-    form: ClassVar[str] = "dense"
+    form: ClassVar[str] = "ternary"
+    c_name: ClassVar[str] = "ternary_packed2"
+    each = (7.0, 8.0)
 
     def applies(self, weight: np.ndarray) -> bool:
         """Weights in -1, 0, 1."""
@@ -47,14 +79,16 @@ class TernaryPacked2(Encoding):
 
 
 @register
-class Base3(Encoding):
+class Base3(_FixedRate):
     """Five weights a byte, digit w + 1, first weight in the lowest digit: stream "w".
 
     Rows start at a byte; missing digits of the last byte are weight 0.
     """
 
     name: ClassVar[str] = "base3"
-    form: ClassVar[str] = "dense"
+    form: ClassVar[str] = "ternary"
+    c_name: ClassVar[str] = "base3"
+    each = (10.0, 8.0)
 
     def applies(self, weight: np.ndarray) -> bool:
         """Weights in -1, 0, 1."""
@@ -82,11 +116,13 @@ class Base3(Encoding):
 
 
 @register
-class BitmapTernary(Encoding):
+class BitmapTernary(_FixedRate):
     """Streams "m" (1 = non-zero, rows start at a byte), "s" (1 = negative, one run, no gaps)."""
 
     name: ClassVar[str] = "bitmap_ternary"
-    form: ClassVar[str] = "dense"
+    form: ClassVar[str] = "ternary"
+    c_name: ClassVar[str] = "bitmap_ternary"
+    each = (6.0, 16.0)
 
     def applies(self, weight: np.ndarray) -> bool:
         """Weights in -1, 0, 1."""
@@ -110,11 +146,13 @@ class BitmapTernary(Encoding):
 
 
 @register
-class Bitmap(Encoding):
+class Bitmap(_FixedRate):
     """Two levels: streams "m" (1 = the rarer level, rows start at a byte), "b" (both levels)."""
 
     name: ClassVar[str] = "bitmap"
     form: ClassVar[str] = "dense"
+    c_name: ClassVar[str] = "bitmap"
+    each = (8.0, 0.0)
 
     def applies(self, weight: np.ndarray) -> bool:
         """At most two distinct values."""

@@ -9,7 +9,6 @@ import numpy as np
 from ..errors import StreamError
 from .base import Encoded, Encoding, Stream, as_matrix, register
 from .bits import pack_rows, unpack_rows
-from .positions import column_stream, count_stream, read_positions
 
 
 def book_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,55 +68,3 @@ class Codebook(Encoding):
         data = encoded.stream("i").data
         index = unpack_rows(data, encoded.meta["k"], encoded.rows, encoded.cols, "stream i")
         return look_up(encoded.stream("b"), index)
-
-
-@register
-class CodebookSparse(Encoding):
-    """As `sparse`, with 4-bit codebook indices in place of values.
-
-    Streams "n", "c", "i" (with 4 bits the low nibble is first and rows start at a byte), "b".
-    Meta "k": 4.
-    """
-
-    name: ClassVar[str] = "codebook_sparse"
-    form: ClassVar[str] = "sparse"
-
-    def applies(self, weight: np.ndarray) -> bool:
-        """At most 16 distinct non-zero values: beyond, `sparse` is smaller."""
-        return np.unique(weight[weight != 0]).size <= 16
-
-    def encode(self, weight: np.ndarray) -> Encoded:
-        """See the base class."""
-        w = as_matrix(weight)
-        rows, cols = np.nonzero(w)
-        book, index = book_of(w[rows, cols])
-        if book.size > 16:
-            raise ValueError(f"{book.size} distinct non-zero values, 16 fit")
-        counts = np.count_nonzero(w, axis=1)
-        starts = np.concatenate([[0], np.cumsum((counts + 1) // 2 * 2)])
-        within = np.arange(cols.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        nibbles = np.zeros(int(starts[-1]), np.uint8)
-        nibbles[np.repeat(starts[:-1], counts) + within] = index
-        data = (nibbles[0::2] | nibbles[1::2] << 4).astype(np.uint8).tobytes()
-        streams = (
-            count_stream(counts),
-            column_stream(cols, w.shape[1]),
-            Stream("i", "value", data, 4 * cols.size),
-            book_stream(book),
-        )
-        return self._encoded(w, streams, k=4)
-
-    def decode(self, encoded: Encoded) -> np.ndarray:
-        """See the base class."""
-        rows, _, cols = read_positions(encoded)
-        counts = np.bincount(rows, minlength=encoded.rows)
-        raw = np.frombuffer(encoded.stream("i").data, np.uint8)
-        if raw.size != int(((counts + 1) // 2).sum()):
-            raise StreamError(f"{raw.size} bytes of indices for {cols.size} columns")
-        nibbles = np.stack([raw & 15, raw >> 4], axis=1).ravel()
-        starts = np.concatenate([[0], np.cumsum((counts + 1) // 2 * 2)[:-1]])
-        within = np.arange(cols.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        index = nibbles[np.repeat(starts, counts) + within].astype(np.int64)
-        out = np.zeros((encoded.rows, encoded.cols), np.int8)
-        out[rows, cols] = look_up(encoded.stream("b"), index)
-        return out

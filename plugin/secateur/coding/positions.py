@@ -1,4 +1,4 @@
-"""Absolute columns row by row: the part `sparse`, `ternary` and `codebook_sparse` share."""
+"""Absolute columns row by row: the part `sparse` and `ternary` share."""
 
 from __future__ import annotations
 

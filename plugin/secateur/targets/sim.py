@@ -25,6 +25,7 @@ from .session import converse
 _REPLACED = ("port_init", "port_getc", "port_putc", "port_flush", "timer_init", "timer_now",
              "timer_wraps", "port_mark")  # fmt: skip
 _PAGE = 0x1000
+_IT_BITS = 0x0600FC00  # of EPSR: which of the next instructions are conditional
 
 
 class Machine:
@@ -38,6 +39,7 @@ class Machine:
         self._run_time = run_time
         self._riscv = image.board.core.startswith("rv32")
         self._uc: Any
+        self._epsr: int | None = None
         if self._riscv:
             self._uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
             self._pc, self._link = riscv_const.UC_RISCV_REG_PC, riscv_const.UC_RISCV_REG_RA
@@ -54,6 +56,7 @@ class Machine:
             self._pc, self._link = arm_const.UC_ARM_REG_PC, arm_const.UC_ARM_REG_LR
             self._results = (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1)
             self._sp = arm_const.UC_ARM_REG_SP
+            self._epsr = arm_const.UC_ARM_REG_EPSR
         self._error: type[Exception] = unicorn.UcError
         self._block_hook_kind = unicorn.UC_HOOK_BLOCK
         self._map()
@@ -136,7 +139,21 @@ class Machine:
         hooks = ((memory.flash, "flash", read), (memory.ram, "sram", read | write))
         for region, name, what in hooks:
             end = region.origin + region.length - 1
-            self._uc.hook_add(what, self._access, name, begin=region.origin, end=end)
+            self._uc.hook_add(what, self._seen, name, begin=region.origin, end=end)
+
+    def _seen(
+        self, uc: Any, access: int, address: int, size: int, value: int, where: str
+    ) -> None:
+        """Tell `_access`; before, clear what unicorn leaves behind.
+
+        Unicorn 2.1 restores the processor's state for the hook and with it the IT bits of a
+        conditional load, which it then takes for those of the code that follows.
+        """
+        if self._epsr is not None:
+            state = uc.reg_read(self._epsr)
+            if state & _IT_BITS:
+                uc.reg_write(self._epsr, state & ~_IT_BITS)
+        self._access(uc, access, address, size, value, where)
 
     def _access(
         self, uc: Any, access: int, address: int, size: int, value: int, where: str
