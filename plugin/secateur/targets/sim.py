@@ -141,9 +141,7 @@ class Machine:
             end = region.origin + region.length - 1
             self._uc.hook_add(what, self._seen, name, begin=region.origin, end=end)
 
-    def _seen(
-        self, uc: Any, access: int, address: int, size: int, value: int, where: str
-    ) -> None:
+    def _seen(self, uc: Any, access: int, address: int, size: int, value: int, where: str) -> None:
         """Tell `_access`; before, clear what unicorn leaves behind.
 
         Unicorn 2.1 restores the processor's state for the hook and with it the IT bits of a
