@@ -9,7 +9,7 @@ from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder, window_shape
 
 WEIGHT_KINDS = (
-    "free", "sparse", "ternary", "present", "codebook", "powers", "dead", "binary", "basis",
+    "free", "sparse", "ternary", "present", "two", "codebook", "powers", "dead", "binary", "basis",
 )  # fmt: skip
 
 
@@ -23,6 +23,8 @@ def random_weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) 
         free = np.sign(free) * (np.abs(free) > 0.4) * rng.uniform(0.1, 1, co)
     elif kind == "present":
         free = (free > 0.5) * rng.uniform(-1, 1, co)
+    elif kind == "two":
+        free = np.where(free > 0.5, rng.uniform(-1, 1, co), rng.uniform(-1, 1, co))
     elif kind == "codebook":
         levels = rng.normal(0, 0.5, int(rng.integers(3, 12)))
         free = levels[rng.integers(0, len(levels), shape)] * (rng.random(shape) < 0.5)

@@ -101,6 +101,17 @@ def test_sparse_binary_is_a_bitmap_below_six_tenths_of_a_bit(tmp_path: Path) -> 
         assert 8 * p.library.bytes_of("hidden") < 0.6 * weight_of(compiled, "hidden").size
 
 
+def test_binary_weights_add_the_rarer_half(tmp_path: Path) -> None:
+    compiled = trained(sc.Binary(exclude=["first"]))
+    for name in ("pointwise", "window", "hidden", "last"):
+        assert set(np.unique(weight_of(compiled, name))) == {-1, 1}
+    plans = runs_everywhere(compiled, ["two_level", "rice_levels", "ternary"], tmp_path)
+    assert plans[0].layers["window"].kernel == "conv_two_level"
+    assert plans[0].layers["hidden"].kernel == "dense_two_level"
+    for name in ("window", "hidden"):
+        assert plans[0].library.bytes_of(name) < 0.6 * plans[2].library.bytes_of(name)
+
+
 @pytest.mark.parametrize(
     ("callback", "sizes"),
     [

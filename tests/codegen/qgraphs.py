@@ -10,7 +10,7 @@ from secateur.lowering.qgraph import QConv, QDense, QGraph, QOp, QPool, QTensor,
 from secateur.lowering.requant import DoesNotFitError, requantize
 
 Pads = tuple[int, int, int, int]
-KINDS = ("ternary", "present", "powers", "factored", "sparse", "levels", "int8", "extreme")
+KINDS = ("ternary", "present", "two", "powers", "factored", "sparse", "levels", "int8", "extreme")
 
 
 def weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -20,6 +20,10 @@ def weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.n
         w = rng.integers(-1, 2, shape)
     elif kind == "present":
         w = rng.random(shape) < rng.uniform(0, 0.4)
+    elif kind == "two":
+        ends = rng.integers(-127, 128, (2, shape[0], *(1 for _ in shape[1:])))
+        ends = np.sign(ends) if rng.random() < 0.4 else ends
+        w = np.where(rng.random(shape) < rng.choice([0.1, 0.5]), ends[0], ends[1])
     elif kind == "powers":
         w = rng.choice([-1, 1], shape) << rng.integers(0, int(rng.integers(1, 8)), shape)
         w *= rng.random(shape) < rng.choice([0.1, 0.5, 1.0])

@@ -38,7 +38,8 @@ def test_the_causes_add_up_to_what_is_stored(encoding: str) -> None:
         6, "extreme"
     ).dense(3, "ternary")
     c.dense(9, "", weight=np.tile(np.array([1, -2, 0], np.int8), (9, 1)))
-    c.dense(6, "factored")
+    c.dense(6, "factored").dense(40, "levels")
+    c.dense(4, "", weight=np.where(c.rng.random((4, 40)) < 0.2, 3, -1).astype(np.int8))
     p = make_plan(c.graph, encoding)
     assert encoding in {x.encoding for x in p.layers.values()}
     for op in c.graph:

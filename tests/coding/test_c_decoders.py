@@ -23,7 +23,8 @@ from secateur.coding.checksum import crc32
 from secateur.coding.deal import FactoredMatrix
 from secateur.coding.sources import FOLDER, headers
 
-CODED = [e for e in all_encodings() if e.decoder is not None]
+#: Two-level encodings use the decoders of their masks.
+CODED = [e for e in all_encodings() if e.decoder is not None and e.form != "two_level"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 WARN = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow"]
 CC = shutil.which("clang") or shutil.which("gcc") or shutil.which("cc")

@@ -32,6 +32,18 @@ def test_present_or_absent_has_no_signs() -> None:
     np.testing.assert_allclose(q.scale[:2], level[:2])
 
 
+def test_two_levels_keep_their_ratio() -> None:
+    a, b = np.array([[0.3], [-1.0], [0.7]]), np.array([[-0.1], [0.2515], [0.7]])
+    w = np.where(RNG.random((3, 40)) < 0.1, a, b)
+    w[:2, 0], w[:2, 1] = a[:2, 0], b[:2, 0]
+    q = quantize_weights(w)
+    assert (q.kind, q.bits) == ("two levels", pytest.approx(np.log2(len(np.unique(q.values)))))
+    np.testing.assert_allclose(q.values * q.scale[:, None], w, rtol=4e-3)
+    assert set(np.unique(q.values[0])) == {-1, 3}  # an exact ratio takes the least integers
+    assert len(np.unique(q.values[1])) == 2
+    assert set(np.unique(q.values[2])) == {1}
+
+
 def test_binary_is_one_bit() -> None:
     q = quantize_weights(np.sign(RNG.normal(size=(4, 30))) * 0.3)
     assert (q.kind, q.bits) == ("ternary", 1.0)

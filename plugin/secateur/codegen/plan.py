@@ -29,7 +29,8 @@ from .memory import MemoryPlan, plan_memory
 
 #: Encodings whose streams kernels read where they lie.
 DIRECT = (
-    "ternary", "shift", "sparse", "codebook", "planes", "dense", "columns", "columns_codebook",
+    "ternary", "two_level", "shift", "sparse", "codebook", "planes", "dense", "columns",
+    "columns_codebook",
 )  # fmt: skip
 
 #: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).

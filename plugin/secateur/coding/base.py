@@ -84,6 +84,7 @@ class Encoding(ABC):
     #: "dense"   every weight, row-major int8
     #: "sparse"  per row: columns and int8 values of the non-zeros
     #: "ternary" per row: columns of the +1s, columns of the -1s
+    #: "two_level" per row: the frequent value, the rarer one and the columns of that
     #: "shift"   per row and magnitude: columns of the negative, columns of the positive weights
     form: ClassVar[str]
     #: None if kernels execute the streams as they lie in flash, else the C header in coding/c

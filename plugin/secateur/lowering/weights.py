@@ -12,6 +12,7 @@ import numpy as np
 
 _TOLERANCE = 1e-4  #: of an integer step; float32 noise is far below, chance hits far above
 _CODEBOOK = 256
+_SHORTEST = 8  #: a row of fewer weights easily has but two values
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class QWeights:
     absent), the sign is the scale's and all values are 0 or 1.
 
     `bits` is log2 of the number of levels the layer (or, with "codebooks", a channel) holds, 8.0
-    for free int8; `kind` is "ternary", "codebook", "codebooks" or "int8".
+    for free int8; `kind` is "ternary", "two levels", "codebook", "codebooks" or "int8".
     """
 
     values: np.ndarray
@@ -34,9 +35,10 @@ class QWeights:
 def quantize_weights(w: np.ndarray) -> QWeights:
     """Quantize float [rows, cols], one row an output channel.
 
-    In this order: ternary rows {-a, 0, a}; steps of the square root of two; one integer grid for
-    the layer (levels in exact ratios up to 127, powers of two among them); an integer grid for each
-    row; a codebook (values that repeat, at most 256 levels), which takes one scale for the layer;
+    In this order: ternary rows {-a, 0, a}; rows of two values; steps of the square root of two; one
+    integer grid for the layer (levels in exact ratios up to 127, powers of two among them); an
+    integer grid for each row; a codebook (values that repeat, at most 256 levels), which takes one
+    scale for the layer;
     else int8 per row, which keeps a codebook that a row has for itself.
     """
     w = np.asarray(w, np.float64)
@@ -50,6 +52,9 @@ def quantize_weights(w: np.ndarray) -> QWeights:
             sign = np.where(negative, -1.0, 1.0)
             return _pack(np.abs(ternary), safe * sign, "ternary")
         return _pack(ternary, safe, "ternary")
+
+    if (two := _two_levels(unit)) is not None:
+        return _pack(np.rint(unit * two[:, None]), safe / two, "two levels")
 
     top = float(peak.max())
     levels, counts = np.unique(w, return_counts=True)
@@ -93,6 +98,25 @@ def _grid(levels: np.ndarray) -> int:
         if np.all(np.abs(scaled - np.rint(scaled)) < _TOLERANCE):
             return n
     return 0
+
+
+def _two_levels(unit: np.ndarray) -> np.ndarray | None:
+    """For rows of two values, the larger +-1: the integer each row's larger value becomes.
+
+    The least that holds the other exactly, else that of 64..127 which rounds it best. None where
+    a row has more values, or is too short to call that a set.
+    """
+    if unit.shape[1] < _SHORTEST:
+        return None
+    low, high = unit.min(axis=1), unit.max(axis=1)
+    if not np.all((unit == low[:, None]) | (unit == high[:, None])):
+        return None
+    other = np.where(np.abs(low) < np.abs(high), low, high)
+    n = np.arange(1, 128)
+    error = np.abs(other[:, None] * n - np.rint(other[:, None] * n)) / n
+    exact = error * n < _TOLERANCE
+    best = 64 + np.argmin(error[:, 63:], axis=1)
+    return np.where(exact.any(axis=1), 1 + np.argmax(exact, axis=1), best).astype(np.float64)
 
 
 def _root_two(sizes: np.ndarray) -> np.ndarray | None:

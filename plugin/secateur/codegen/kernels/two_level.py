@@ -1,0 +1,258 @@
+"""Convolution of two values a row: the sum of all inputs once a tile, then the rarer value's.
+
+With a row of b, and a in a few places, the accumulator is (a - b) * few + b * all, exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ... import coding
+from ...coding.two_level import TwoLevel, TwoLevels, two_levels
+from ...lowering.qgraph import QConv, QDense
+from ..emit import CArray, CFunction, Emission, render
+from ..geometry import Geometry, conv_geometry
+from ..requant import table
+from .base import Kernel, Layer, register
+from .conv_ternary import Steps, _row_function, ternary_rows
+from .convtile import (
+    accumulator_store,
+    band_function,
+    band_work,
+    call_arguments,
+    copy_tile,
+    keep_rows,
+    may_overwrite,
+    shape_key,
+)
+from .unpack import (
+    align4,
+    coded,
+    decode_work,
+    is_coded,
+    memory_order,
+    most_elements,
+    unpack_rows,
+    unpack_work,
+    working_bytes,
+)
+
+
+def split_of(layer: Layer) -> TwoLevels | None:
+    """Mask and levels of a layer's weights."""
+    op = layer.op
+    assert isinstance(op, (QConv, QDense))
+    return two_levels(op.weight.reshape(op.weight.shape[0], -1))
+
+
+def mask_layer(layer: Layer) -> Layer:
+    """The same layer as if its weights were the mask."""
+    e = layer.encoded
+    assert e is not None
+    encoding = coding.get(e.encoding)
+    assert isinstance(encoding, TwoLevel)
+    return Layer(
+        layer.op, layer.graph, encoding.masked(e), layer.small, layer.inputs, layer.output,
+        layer.scratch,
+    )  # fmt: skip
+
+
+def levels_array(layer: Layer) -> CArray:
+    """int8 pairs: a row's frequent value and its rarer one."""
+    split = split_of(layer)
+    assert split is not None
+    note = f"{layer.op.name}: by row the frequent value and the rarer one"
+    return CArray(
+        f"{layer.prefix}_l", "int8_t", split.levels, note, {"codebook": split.levels.size * 8}
+    )
+
+
+@register
+class ConvTwoLevel(Kernel):
+    """Direct sparse convolution of the rarer of two values (groups == 1)."""
+
+    name = "conv_two_level"
+    forms = frozenset({"two_level"})
+    pixels = 16
+
+    def applies(self, layer: Layer) -> bool:
+        op = layer.op
+        if not isinstance(op, QConv) or op.groups != 1:
+            return False
+        split = split_of(layer)
+        return split is not None and 255 * int(split.mask.sum(axis=1).max()) <= 32767
+
+    def geometry(self, layer: Layer) -> Geometry:
+        """Tiles and band of the layer."""
+        assert isinstance(layer.op, QConv)
+        return conv_geometry(layer.op, layer.graph, self.pixels)
+
+    def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
+        """Executable rows of the mask and their element type."""
+        g, split = self.geometry(layer), split_of(layer)
+        assert split is not None
+        values = ternary_rows(split.mask, g.offsets(), 4 if g.pointwise else 0)
+        return values, "uint8_t" if values.max(initial=0) < 256 else "uint16_t"
+
+    def _unpacked_bytes(self, layer: Layer) -> int:
+        values, elem = self._rows(layer)
+        mask = mask_layer(layer).encoded
+        assert mask is not None
+        return align4(most_elements(mask, values.size) * (1 if elem == "uint8_t" else 2))
+
+    def order(self, layer: Layer) -> np.ndarray | None:
+        return memory_order(self.geometry(layer))
+
+    def scratch(self, layer: Layer) -> int:
+        g = self.geometry(layer)
+        if not is_coded(layer.encoded):
+            return g.band_bytes
+        mask = mask_layer(layer).encoded
+        assert mask is not None
+        return self._unpacked_bytes(layer) + max(g.band_bytes, working_bytes(g, mask))
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return may_overwrite(layer.op, self.geometry(layer))
+
+    plain_factor = 3.5
+    code_bytes = 1100
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        g, split = self.geometry(layer), split_of(layer)
+        assert split is not None
+        each, every = (13.3, 17.0) if g.pointwise else (15.0, 27.0)
+        all_inputs = every * split.mask.shape[1] + 60.0
+        per_tile = each * np.count_nonzero(split.mask) + 165.0 * g.co + all_inputs
+        unpack = unpack_work(mask_layer(layer).encoded) if layer.encoded else {}
+        return {"instructions": g.tiles * per_tile, **band_work(g), **unpack}
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QConv)
+        g = self.geometry(layer)
+        keep = keep_rows(g, layer.inputs[0] == layer.output)
+        q = table(layer.prefix, op.requant)
+        values, elem = self._rows(layer)
+        split = split_of(layer)
+        assert split is not None
+        unroll = not layer.small and g.tiles * np.count_nonzero(split.mask) >= 6000
+        unit = 4 if g.pointwise else 0
+        row = _row_function(Steps(elem, unit, tuple(g.word_offsets()), g.pointwise, bool(unroll)))
+        functions = [row]
+        band = band_function(g, keep)
+        if band:
+            functions.append(band)
+        all_name = f"all_inputs_{shape_key(g)}"
+        taps = [
+            y * g.row_pitch + (x % g.sx) * g.phase_pitch + x // g.sx
+            for y in range(g.kh) for x in range(g.kw)
+        ]  # fmt: skip
+        all_text = render(
+            "all_inputs.c.j2", name=all_name, g=g, taps=taps, offsets=g.word_offsets(),
+            most=max(1, 128 // len(taps)),
+        )  # fmt: skip
+        functions.append(CFunction(all_name, all_text))
+        name = f"two_level_{shape_key(g)}"
+        accs = [
+            f"sc_mac_{'hi' if i & 2 else 'lo'}(a[{i // 4 * 2 + i % 2}], more, base * all[{i}])"
+            for i in range(16)
+        ]
+        text = render(
+            "conv_two_level.c.j2",
+            name=name,
+            title=f"Two values a row, {shape_key(g)}: the rarer one's inputs per "
+            f"{g.tw}x{g.th} tile.",
+            elem=elem,
+            g=g,
+            q=q,
+            row=row.name,
+            all=all_name,
+            band_name=band.name if band else "",
+            residual=op.residual is not None,
+            tile_copy=copy_tile(g),
+            store=accumulator_store(op, g, q, accs),
+        )
+        functions.append(CFunction(name, text))
+        levels = levels_array(layer)
+        if not is_coded(layer.encoded):
+            width = 8 if elem == "uint8_t" else 16
+            rows = CArray(
+                f"{layer.prefix}_rows", elem, values,
+                f"{op.name}: per output channel 0, the number of columns with the rarer value, "
+                f"steps to them; density {split.mask.mean():.1%}",
+                {"count": width * 2 * g.co, "gap": width * (values.size - 2 * g.co)},
+            )  # fmt: skip
+            args = call_arguments(layer, g, [rows.name, levels.name, q.array.name])
+            return Emission(f"{name}({args});", functions, [rows, levels, q.array])
+        mask = mask_layer(layer)
+        work = f"{layer.scratch} + {self._unpacked_bytes(layer)}"
+        u = unpack_rows(
+            mask, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.scratch, work
+        )
+        args = call_arguments(
+            layer, g,
+            [f"(const {elem} *)(const void *)({layer.scratch})", levels.name, q.array.name], work,
+        )  # fmt: skip
+        return Emission(
+            f"{u.call}\n{name}({args});", [*u.functions, *functions],
+            [*u.arrays, levels, q.array], u.headers, u.constants,
+        )  # fmt: skip
+
+
+@register
+class DenseTwoLevel(Kernel):
+    """Fully connected: the sum of all inputs once, then the rarer value's by row."""
+
+    name = "dense_two_level"
+    forms = frozenset({"two_level"})
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QDense) and split_of(layer) is not None
+
+    def scratch(self, layer: Layer) -> int:
+        return align4(2 * coded(mask_layer(layer)).room) if is_coded(layer.encoded) else 0
+
+    plain_factor = 1.1
+    code_bytes = 190
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        split = split_of(layer)
+        assert split is not None
+        rows, cols = split.mask.shape
+        sums = 5.0 * np.count_nonzero(split.mask) + 32.0 * rows + 4.0 * cols
+        decode = decode_work(mask_layer(layer).encoded) if layer.encoded else {}
+        return {"instructions": sums, **decode}
+
+    def emit(self, layer: Layer) -> Emission:
+        op, split = layer.op, split_of(layer)
+        assert isinstance(op, QDense)
+        assert split is not None
+        n, cols = op.weight.shape
+        q, levels = table(layer.prefix, op.requant), levels_array(layer)
+        c = coded(mask_layer(layer)) if is_coded(layer.encoded) else None
+        name = f"two_level_{cols}x{n}" + (f"_{c.c_name}" if c else "")
+        counts = split.mask.sum(axis=1)
+        arrays = c.arrays if c else [
+            CArray(
+                f"{layer.prefix}_c", "uint8_t" if cols <= 256 else "uint16_t",
+                np.nonzero(split.mask)[1],
+                f"{op.name}: columns of the rarer value; density {split.mask.mean():.1%}",
+                {"index": (8 if cols <= 256 else 16) * int(counts.sum())},
+            ),
+            CArray(
+                f"{layer.prefix}_n", "uint8_t" if counts.max() < 256 else "uint16_t", counts,
+                "their number by row", {"count": (8 if counts.max() < 256 else 16) * n},
+            ),
+        ]  # fmt: skip
+        text = render(
+            "dense_two_level.c.j2", name=name, n=n, cols=cols, q=q, c=c, arrays=arrays,
+        )  # fmt: skip
+        first = [f"&{c.name}"] if c else [a.name for a in arrays]
+        args = [*first, levels.name, q.array.name, layer.inputs[0], layer.output]
+        args += [layer.scratch] if c else []
+        call = f"{name}({', '.join(args)})"
+        return Emission(
+            f"if ({call} != 0) {{\n    return -1;\n}}" if c else f"{call};",
+            [CFunction(name, text)], [*arrays, levels, q.array],
+            [c.header] if c else [], [c.constant] if c else [],
+        )  # fmt: skip
