@@ -31,7 +31,7 @@ from .unpack import (
     decode_work,
     is_coded,
     memory_order,
-    most_elements,
+    most_symbols,
     unpack_rows,
     unpack_work,
     working_bytes,
@@ -98,7 +98,8 @@ class ConvTwoLevel(Kernel):
         values, elem = self._rows(layer)
         mask = mask_layer(layer).encoded
         assert mask is not None
-        return align4(most_elements(mask, values.size) * (1 if elem == "uint8_t" else 2))
+        size = values.size + most_symbols(mask) - mask.meta["nnz"]
+        return align4(size * (1 if elem == "uint8_t" else 2))
 
     def order(self, layer: Layer) -> np.ndarray | None:
         return memory_order(self.geometry(layer))
