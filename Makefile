@@ -44,10 +44,11 @@ lint: setup ## ruff and mypy alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## four networks x four encodings x five cores: build/bench/bench.json, docs/break-even.md, cost-model.md
+bench: setup ## four networks x four encodings x five cores: build/bench/bench.json, docs/break-even.md, cost-model.md, binary.json
 	$(BIN)/python -m benchmarks.bench
 	$(BIN)/python -m benchmarks.break_even
 	$(BIN)/python -m benchmarks.cost_model
+	$(BIN)/python -m benchmarks.binary
 
 bench-methods: setup ## every method trained and measured on two networks: docs/methods.md
 	$(BIN)/python -m benchmarks.methods

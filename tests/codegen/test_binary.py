@@ -204,3 +204,17 @@ def test_what_reads_bytes_gets_bytes() -> None:
     m = Maker(5, (6, 6, 20)).act("sign").conv(24, (1, 1), "binary").norm().act("even2")
     q = check([m.max_pool().conv(8, (3, 3), "free").finish()], "host")[0]
     assert [type(op) is QPack for op in q] == [False, True, False, True, False, False]
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("channels", [64, 128])
+def test_a_binary_pointwise_layer_needs_a_quarter_instruction_a_mac(channels: int) -> None:
+    """Counted, table and thresholds included; tiles of 32 pixels are full."""
+    from benchmarks.binary import measure
+
+    if why := tools.missing(tools.flags().prefix("cortex-m4") + "gcc"):
+        pytest.skip(why)
+    row = measure((8, 16), 1, channels, channels, "sign", "sign")
+    assert row.kernel == "conv_binary"
+    assert row.per_mac <= 0.25
+    assert 8 * row.weight_bytes == channels * channels

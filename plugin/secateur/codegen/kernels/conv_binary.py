@@ -56,11 +56,9 @@ def plan(op: QConv, x: QTensor, c: Counted, small: bool) -> Plan:
     co, ci, kh, kw = op.weight.shape
     taps = kh * kw
     pixels = _pixels(op, x)
-    room = max(1, _TABLE_WORDS // len(c.q))
-    chunk = min(ci, max(1, 32 * room // taps))
+    chunk, full, rest = _chunks(ci, taps, max(1, _TABLE_WORDS // len(c.q)))
     chunks = -(-ci // chunk)
     last = ci - chunk * (chunks - 1)
-    full, rest = -(-chunk * taps // 32), -(-last * taps // 32)
     unit = 2 if full % 2 == 0 and (chunks == 1 or rest % 2 == 0) and not small else 1
     if c.sliced:
         levels = max(2, c.most.bit_length()) + (c.steps.shape[1] == 1)
@@ -74,6 +72,26 @@ def plan(op: QConv, x: QTensor, c: Counted, small: bool) -> Plan:
         ci, co, taps, pixels, -(-pixels // 32), levels, held, chunk, chunks, full, rest, last, unit,
         block, pointwise,
     )  # fmt: skip
+
+
+def _chunks(ci: int, taps: int, room: int) -> tuple[int, int, int]:
+    """(channels of a chunk, its words, the last one's words) for tables of about `room` words.
+
+    Two words a turn of the loop are a tenth faster than one, if all chunks have an even number.
+    """
+
+    def words_of(channels: int) -> int:
+        return -(-channels * taps // 32)
+
+    def price(chunk: int) -> float:
+        chunks = -(-ci // chunk)
+        full, rest = words_of(chunk), words_of(ci - chunk * (chunks - 1))
+        odd = full % 2 or (chunks > 1 and rest % 2)
+        return (full * (chunks - 1) + rest) * (1.1 if odd else 1.0) + 0.3 * chunks
+
+    most = min(ci, max(1, 32 * room // taps))
+    chunk = min(range((most + 1) // 2, most + 1), key=lambda n: (price(n), -n))
+    return chunk, words_of(chunk), words_of(ci - chunk * (-(-ci // chunk) - 1))
 
 
 def _pixels(op: QConv, x: QTensor) -> int:
