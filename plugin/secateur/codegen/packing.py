@@ -61,9 +61,13 @@ def _pays(op: QConv | QDense, pairs: int, doubling: bool, pixels: int) -> bool:
     if pixels == 1:
         return pairs * (0.35 * columns + 60) < 2.0 * columns
     tiles = -(-pixels // 32)
-    finish = 60 * pairs if doubling else 190 * pairs + 700
+    r = op.requant
+    steps = r.values.shape[1] if isinstance(r, Thresholds) else 0
+    finish = 190 * pairs + 700  # counts brought out of their slices
+    if doubling and steps:
+        finish = 40 * pairs + (75 * steps if steps > 1 else 0)
     each = pairs * 5.3 * columns + finish + 20 * columns / len(op.weight)
-    return tiles * each < 1.3 * pixels * columns
+    return tiles * each < pixels * (1.25 * columns + (5 * steps if steps > 1 else 0))
 
 
 def pack(graph: QGraph) -> QGraph:
