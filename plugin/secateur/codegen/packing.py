@@ -67,7 +67,7 @@ def _pays(op: QConv | QDense, pairs: int, doubling: bool, pixels: int) -> bool:
     if doubling and steps:
         finish = 40 * pairs + (75 * steps if steps > 1 else 0)
     each = pairs * 5.3 * columns + finish + 20 * columns / len(op.weight)
-    return tiles * each < pixels * (1.25 * columns + (5 * steps if steps > 1 else 0))
+    return tiles * each < pixels * (1.25 * columns + 5 * max(0, steps - 3))
 
 
 def pack(graph: QGraph) -> QGraph:
