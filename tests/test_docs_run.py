@@ -85,6 +85,8 @@ def complete(words: list[str]) -> bool:
 def secateur(words: list[str]) -> None:
     if words[0] in NOT_RUN or "--port" in words:  # a serial port is a board's
         return
+    if "renode" in words and shutil.which("renode") is None:
+        return
     result = CliRunner().invoke(main, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
