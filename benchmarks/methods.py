@@ -79,7 +79,7 @@ def _rows(bench: methods.Bench, only: list[str] | None, again: bool) -> list[Row
             print(f"{bench.network} {method.name} is not trained yet: left out")
             continue
         note = _file(bench.network, method, f"row{len(files)}").with_suffix(".json")
-        rows.append(_kept(note, again, partial(_measured, bench, method, files)))
+        rows.append(_kept(note, again, partial(_measured, bench, method, files, again)))
     return rows
 
 
@@ -103,7 +103,7 @@ def _unchanged(bench: methods.Bench, what: str) -> Row:
     """The float network, as it is or at 8 bits."""
     model = bench.baseline()
     if what == INT8:
-        return _row(bench, INT8, "trained, then 8 bits", [model])
+        return _row(bench, INT8, "trained, then 8 bits", model, [_top1(bench, model)])
     accuracies = [measure.float_top1(model, bench.x_test, bench.y_test)]
     size = 4 * model.count_params()
     return _figures(bench.network, FLOAT, "32 bits", accuracies) | {
@@ -113,18 +113,37 @@ def _unchanged(bench: methods.Bench, what: str) -> Row:
     }  # fmt: skip
 
 
-def _measured(bench: methods.Bench, method: methods.Method, files: list[Path]) -> Row:
-    models = [keras.saving.load_model(f, safe_mode=True) for f in files]
-    return _row(bench, method.name, method.what, models) | {"ternary": method.ternary}
+def _measured(bench: methods.Bench, method: methods.Method, files: list[Path], again: bool) -> Row:
+    """The figures of a method: accuracies of all its fits, the rest of the median one."""
+    accuracies = [_accuracy(bench, file, again) for file in files]
+    middle = sorted(range(len(files)), key=lambda i: accuracies[i])[len(files) // 2]
+    row = _row(bench, method.name, method.what, _load(files[middle]), accuracies)
+    return row | {"ternary": method.ternary}
 
 
-def _row(bench: methods.Bench, name: str, what: str, models: list[keras.Model]) -> Row:
-    """Accuracies of all models; size, instructions and energy of the median one."""
-    graphs = [measure.integers(m, bench.calibration) for m in models]
-    accuracies = [measure.top1(g, bench.x_test, bench.y_test) for g in graphs]
-    middle = sorted(range(len(models)), key=lambda i: accuracies[i])[len(models) // 2]
+def _accuracy(bench: methods.Bench, file: Path, again: bool) -> float:
+    """Top-1 of a fit as an integer model, percent; kept beside it."""
+    note = file.with_suffix(".top1.json")
+    if again or not note.is_file():
+        write_json(note, _top1(bench, _load(file)))
+    return json.loads(note.read_text())
+
+
+def _top1(bench: methods.Bench, model: keras.Model) -> float:
+    graph = measure.integers(model, bench.calibration)
+    return measure.top1(graph, bench.x_test, bench.y_test)
+
+
+def _load(file: Path) -> keras.Model:
+    return keras.saving.load_model(file, safe_mode=True)
+
+
+def _row(
+    bench: methods.Bench, name: str, what: str, model: keras.Model, accuracies: list[float]
+) -> Row:
+    """Size, instructions and energy of one network, with the accuracies given."""
     compiled = secateur.convert(
-        models[middle], bench.calibration, name=f"{bench.network}_{_plain(name)}", board=BOARD
+        model, bench.calibration, name=f"{bench.network}_{_plain(name)}", board=BOARD
     )
     report = secateur.deploy(
         compiled, BOARD, bench.x_test[:COMPARED], emulator="sim", builder="gcc",
@@ -132,7 +151,7 @@ def _row(bench: methods.Bench, name: str, what: str, models: list[keras.Model]) 
     )  # fmt: skip
     chosen = [x for x in compiled.layers if x.name in bench.main()]
     assert len(chosen) == len(bench.main()), "a layer was renamed"
-    smallest = measure.layers_of(graphs[middle])
+    smallest = measure.layers_of(measure.integers(model, bench.calibration))
     main = [x for x in smallest if x.name in bench.main()]
     return _figures(bench.network, name, what, accuracies) | {
         "stored_bytes": report.size.stored,

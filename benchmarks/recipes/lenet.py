@@ -66,7 +66,8 @@ def lenet5_blocks(baseline: keras.Model) -> keras.Model:
         config = layer.get_config()
         if layer.name in ("conv1", "conv2", "ip1"):
             parts.append(type(layer).from_config(config | {"activation": None, "use_bias": False}))
-            parts.append(layers.BatchNormalization(name=f"{layer.name}_norm"))
+            # its averages start from nothing and have few steps
+            parts.append(layers.BatchNormalization(momentum=0.9, name=f"{layer.name}_norm"))
             parts.append(layers.ReLU(name=f"{layer.name}_relu"))
         else:
             parts.append(type(layer).from_config(config))
