@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur.codegen import packing
 from secateur.codegen.emit import CArray
 from secateur.codegen.library import _new
-from secateur.codegen.plan import make_plan
+from secateur.codegen.plan import Plan, make_plan
 from secateur.coding.base import KINDS
 from secateur.coding.checksum import crc32
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
+from secateur.lowering.quantize import lower
 from secateur.targets import tools
+from tests.strategies import random_inputs
 
 from . import run_c
 from .qgraphs import Chain, codes
+from .test_binary import Maker
 from .test_generated_c import ENCODINGS
 
 
@@ -31,7 +35,16 @@ def alike(name: str = "net") -> QGraph:
     return c.dense(5, "extreme").graph
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+def adds_up(p: Plan, graph: QGraph) -> None:
+    """The bits of every layer's causes are those of its arrays."""
+    for op in graph:
+        bits = p.library.bits_of(op.name)
+        assert set(bits) <= KINDS
+        assert all(n > 0 for n in bits.values())
+        assert sum(bits.values()) == 8 * p.library.bytes_of(op.name)
+
+
+@pytest.mark.parametrize("encoding", [e for e in ENCODINGS if e != "planes"])
 def test_the_causes_add_up_to_what_is_stored(encoding: str) -> None:
     c = Chain("net", (4, 6, 8), 1, 0)
     c.conv(6, (3, 3), "ternary").conv(5, (1, 1), "levels").dense(7, "sparse").dense(
@@ -42,12 +55,19 @@ def test_the_causes_add_up_to_what_is_stored(encoding: str) -> None:
     c.dense(4, "", weight=np.where(c.rng.random((4, 40)) < 0.2, 3, -1).astype(np.int8))
     p = make_plan(c.graph, encoding)
     assert encoding in {x.encoding for x in p.layers.values()}
-    for op in c.graph:
-        bits = p.library.bits_of(op.name)
-        assert set(bits) <= KINDS
-        assert min(bits.values()) > 0
-        assert sum(bits.values()) == 8 * p.library.bytes_of(op.name)
-        assert "requant" in bits
+    adds_up(p, c.graph)
+    assert all("requant" in p.library.bits_of(op.name) for op in c.graph)
+
+
+def test_the_causes_of_bit_planes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are stored where packed tensors are read, and nowhere else."""
+    monkeypatch.setattr(packing, "_pays", lambda *_: True)
+    m = Maker(1, (5, 7, 36)).act("sign").conv(40, (1, 1), "binary").norm().act("even2")
+    graph = m.dense(9, "basis").finish()
+    packed = packing.pack(lower(graph, random_inputs(graph, 8)))
+    p = make_plan(packed)
+    assert {"planes"} == {x.encoding for x in p.layers.values() if x.encoding}
+    adds_up(p, packed)
 
 
 def test_layers_that_are_alike_share_one_table(tmp_path: Path) -> None:
