@@ -35,6 +35,7 @@ BOARD = "nucleo_l4r5zi"
 #: outputs compared with the reference, byte by byte
 COMPARED = 8
 FLOAT, INT8 = "float", "int8"
+Model = keras.Model | Path  #: a file also has what SmartDeal left with the weights
 
 
 def main() -> None:
@@ -117,7 +118,7 @@ def _measured(bench: methods.Bench, method: methods.Method, files: list[Path], a
     """The figures of a method: accuracies of all its fits, the rest of the median one."""
     accuracies = [_accuracy(bench, file, again) for file in files]
     middle = sorted(range(len(files)), key=lambda i: accuracies[i])[len(files) // 2]
-    row = _row(bench, method.name, method.what, _load(files[middle]), accuracies)
+    row = _row(bench, method.name, method.what, files[middle], accuracies)
     return row | {"ternary": method.ternary}
 
 
@@ -125,22 +126,16 @@ def _accuracy(bench: methods.Bench, file: Path, again: bool) -> float:
     """Top-1 of a fit as an integer model, percent; kept beside it."""
     note = file.with_suffix(".top1.json")
     if again or not note.is_file():
-        write_json(note, _top1(bench, _load(file)))
+        write_json(note, _top1(bench, file))
     return json.loads(note.read_text())
 
 
-def _top1(bench: methods.Bench, model: keras.Model) -> float:
+def _top1(bench: methods.Bench, model: Model) -> float:
     graph = measure.integers(model, bench.calibration)
     return measure.top1(graph, bench.x_test, bench.y_test)
 
 
-def _load(file: Path) -> keras.Model:
-    return keras.saving.load_model(file, safe_mode=True)
-
-
-def _row(
-    bench: methods.Bench, name: str, what: str, model: keras.Model, accuracies: list[float]
-) -> Row:
+def _row(bench: methods.Bench, name: str, what: str, model: Model, accuracies: list[float]) -> Row:
     """Size, instructions and energy of one network, with the accuracies given."""
     compiled = secateur.convert(
         model, bench.calibration, name=f"{bench.network}_{_plain(name)}", board=BOARD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -41,8 +42,8 @@ class Layer:
     rest: int  #: bytes of everything else: offsets (the biases), multipliers, literals
 
 
-def integers(model: keras.Model, calibration: np.ndarray) -> QGraph:
-    """The integer graph of `model`, as `secateur convert` makes it."""
+def integers(model: keras.Model | Path, calibration: np.ndarray) -> QGraph:
+    """The integer graph of a model or file, as `secateur convert` makes it."""
     return align(lower(load(model), calibration))
 
 
