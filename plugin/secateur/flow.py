@@ -313,7 +313,7 @@ def _energy(result: RunResult, ms: float | None, board: Board) -> Energy:
     """What a meter measured above idle; else the estimate from the manifest's current."""
     if result.energy is not None:
         e = result.energy
-        spread = f" (+-{e.spread_uj:.3g} uJ)" if e.windows > 1 else ""
+        spread = f" (+-{round(e.spread_uj, 6):.3g} uJ)" if e.windows > 1 else ""  # to a picojoule
         source = f"{e.source}, {e.windows} windows{spread}, idle {e.idle_ma:.3g} mA subtracted"
         return Energy(e.uj, "measured", source)
     p = board.power

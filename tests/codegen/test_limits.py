@@ -67,14 +67,14 @@ def test_sixteen_bit_lanes_hold_128_ones_of_each_sign(place: str, tmp_path: Path
         half[0], half[1] = -128, -128
         half[0][..., : half.shape[-1] // 2] = 127
         half[1][..., half.shape[-1] // 2 :] = 127
-        kernel = make_plan(c.graph).layers["conv0"].kernel
+        kernel = make_plan(c.graph, "ternary").layers["conv0"].kernel
         assert kernel == "conv_ternary"
         graphs.append(c.graph)
         inputs.append(x)
     y = reference.run(graphs[0], inputs[0])
     assert y.max() == 127
     assert y.min() == -128
-    run(graphs, inputs, place, tmp_path)
+    run(graphs, inputs, place, tmp_path, "ternary")
 
 
 def test_the_129th_one_of_a_sign_is_refused() -> None:
