@@ -28,7 +28,7 @@ def model() -> Any:
             layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"),
             layers.DepthwiseConv2D(3, padding="same", activation="relu"),
             layers.Flatten(),
-            layers.Dense(3, activation="softmax"),
+            layers.Dense(3, activation="softmax", name="dense"),
         ],
         name="tiny",
     )
