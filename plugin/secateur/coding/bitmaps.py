@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -44,21 +45,8 @@ class _FixedRate(Encoding):
         return 12
 
 
-def _ternary(weight: np.ndarray) -> np.ndarray:
-    w = as_matrix(weight)
-    if not is_ternary(w):
-        raise ValueError("not a ternary matrix")
-    return w
-
-
-@register
-class TernaryPacked2(_FixedRate):
-    """Two bits a weight, two's complement (0, 1, 3), rows start at a byte: stream "w"."""
-
-    name: ClassVar[str] = "ternary_packed2"
+class _Ternary(_FixedRate):
     form: ClassVar[str] = "ternary"
-    c_name: ClassVar[str] = "ternary_packed2"
-    each = (7.0, 8.0)
 
     def applies(self, weight: np.ndarray) -> bool:
         """Weights in -1, 0, 1."""
@@ -66,9 +54,27 @@ class TernaryPacked2(_FixedRate):
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
-        w = _ternary(weight)
+        w = as_matrix(weight)
+        if not is_ternary(w):
+            raise ValueError("not a ternary matrix")
+        return self._encoded(w, self._streams(w))
+
+    @abstractmethod
+    def _streams(self, w: np.ndarray) -> tuple[Stream, ...]:
+        """The streams of w int8 [rows, cols]."""
+
+
+@register
+class TernaryPacked2(_Ternary):
+    """Two bits a weight, two's complement (0, 1, 3), rows start at a byte: stream "w"."""
+
+    name: ClassVar[str] = "ternary_packed2"
+    c_name: ClassVar[str] = "ternary_packed2"
+    each = (7.0, 8.0)
+
+    def _streams(self, w: np.ndarray) -> tuple[Stream, ...]:
         data, bits = pack_rows(w & 3, 2)
-        return self._encoded(w, (Stream("w", "value", data, bits),))
+        return (Stream("w", "value", data, bits),)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
@@ -79,31 +85,24 @@ class TernaryPacked2(_FixedRate):
 
 
 @register
-class Base3(_FixedRate):
+class Base3(_Ternary):
     """Five weights a byte, digit w + 1, first weight in the lowest digit: stream "w".
 
     Rows start at a byte; missing digits of the last byte are weight 0.
     """
 
     name: ClassVar[str] = "base3"
-    form: ClassVar[str] = "ternary"
     c_name: ClassVar[str] = "base3"
     each = (10.0, 8.0)
 
-    def applies(self, weight: np.ndarray) -> bool:
-        """Weights in -1, 0, 1."""
-        return is_ternary(weight)
-
-    def encode(self, weight: np.ndarray) -> Encoded:
-        """See the base class."""
-        w = _ternary(weight)
+    def _streams(self, w: np.ndarray) -> tuple[Stream, ...]:
         rows, cols = w.shape
         digits = np.ones((rows, -(-cols // 5) * 5), np.int64)
         digits[:, :cols] += w
         data = (digits.reshape(rows, -1, 5) @ _POWERS).astype(np.uint8).tobytes()
         # A weight's share is 8/5 bit; what the last byte of a row has left over is padding.
         bits = rows * -(-8 * cols // 5)
-        return self._encoded(w, (Stream("w", "value", data, bits),))
+        return (Stream("w", "value", data, bits),)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
@@ -116,25 +115,17 @@ class Base3(_FixedRate):
 
 
 @register
-class BitmapTernary(_FixedRate):
+class BitmapTernary(_Ternary):
     """Streams "m" (1 = non-zero, rows start at a byte), "s" (1 = negative, one run, no gaps)."""
 
     name: ClassVar[str] = "bitmap_ternary"
-    form: ClassVar[str] = "ternary"
     c_name: ClassVar[str] = "bitmap_ternary"
     each = (6.0, 16.0)
 
-    def applies(self, weight: np.ndarray) -> bool:
-        """Weights in -1, 0, 1."""
-        return is_ternary(weight)
-
-    def encode(self, weight: np.ndarray) -> Encoded:
-        """See the base class."""
-        w = _ternary(weight)
+    def _streams(self, w: np.ndarray) -> tuple[Stream, ...]:
         bitmap, bits = pack_rows(w != 0, 1)
         signs, sign_bits = pack(w[w != 0] < 0, 1)
-        streams = (Stream("m", "index", bitmap, bits), Stream("s", "sign", signs, sign_bits))
-        return self._encoded(w, streams)
+        return (Stream("m", "index", bitmap, bits), Stream("s", "sign", signs, sign_bits))
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""

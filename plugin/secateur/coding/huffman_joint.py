@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
+from .base import Encoded, Stream, as_matrix, register
 from .gaps import FILLER_WORTH, gaps_of, split, walk
 from .huffman import Table, code_lengths, coded_bits
 from .huffman_sparse import table_ram
-from .levels import value_symbols, value_table
+from .levels import Levels, SignLevels, ValueLevels
 
 #: Where fillers may start. The last symbol of the alphabet is the filler.
 ESCAPES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -19,16 +19,10 @@ ESCAPES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LARGEST = 1024
 
 
-class Joint(Encoding):
+class Joint(Levels):
     """Symbol = gap << width | level; gap == escape (level 0) is the filler."""
 
     decoder: ClassVar[str | None] = "sc_huffman_joint.h"
-
-    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        raise NotImplementedError
-
-    def _table(self, encoded: Encoded) -> list[int]:
-        raise NotImplementedError
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
@@ -114,45 +108,26 @@ class Joint(Encoding):
 
 
 @register
-class HuffmanJoint(Joint):
+class HuffmanJoint(ValueLevels, Joint):
     """Streams "j" (symbols), "t" (table), "b" (codebook). At most 64 non-zero levels.
 
     Meta: "escape", "width" (bits of the level in a symbol), "levels", "symbols" (fillers included).
     """
 
     name: ClassVar[str] = "huffman_joint"
-    form: ClassVar[str] = "sparse"
     c_name: ClassVar[str] = "huffman_joint"
 
     def applies(self, weight: np.ndarray) -> bool:
         """At most 64 distinct non-zero values."""
         return np.unique(weight[weight != 0]).size <= 64
 
-    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        return value_symbols(values)
-
-    def _table(self, encoded: Encoded) -> list[int]:
-        return value_table(encoded, encoded.meta["levels"])
-
 
 @register
-class HuffmanTernary(Joint):
+class HuffmanTernary(SignLevels, Joint):
     """Streams "j" (symbol = gap << width | negative), "t" (table). Meta: as `huffman_joint`.
 
     "width" is 0 where no weight is negative.
     """
 
     name: ClassVar[str] = "huffman_ternary"
-    form: ClassVar[str] = "ternary"
     c_name: ClassVar[str] = "huffman_ternary"
-
-    def applies(self, weight: np.ndarray) -> bool:
-        """Weights in -1, 0, 1."""
-        return is_ternary(weight)
-
-    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        negative = (values < 0).astype(np.int64)
-        return negative, 1 + int(negative.any()), ()
-
-    def _table(self, encoded: Encoded) -> list[int]:
-        return [1, -1][: encoded.meta["levels"]]

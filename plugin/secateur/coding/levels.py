@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import ClassVar
+
 import numpy as np
 
 from ..errors import StreamError
-from .base import Encoded, Stream
+from .base import Encoded, Encoding, Stream, is_ternary
 from .codebook import book_of, book_stream
 
 #: Beyond this many levels a table over all 256 bytes is smaller than codebook plus table.
@@ -28,3 +31,48 @@ def value_table(encoded: Encoded, size: int) -> list[int]:
     if book.size != size:
         raise StreamError(f"codebook of {book.size} levels where {size} are expected")
     return [int(v) for v in book]
+
+
+class Levels(Encoding):
+    """An encoding of gaps that tells values apart by a small number each, their level."""
+
+    @abstractmethod
+    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
+        """(level of each of `values` int8 [n], number of levels, codebook stream if there is one)."""
+
+    @abstractmethod
+    def _table(self, encoded: Encoded) -> list[int]:
+        """The value each level stands for."""
+
+
+class ValueLevels(Levels):
+    """Any values: levels are `value_symbols`."""
+
+    form: ClassVar[str] = "sparse"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """Always."""
+        return True
+
+    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
+        return value_symbols(values)
+
+    def _table(self, encoded: Encoded) -> list[int]:
+        return value_table(encoded, encoded.meta["levels"])
+
+
+class SignLevels(Levels):
+    """Signs: level 1 is -1; there is one level only where no weight is negative."""
+
+    form: ClassVar[str] = "ternary"
+
+    def applies(self, weight: np.ndarray) -> bool:
+        """Weights in -1, 0, 1."""
+        return is_ternary(weight)
+
+    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
+        negative = (values < 0).astype(np.int64)
+        return negative, 1 + int(negative.any()), ()
+
+    def _table(self, encoded: Encoded) -> list[int]:
+        return [1, -1][: encoded.meta["levels"]]

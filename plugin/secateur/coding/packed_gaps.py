@@ -7,21 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import StreamError
-from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
+from .base import Encoded, Stream, as_matrix, register
 from .bits import pack, unpack
 from .codebook import width_of
 from .gaps import gaps_of, split, walk
-from .levels import value_symbols, value_table
+from .levels import Levels, SignLevels, ValueLevels
 
 
-class _PackedGaps(Encoding):
+class _PackedGaps(Levels):
     decoder: ClassVar[str | None] = "sc_packed_gaps.h"
-
-    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        raise NotImplementedError
-
-    def _table(self, encoded: Encoded) -> list[int]:
-        raise NotImplementedError
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
@@ -87,45 +81,22 @@ class _PackedGaps(Encoding):
 
 
 @register
-class GapSparse(_PackedGaps):
+class GapSparse(ValueLevels, _PackedGaps):
     """Streams "g" (gaps of "gap_bits" bits, all ones = filler), "v" (levels), "b" (codebook).
 
     Meta: "gap_bits", "width" (bits of a level), "levels" (256: no codebook, value + 128).
     """
 
     name: ClassVar[str] = "gap_sparse"
-    form: ClassVar[str] = "sparse"
     c_name: ClassVar[str] = "gap_sparse"
-
-    def applies(self, weight: np.ndarray) -> bool:
-        """Always."""
-        return True
-
-    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        return value_symbols(values)
-
-    def _table(self, encoded: Encoded) -> list[int]:
-        return value_table(encoded, encoded.meta["levels"])
 
 
 @register
-class GapTernary(_PackedGaps):
+class GapTernary(SignLevels, _PackedGaps):
     """Streams "g" (as in `gap_sparse`), "v" (signs, 1 = negative; empty where none is).
 
     Meta: "gap_bits", "width" (bits of a sign: 1, or 0 where all weights are 0 or 1).
     """
 
     name: ClassVar[str] = "gap_ternary"
-    form: ClassVar[str] = "ternary"
     c_name: ClassVar[str] = "gap_ternary"
-
-    def applies(self, weight: np.ndarray) -> bool:
-        """Weights in -1, 0, 1."""
-        return is_ternary(weight)
-
-    def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        negative = (values < 0).astype(np.int64)
-        return negative, 1 + int(negative.any()), ()
-
-    def _table(self, encoded: Encoded) -> list[int]:
-        return [1, -1][: encoded.meta["levels"]]

@@ -28,18 +28,33 @@ static inline int sc_bitmap_open(sc_bitmap *s, const sc_bitmap_stream *d)
     return 0;
 }
 
+/* The next row's bytes; 0 if there are not as many. */
+static inline const uint8_t *sc_bitmap_take(sc_bitmap *s, uint32_t bytes)
+{
+    const uint32_t at = s->at;
+    if (s->d->size - at < bytes) {
+        return 0;
+    }
+    s->at += bytes;
+    return s->d->data + at;
+}
+
+/* Bit i of bits. */
+static inline uint32_t sc_bitmap_bit(const uint8_t *bits, uint32_t i)
+{
+    return (uint32_t)(bits[i >> 3] >> (i & 7u)) & 1u;
+}
+
 /* One row of at most two levels. */
 static inline int sc_bitmap_row(sc_bitmap *s, int8_t *row)
 {
     const sc_bitmap_stream *d = s->d;
-    const uint32_t bytes = (d->cols + 7u) >> 3;
-    if (d->size - s->at < bytes) {
+    const uint8_t *bits = sc_bitmap_take(s, (d->cols + 7u) >> 3);
+    if (bits == 0) {
         return SC_CODING_ERROR;
     }
-    const uint8_t *bits = d->data + s->at;
-    s->at += bytes;
     for (uint32_t c = 0u; c < d->cols; c++) {
-        const uint32_t level = (uint32_t)(bits[c >> 3] >> (c & 7u)) & 1u;
+        const uint32_t level = sc_bitmap_bit(bits, c);
         if (level >= d->levels) {
             return SC_CODING_ERROR;
         }
@@ -118,13 +133,11 @@ static inline int sc_ternary_packed2_row(sc_ternary_packed2 *s, SC_COL_T *cols, 
                                          uint32_t *plus, uint32_t *minus)
 {
     const sc_bitmap_stream *d = s->d;
-    const uint32_t bytes = (d->cols + 3u) >> 2;
+    const uint8_t *codes = sc_bitmap_take(s, (d->cols + 3u) >> 2);
     sc_lists lists = {cols, 0u, room};
-    if (d->size - s->at < bytes) {
+    if (codes == 0) {
         return SC_CODING_ERROR;
     }
-    const uint8_t *codes = d->data + s->at;
-    s->at += bytes;
     for (uint32_t c = 0u; c < d->cols; c++) {
         const uint32_t code = (uint32_t)(codes[c >> 2] >> ((c & 3u) << 1)) & 3u;
         if (code != 0u && (code == 2u || sc_lists_put(&lists, c, code == 3u) != 0)) {
@@ -149,19 +162,17 @@ static inline int sc_bitmap_ternary_row(sc_bitmap_ternary *s, SC_COL_T *cols, ui
                                         uint32_t *plus, uint32_t *minus)
 {
     const sc_bitmap_stream *d = s->d;
-    const uint32_t bytes = (d->cols + 7u) >> 3;
+    const uint8_t *bits = sc_bitmap_take(s, (d->cols + 7u) >> 3);
     sc_lists lists = {cols, 0u, room};
-    if (d->size - s->at < bytes) {
+    if (bits == 0) {
         return SC_CODING_ERROR;
     }
-    const uint8_t *bits = d->data + s->at;
-    s->at += bytes;
     for (uint32_t c = 0u; c < d->cols; c++) {
-        if (((uint32_t)(bits[c >> 3] >> (c & 7u)) & 1u) != 0u) {
+        if (sc_bitmap_bit(bits, c) != 0u) {
             if (s->sign >> 3 >= d->values_size) {
                 return SC_CODING_ERROR;
             }
-            const uint32_t negative = (uint32_t)(d->values[s->sign >> 3] >> (s->sign & 7u)) & 1u;
+            const uint32_t negative = sc_bitmap_bit(d->values, s->sign);
             s->sign++;
             if (sc_lists_put(&lists, c, negative != 0u) != 0) {
                 return SC_CODING_ERROR;

@@ -46,80 +46,69 @@ typedef struct {
  * registers) that holds `walk`, and these functions:
  *     void T_step(T *s, T_hot *h)           read one symbol: move walk.next, set walk.value
  *     bool T_failed(const T *s, const T_hot *h)
+ *
+ * PUT stores the non-zero at h.walk.next, or sets `full` and breaks where there is no room; DONE
+ * gives the row's counts to the caller.
  */
+#define SC_WALK_ROW(T, PUT, DONE)                                                                \
+    T##_hot h = s->hot;                                                                          \
+    const uint32_t width = s->cols;                                                              \
+    bool full = false;                                                                           \
+    while (h.walk.next < width) {                                                                \
+        if (h.walk.value != 0) {                                                                 \
+            PUT                                                                                  \
+            h.walk.next++;                                                                       \
+            h.walk.value = 0;                                                                    \
+        }                                                                                        \
+        if (h.walk.left == 0u) {                                                                 \
+            h.walk.next = width;                                                                 \
+        } else {                                                                                 \
+            T##_step(s, &h);                                                                     \
+        }                                                                                        \
+    }                                                                                            \
+    h.walk.next -= width;                                                                        \
+    s->hot = h;                                                                                  \
+    DONE                                                                                         \
+    s->rows--;                                                                                   \
+    if (s->rows == 0u && (h.walk.left != 0u || h.walk.value != 0)) {                             \
+        full = true; /* non-zeros behind the last row */                                         \
+    }                                                                                            \
+    return full || T##_failed(s, &h) ? SC_CODING_ERROR : 0;
+
+#define SC_PUT_SPARSE                                                                            \
+    if (n == room) {                                                                             \
+        full = true;                                                                             \
+        break;                                                                                   \
+    }                                                                                            \
+    cols[n] = (SC_COL_T)h.walk.next;                                                             \
+    values[n] = h.walk.value;                                                                    \
+    n++;
+
 #define SC_SPARSE_ROW(T)                                                                         \
     static inline int T##_row(T *s, SC_COL_T *cols, int8_t *values, uint32_t room,               \
                               uint32_t *count)                                                   \
     {                                                                                            \
-        T##_hot h = s->hot;                                                                      \
-        const uint32_t width = s->cols;                                                          \
         uint32_t n = 0u;                                                                         \
-        bool full = false;                                                                       \
-        while (h.walk.next < width) {                                                            \
-            if (h.walk.value != 0) {                                                             \
-                if (n == room) {                                                                 \
-                    full = true;                                                                 \
-                    break;                                                                       \
-                }                                                                                \
-                cols[n] = (SC_COL_T)h.walk.next;                                                 \
-                values[n] = h.walk.value;                                                        \
-                n++;                                                                             \
-                h.walk.next++;                                                                   \
-                h.walk.value = 0;                                                                \
-            }                                                                                    \
-            if (h.walk.left == 0u) {                                                             \
-                h.walk.next = width;                                                             \
-            } else {                                                                             \
-                T##_step(s, &h);                                                                 \
-            }                                                                                    \
-        }                                                                                        \
-        h.walk.next -= width;                                                                    \
-        s->hot = h;                                                                              \
-        *count = n;                                                                              \
-        s->rows--;                                                                               \
-        if (s->rows == 0u && (h.walk.left != 0u || h.walk.value != 0)) {                         \
-            full = true; /* non-zeros behind the last row */                                     \
-        }                                                                                        \
-        return full || T##_failed(s, &h) ? SC_CODING_ERROR : 0;                                  \
+        SC_WALK_ROW(T, SC_PUT_SPARSE, *count = n;)                                               \
+    }
+
+#define SC_PUT_TERNARY                                                                           \
+    if (front == back) {                                                                         \
+        full = true;                                                                             \
+        break;                                                                                   \
+    }                                                                                            \
+    if (h.walk.value > 0) {                                                                      \
+        cols[front++] = (SC_COL_T)h.walk.next;                                                   \
+    } else {                                                                                     \
+        cols[--back] = (SC_COL_T)h.walk.next;                                                    \
     }
 
 #define SC_TERNARY_ROW(T)                                                                        \
     static inline int T##_row(T *s, SC_COL_T *cols, uint32_t room, uint32_t *plus,               \
                               uint32_t *minus)                                                   \
     {                                                                                            \
-        T##_hot h = s->hot;                                                                      \
-        const uint32_t width = s->cols;                                                          \
         uint32_t front = 0u, back = room;                                                        \
-        bool full = false;                                                                       \
-        while (h.walk.next < width) {                                                            \
-            if (h.walk.value != 0) {                                                             \
-                if (front == back) {                                                             \
-                    full = true;                                                                 \
-                    break;                                                                       \
-                }                                                                                \
-                if (h.walk.value > 0) {                                                          \
-                    cols[front++] = (SC_COL_T)h.walk.next;                                       \
-                } else {                                                                         \
-                    cols[--back] = (SC_COL_T)h.walk.next;                                        \
-                }                                                                                \
-                h.walk.next++;                                                                   \
-                h.walk.value = 0;                                                                \
-            }                                                                                    \
-            if (h.walk.left == 0u) {                                                             \
-                h.walk.next = width;                                                             \
-            } else {                                                                             \
-                T##_step(s, &h);                                                                 \
-            }                                                                                    \
-        }                                                                                        \
-        h.walk.next -= width;                                                                    \
-        s->hot = h;                                                                              \
-        *plus = front;                                                                           \
-        *minus = room - back;                                                                    \
-        s->rows--;                                                                               \
-        if (s->rows == 0u && (h.walk.left != 0u || h.walk.value != 0)) {                         \
-            full = true; /* non-zeros behind the last row */                                     \
-        }                                                                                        \
-        return full || T##_failed(s, &h) ? SC_CODING_ERROR : 0;                                  \
+        SC_WALK_ROW(T, SC_PUT_TERNARY, *plus = front; *minus = room - back;)                     \
     }
 
 #endif
