@@ -38,7 +38,7 @@ class Levels(Encoding):
 
     @abstractmethod
     def _levels(self, values: np.ndarray) -> tuple[np.ndarray, int, tuple[Stream, ...]]:
-        """(level of each of `values` int8 [n], number of levels, codebook stream if there is one)."""
+        """(level of each of `values` int8 [n], number of levels, codebook stream or nothing)."""
 
     @abstractmethod
     def _table(self, encoded: Encoded) -> list[int]:
