@@ -19,6 +19,16 @@ from ..lowering.qgraph import QConv, QGraph
 
 
 @dataclass(frozen=True)
+class Stripe:
+    """How an operator runs in a chain (see `chain`): some rows of its output at a time."""
+
+    rows: int  #: output rows a call, a divisor of the output's height
+    calls: int  #: in an inference
+    held: tuple[int, ...]  #: rows that the buffer of each input holds: its height, or a ring's
+    out: int  #: rows that the output's buffer holds
+
+
+@dataclass(frozen=True)
 class Geometry:
     """All constants of one convolution; sizes in elements (bytes unless `unit` says otherwise)."""
 
@@ -45,6 +55,11 @@ class Geometry:
     phase_pitch: int
     row_pitch: int
     channel_pitch: int
+    in_plane: int  #: bytes from one channel of the input to the next
+    out_plane: int  #: the same in the output
+    res_plane: int  #: the same in the residual operand
+    held: int  #: rows that the input's buffer holds: h, or fewer where it is a ring
+    calls: int  #: of the kernel in an inference: more than one in a chain
 
     @property
     def band_bytes(self) -> int:
@@ -54,7 +69,7 @@ class Geometry:
     @property
     def tiles(self) -> int:
         """Tiles of the whole output plane."""
-        return ceil(self.ow / self.tw) * ceil(self.oh / self.th)
+        return self.calls * ceil(self.ow / self.tw) * ceil(self.oh / self.th)
 
     @property
     def partial(self) -> bool:
@@ -67,9 +82,10 @@ class Geometry:
     def can_overwrite(self) -> bool:
         """Whether the output may lie over the input (same plane size; the band remembers rows)."""
         if self.pointwise:
-            return True
+            return self.in_plane == self.out_plane
         return (
             not self.direct
+            and self.calls == 1
             and (self.h, self.w, self.ci) == (self.oh, self.ow, self.co)
             and (self.sy, self.sx) == (1, 1)
             and not self.partial
@@ -94,26 +110,36 @@ class Geometry:
         return [r * self.ow + 4 * j for r in range(self.th) for j in range(self.tw // 4)]
 
 
-def conv_geometry(op: QConv, graph: QGraph, pixels: int, band_limit: int = 1024) -> Geometry:
-    """Geometry of `op` for tiles of `pixels`; bands up to `band_limit` bytes are whole."""
+def conv_geometry(
+    op: QConv, graph: QGraph, pixels: int, band_limit: int = 1024, stripe: Stripe | None = None
+) -> Geometry:
+    """Geometry of `op` for tiles of `pixels`; bands up to `band_limit` bytes are whole.
+
+    In a chain `oh` is the number of rows that a call makes.
+    """
     t_in, t_out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     ci, h, w = t_in.shape
     co, oh, ow = t_out.shape
+    stripe = stripe or Stripe(oh, 1, (h, oh), oh)
+    planes = (stripe.held[0] * w, stripe.out * ow, stripe.held[-1] * ow)
+    view = (*planes, stripe.held[0], stripe.calls)
+    oh = stripe.rows
     kh, kw = op.weight.shape[2:]
     sy, sx = op.stride
     pads = op.pads
     pointwise = (kh, kw, sy, sx) == (1, 1, 1, 1) and not any(pads)
     if pointwise:
-        h, w, oh, ow = 1, h * w, 1, oh * ow
+        h, w, oh, ow = 1, h * w, 1, oh * ow  # h is the whole input's, ow the call's
         tw, th = pixels, 1
         return Geometry(
             ci, h, w, co, oh, ow, 1, 1, 1, 1, pads, t_in.zero_point, tw, th, True, False,
-            1, 1, 1, 1, tw, tw, tw,
+            1, 1, 1, 1, tw, tw, tw, *view,
         )  # fmt: skip
     options = [(pixels // th, th) for th in (1, 2, 4) if pixels // th >= 4]
     tw, th = min(options, key=lambda o: (ceil(ow / o[0]) * ceil(oh / o[1]), o[1]))
     fits = ow >= tw and oh >= th
-    direct = not any(pads) and sx == 1 and fits
+    # a ring's rows do not lie in order
+    direct = not any(pads) and sx == 1 and fits and stripe.held[0] == h
     step = min(sy, kh)
     phases = min(sx, kw)
     xend = max(ow, tw)
@@ -125,7 +151,7 @@ def conv_geometry(op: QConv, graph: QGraph, pixels: int, band_limit: int = 1024)
     if direct:
         return Geometry(
             ci, h, w, co, oh, ow, kh, kw, sy, sx, pads, t_in.zero_point, tw, th, False, True,
-            oh, h, sy, 1, w, w, h * w,
+            oh, h, sy, 1, w, w, h * w, *view,
         )  # fmt: skip
     whole = ceil(oh / th) * th if not fits else oh
     rows = th
@@ -134,4 +160,5 @@ def conv_geometry(op: QConv, graph: QGraph, pixels: int, band_limit: int = 1024)
     return Geometry(
         ci, h, w, co, oh, ow, kh, kw, sy, sx, pads, t_in.zero_point, tw, th, False, False,
         rows, rows_in(rows), step, phases, pitch, pitch * phases, rows_in(rows) * pitch * phases,
+        *view,
     )  # fmt: skip

@@ -143,7 +143,7 @@ class ConvTernary(Kernel):
         )  # fmt: skip
         if whole:
             looped = layer.weight >= 0.5 and not unroll
-            row = _tile_function(steps, g.co, g.oh * g.ow, q, tuple(g.out_offsets()), looped)
+            row = _tile_function(steps, g.co, g.out_plane, q, tuple(g.out_offsets()), looped)
         else:
             row = _row_function(steps)
         functions = [row]

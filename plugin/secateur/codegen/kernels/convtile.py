@@ -79,7 +79,8 @@ def copy_tile(g: Geometry) -> str:
     tile before may have been overwritten by then, but are still in the band.
     """
     rest = g.ow % g.tw
-    move = f"memcpy(band + i * {g.tw}, in + i * {g.ow} + x, {g.tw if g.ow >= g.tw else rest});"
+    plane = f"in + i * {g.in_plane} + x"
+    move = f"memcpy(band + i * {g.tw}, {plane}, {g.tw if g.ow >= g.tw else rest});"
     if not rest or g.ow < g.tw:
         return f"const int x = xt;\nfor (int i = 0; i < {g.ci}; i++) {{\n    {move}\n}}"
     again = g.tw - rest
@@ -88,7 +89,7 @@ def copy_tile(g: Geometry) -> str:
         f"for (int i = 0; i < {g.ci}; i++) {{\n"
         f"    if (x == xt) {{\n        {move}\n    }} else {{\n"
         f"        sc_copy(band + i * {g.tw}, band + i * {g.tw} + {rest}, {again});\n"
-        f"        memcpy(band + i * {g.tw} + {again}, in + i * {g.ow} + x + {again}, {rest});\n"
+        f"        memcpy(band + i * {g.tw} + {again}, {plane} + {again}, {rest});\n"
         "    }\n}"
     )
 
