@@ -31,7 +31,7 @@ _IT_BITS = 0x0600FC00  # of EPSR: which of the next instructions are conditional
 class Machine:
     """One simulated microcontroller, and the serial line to it (a `Transport`)."""
 
-    def __init__(self, image: Image, run_time: float = 60.0) -> None:
+    def __init__(self, image: Image, run_time: float = 300.0) -> None:
         import unicorn
         from unicorn import arm_const, riscv_const
 
@@ -235,7 +235,7 @@ class Sim(Target):
 
     name: ClassVar[str] = "sim"
 
-    def __init__(self, counted: int = 1, run_time: float = 60.0) -> None:
+    def __init__(self, counted: int = 1, run_time: float = 300.0) -> None:
         self.counted = counted
         self.run_time = run_time
 
