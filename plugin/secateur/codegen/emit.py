@@ -87,11 +87,12 @@ class Constant:
 class Emission:
     """What a kernel contributes to the library for one layer."""
 
-    call: str  #: C statement(s) of the layer
+    call: str  #: C statement(s) of the layer; in a chain, of some of its rows
     functions: list[CFunction] = field(default_factory=list)  #: in order of definition
     arrays: list[CArray] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)  #: coding headers the functions include
     constants: list[Constant] = field(default_factory=list)
+    setup: str = ""  #: C statement(s) before the first call: unpacking of its weights
 
 
 @cache

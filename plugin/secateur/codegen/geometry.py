@@ -29,6 +29,22 @@ class Stripe:
 
 
 @dataclass(frozen=True)
+class Ring:
+    """What templates need to find an input's rows (loops.j2): row y in slot y % held."""
+
+    held: int  #: rows that the buffer holds
+    h: int  #: rows that there are
+    w: int
+    sy: int
+    pads: tuple[int, int, int, int]
+
+    @property
+    def ring(self) -> bool:
+        """Whether the buffer holds only some of the rows."""
+        return self.held < self.h
+
+
+@dataclass(frozen=True)
 class Geometry:
     """All constants of one convolution; sizes in elements (bytes unless `unit` says otherwise)."""
 
@@ -60,6 +76,17 @@ class Geometry:
     res_plane: int  #: the same in the residual operand
     held: int  #: rows that the input's buffer holds: h, or fewer where it is a ring
     calls: int  #: of the kernel in an inference: more than one in a chain
+
+    @property
+    def ring(self) -> bool:
+        """Whether the input's buffer holds only some rows, row y in slot y % held."""
+        return not self.pointwise and self.held < self.h
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the kernel is told the number of its first output row: in a chain, where it
+        finds its input's rows by their numbers (else they are one run, and it gets the first)."""
+        return self.calls > 1 and not self.pointwise and not self.direct
 
     @property
     def band_bytes(self) -> int:

@@ -98,10 +98,9 @@ class _Functions:
     def __init__(self) -> None:
         self.by_name: dict[str, str] = {}
 
-    def add(self, e: Emission) -> str:
-        """Take in an emission's functions; returns its call with the names they got."""
+    def add(self, e: Emission) -> tuple[str, str]:
+        """Take in an emission's functions; returns its setup and call with the names they got."""
         renames: dict[str, str] = {}
-        call = e.call
         for f in e.functions:
             text = _rename(f.text, renames)
             name, n = f.name, 2
@@ -113,7 +112,7 @@ class _Functions:
             self.by_name[name] = candidate
             if name != f.name:
                 renames[f.name] = name
-        return _rename(call, renames)
+        return _rename(e.setup, renames), _rename(e.call, renames)
 
 
 def _rename(text: str, names: dict[str, str]) -> str:
@@ -152,15 +151,18 @@ def write(
         layer = layers[op.name]
         layer.inputs = [at[t] for t in op.inputs]
         layer.output = at[op.output]
-        layer.scratch = f"arena + {memory.scratch.get(op.name, 0)}"
-        e = get(kernels[op.name]).emit(layer)
+        kernel, scratch = get(kernels[op.name]), memory.scratch.get(op.name, 0)
+        layer.kept = f"arena + {scratch}"
+        layer.scratch = f"arena + {scratch + kernel.kept(layer)}"
+        e = kernel.emit(layer)
         arrays[op.name] = _new(e.arrays, arrays)
         constants[op.name] = e.constants
         for constant in e.constants:
             for macro, value in constant.macros.items():
                 macros[macro] = max(value, macros.get(macro, 0))
         headers += [h for h in e.headers if h not in headers]
-        steps.append((comments.get(op.name, op.name), functions.add(e)))
+        setup, call = functions.add(e)
+        steps.append((comments.get(op.name, op.name), f"{setup}\n{call}" if setup else call))
     steps.append(("output", _call(functions, done, f"{at[graph.output]}, output")))
     every = [a for group in arrays.values() for a in group]
     context = {
@@ -218,7 +220,7 @@ def coding_headers(names: list[str]) -> list[str]:
 
 
 def _call(functions: _Functions, f: CFunction, args: str) -> str:
-    return functions.add(Emission(f"{f.name}({args});", [f]))
+    return functions.add(Emission(f"{f.name}({args});", [f]))[1]
 
 
 def _end(graph: QGraph, tensor: str) -> dict[str, object]:

@@ -13,6 +13,7 @@ import numpy as np
 from ...coding.base import Encoded, Encoding
 from ...lowering.qgraph import QGraph, QOp
 from ..emit import Emission
+from ..geometry import Stripe
 
 #: Weight of bytes from which on a library is compiled for size.
 SMALL = 0.9
@@ -29,7 +30,10 @@ class Layer:
     #: C expressions, set by the library writer once memory is planned
     inputs: list[str] = field(default_factory=list)
     output: str = ""
-    scratch: str = ""
+    kept: str = ""  #: scratch that lasts as long as the layer runs
+    scratch: str = ""  #: the rest of it
+    stripe: Stripe | None = None  #: set in a chain: the layer makes some rows at a time
+    first: str = ""  #: C expression of the first of them
 
     def live_inputs(self) -> np.ndarray:
         """How often each element of the first input is not code 0, float [size], as calibrated.
@@ -77,6 +81,20 @@ class Kernel(ABC):
     def scratch(self, layer: Layer) -> int:
         """Bytes of scratch it needs during the layer."""
         return 0
+
+    def kept(self, layer: Layer) -> int:
+        """How many of them, the first ones, hold what `Emission.setup` has put there."""
+        return 0
+
+    def chains(self, layer: Layer) -> bool:
+        """Whether it can make some rows of its output at a time: whether `emit` and all figures
+        heed `layer.stripe`. (chain.py says what that means for it.)"""
+        return False
+
+    def straight(self, layer: Layer) -> bool:
+        """In a chain: whether the rows that a call reads must lie in order, so that its input is
+        a pointer to the first; else it looks for row y of a ring in slot y % held."""
+        return False
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         """Indices of the inputs over which the output may lie."""

@@ -3,7 +3,7 @@ output channels in registers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...lowering.qgraph import QConv
 from ..emit import CFunction, Emission, render
@@ -12,7 +12,7 @@ from ..requant import table
 from .base import Kernel, Layer, register
 from .convtile import accumulator_store, may_overwrite, residual_work, shape_key
 from .source import dense_source
-from .unpack import decode_work
+from .unpack import decode_work, is_coded
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,15 @@ class ConvDense(Kernel):
         return isinstance(layer.op, QConv) and layer.op.groups == 1
 
     def geometry(self, layer: Layer) -> Geometry:
-        """Only the shapes: the band is this kernel's own."""
+        """Only the shapes: the band is this kernel's own, and always there."""
         assert isinstance(layer.op, QConv)
-        return conv_geometry(layer.op, layer.graph, 4)
+        return replace(conv_geometry(layer.op, layer.graph, 4, stripe=layer.stripe), direct=False)
+
+    def chains(self, layer: Layer) -> bool:
+        return not is_coded(layer.encoded)  # its rows would be decoded again in each call
+
+    def straight(self, layer: Layer) -> bool:
+        return self.geometry(layer).pointwise
 
     def scratch(self, layer: Layer) -> int:
         d = plan(self.geometry(layer))
@@ -174,7 +180,7 @@ class ConvDense(Kernel):
         d = plan(g)
         words = d.outer[0] * d.inner[0] * len(d.taps)
         tiles = float(g.tiles * g.co)
-        bands = -(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows)
+        bands = g.calls * (-(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows))
         weights = float(bands * g.co * g.ci * g.kh * g.kw)
         e = layer.encoded
         return {
@@ -194,7 +200,7 @@ class ConvDense(Kernel):
         d = plan(g)
         q = table(layer.prefix, op.requant)
         source = dense_source(layer, f"scratch + {4 * (d.band_words + d.pair_words)}", True)
-        band_name = f"pairs_{shape_key(g)}"
+        band_name = f"pairs_{shape_key(g)}" + ("_ring" if g.ring else "")
         band = render("pair_band.c.j2", name=band_name, g=g, d=d)
         name = f"dense_{shape_key(g)}{source.suffix}"
         stores = [
@@ -228,7 +234,7 @@ class ConvDense(Kernel):
             text = f"#if SC_MVE\n{helium}\n#else\n{text}\n#endif"
             band, tile = (f"#if !SC_MVE\n{t}\n#endif" for t in (band, tile))
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
-        args += [*layer.inputs[1:], layer.scratch]
+        args += [*layer.inputs[1:], layer.scratch, *([layer.first] if g.numbered else [])]
         return Emission(
             source.call(name, args),
             [

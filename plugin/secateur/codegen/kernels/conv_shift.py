@@ -16,11 +16,12 @@ from ...coding.base import Encoding
 from ...coding.powers import chains
 from ...lowering.qgraph import QConv
 from ..emit import CArray, CFunction, Emission, render
-from ..geometry import Geometry, conv_geometry
+from ..geometry import Geometry
 from ..requant import table
-from .base import Kernel, Layer, register
+from .base import Layer, register
 from .conv_ternary import Steps
 from .convtile import (
+    TiledConv,
     accumulator_store,
     band_function,
     band_work,
@@ -28,7 +29,6 @@ from .convtile import (
     copy_tile,
     in_memory_order,
     keep_rows,
-    may_overwrite,
     residual_work,
     shape_key,
     tile_store,
@@ -41,7 +41,6 @@ from .unpack import (
     decode_work,
     is_coded,
     map_function,
-    memory_order,
     working_bytes,
 )
 
@@ -135,7 +134,7 @@ def accumulators(parts: tuple[Segment, ...]) -> list[str]:
 
 
 @register
-class ConvShift(Kernel):
+class ConvShift(TiledConv):
     """Direct sparse convolution of powers of two (groups == 1)."""
 
     name = "conv_shift"
@@ -157,31 +156,23 @@ class ConvShift(Kernel):
         assert isinstance(layer.op, QConv)
         return layer.op.weight.reshape(layer.op.weight.shape[0], -1)
 
-    def geometry(self, layer: Layer) -> Geometry:
-        """Tiles and band of the layer."""
-        assert isinstance(layer.op, QConv)
-        return conv_geometry(layer.op, layer.graph, self.pixels)
-
     def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
         """Executable rows and their element type."""
         g, weight = self.geometry(layer), self._matrix(layer)
         values = shift_rows(weight, g.offsets(), 4 if g.pointwise else 0, segments(weight))
         return values, "uint8_t" if values.max(initial=0) < 256 else "uint16_t"
 
-    def order(self, layer: Layer) -> np.ndarray | None:
-        return memory_order(self.geometry(layer))
-
     def scratch(self, layer: Layer) -> int:
         g = self.geometry(layer)
         if not is_coded(layer.encoded):
             return g.band_bytes
         assert layer.encoded is not None
-        values, elem = self._rows(layer)
-        rows = align4(values.size * (1 if elem == "uint8_t" else 2))
-        return rows + max(g.band_bytes, working_bytes(g, layer.encoded))
+        return self.kept(layer) + max(g.band_bytes, working_bytes(g, layer.encoded))
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
-        return may_overwrite(layer.op, self.geometry(layer))
+    def kept(self, layer: Layer) -> int:
+        values, elem = self._rows(layer)
+        size = align4(values.size * (1 if elem == "uint8_t" else 2))
+        return size if is_coded(layer.encoded) else 0
 
     plain_factor = 4.0
     code_bytes = 900
@@ -256,14 +247,13 @@ class ConvShift(Kernel):
             )  # fmt: skip
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])
-        work = f"{layer.scratch} + {align4(values.size * (1 if elem == 'uint8_t' else 2))}"
-        u = _unpack(layer, g, elem, parts, layer.scratch, work)
+        u = _unpack(layer, g, elem, parts, layer.kept, layer.scratch)
         args = call_arguments(
-            layer, g, [f"(const {elem} *)(const void *)({layer.scratch})", q.array.name], work
+            layer, g, [f"(const {elem} *)(const void *)({layer.kept})", q.array.name]
         )
         return Emission(
-            f"{u.call}\n{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
-            u.headers, u.constants,
+            f"{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
+            u.headers, u.constants, u.call,
         )  # fmt: skip
 
 

@@ -6,17 +6,16 @@ import numpy as np
 
 from ...lowering.qgraph import QConv
 from ..emit import CArray, CFunction, Emission, render
-from ..geometry import Geometry, conv_geometry
 from ..requant import table
-from .base import Kernel, Layer, register
+from .base import Layer, register
 from .convtile import (
+    TiledConv,
     accumulator_store,
     band_function,
     band_work,
     call_arguments,
     in_memory_order,
     keep_rows,
-    may_overwrite,
     residual_work,
     shape_key,
     tile_taps,
@@ -24,7 +23,6 @@ from .convtile import (
 from .unpack import (
     align4,
     is_coded,
-    memory_order,
     most_symbols,
     unpack_rows,
     unpack_work,
@@ -55,7 +53,7 @@ def sparse_rows(weight: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, in
 
 
 @register
-class ConvSparse(Kernel):
+class ConvSparse(TiledConv):
     """Direct sparse convolution of int8 weights (groups == 1)."""
 
     name = "conv_sparse"
@@ -65,20 +63,12 @@ class ConvSparse(Kernel):
     def applies(self, layer: Layer) -> bool:
         return isinstance(layer.op, QConv) and layer.op.groups == 1
 
-    def geometry(self, layer: Layer) -> Geometry:
-        """Tiles and band of the layer."""
-        assert isinstance(layer.op, QConv)
-        return conv_geometry(layer.op, layer.graph, self.pixels)
-
     def _rows(self, layer: Layer) -> tuple[np.ndarray, int, bool]:
         """Executable rows: see `sparse_rows`."""
         assert isinstance(layer.op, QConv)
         g = self.geometry(layer)
         weight = layer.op.weight.reshape(layer.op.weight.shape[0], -1)
         return sparse_rows(weight, np.arange(g.ci) if g.pointwise else g.offsets())
-
-    def order(self, layer: Layer) -> np.ndarray | None:
-        return memory_order(self.geometry(layer))
 
     def scratch(self, layer: Layer) -> int:
         g = self.geometry(layer)
@@ -95,8 +85,8 @@ class ConvSparse(Kernel):
         extra = most_symbols(layer.encoded) - layer.encoded.meta["nnz"]
         return align4(values.size + record * extra)
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
-        return may_overwrite(layer.op, self.geometry(layer))
+    def kept(self, layer: Layer) -> int:
+        return self._unpacked_bytes(layer) if is_coded(layer.encoded) else 0
 
     plain_factor = 2.2
     code_bytes = 550
@@ -153,10 +143,11 @@ class ConvSparse(Kernel):
         if not is_coded(layer.encoded):
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])
-        work = f"{layer.scratch} + {self._unpacked_bytes(layer)}"
-        u = unpack_rows(layer, g, f"{shape_key(g)}_{record}", "", record, wide, layer.scratch, work)
-        args = call_arguments(layer, g, [layer.scratch, q.array.name], work)
+        u = unpack_rows(
+            layer, g, f"{shape_key(g)}_{record}", "", record, wide, layer.kept, layer.scratch
+        )
+        args = call_arguments(layer, g, [layer.kept, q.array.name])
         return Emission(
-            f"{u.call}\n{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
-            u.headers, u.constants,
+            f"{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
+            u.headers, u.constants, u.call,
         )  # fmt: skip

@@ -9,17 +9,16 @@ import numpy as np
 
 from ...lowering.qgraph import QConv
 from ..emit import CArray, CFunction, Emission, render
-from ..geometry import Geometry, conv_geometry
 from ..requant import RequantTable, table
-from .base import Kernel, Layer, register
+from .base import Layer, register
 from .convtile import (
+    TiledConv,
     band_function,
     band_work,
     call_arguments,
     copy_tile,
     in_memory_order,
     keep_rows,
-    may_overwrite,
     residual_work,
     shape_key,
     tile_store,
@@ -28,7 +27,6 @@ from .convtile import (
 from .unpack import (
     align4,
     is_coded,
-    memory_order,
     most_symbols,
     unpack_rows,
     unpack_work,
@@ -50,7 +48,7 @@ def ternary_rows(weight: np.ndarray, offsets: np.ndarray, unit: int) -> np.ndarr
 
 
 @register
-class ConvTernary(Kernel):
+class ConvTernary(TiledConv):
     """Direct sparse convolution of -1, 0, 1 weights (groups == 1)."""
 
     name = "conv_ternary"
@@ -64,11 +62,6 @@ class ConvTernary(Kernel):
         w = op.weight.reshape(op.weight.shape[0], -1)
         most = max(int((w > 0).sum(axis=1).max()), int((w < 0).sum(axis=1).max()))
         return 255 * most <= 32767  # the sum of a row's +1s or -1s fits a lane
-
-    def geometry(self, layer: Layer) -> Geometry:
-        """Tiles and band of the layer."""
-        assert isinstance(layer.op, QConv)
-        return conv_geometry(layer.op, layer.graph, self.pixels)
 
     def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
         """Executable rows and their element type."""
@@ -85,9 +78,6 @@ class ConvTernary(Kernel):
         size = values.size + most_symbols(layer.encoded) - layer.encoded.meta["nnz"]
         return align4(size * (1 if elem == "uint8_t" else 2))
 
-    def order(self, layer: Layer) -> np.ndarray | None:
-        return memory_order(self.geometry(layer))
-
     def scratch(self, layer: Layer) -> int:
         g = self.geometry(layer)
         if not is_coded(layer.encoded):
@@ -95,8 +85,8 @@ class ConvTernary(Kernel):
         assert layer.encoded is not None
         return self._unpacked_bytes(layer) + max(g.band_bytes, working_bytes(g, layer.encoded))
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
-        return may_overwrite(layer.op, self.geometry(layer))
+    def kept(self, layer: Layer) -> int:
+        return self._unpacked_bytes(layer) if is_coded(layer.encoded) else 0
 
     plain_factor = 4.5
     code_bytes = 750
@@ -170,16 +160,15 @@ class ConvTernary(Kernel):
         if not is_coded(layer.encoded):
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])
-        work = f"{layer.scratch} + {self._unpacked_bytes(layer)}"
         u = unpack_rows(
-            layer, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.scratch, work
+            layer, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.kept, layer.scratch
         )
         args = call_arguments(
-            layer, g, [f"(const {elem} *)(const void *)({layer.scratch})", q.array.name], work
+            layer, g, [f"(const {elem} *)(const void *)({layer.kept})", q.array.name]
         )
         return Emission(
-            f"{u.call}\n{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
-            u.headers, u.constants,
+            f"{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
+            u.headers, u.constants, u.call,
         )  # fmt: skip
 
 

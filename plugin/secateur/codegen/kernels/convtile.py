@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...lowering.qgraph import QConv, QOp
 from ..emit import CFunction, render
-from ..geometry import Geometry
+from ..geometry import Geometry, conv_geometry
 from ..requant import RequantTable
-from .base import Layer
+from .base import Kernel, Layer
+from .unpack import memory_order
+
+
+class TiledConv(Kernel):
+    """A convolution by tiles of `pixels`, over a band."""
+
+    pixels: ClassVar[int]
+
+    def geometry(self, layer: Layer) -> Geometry:
+        """Tiles and band of the layer."""
+        assert isinstance(layer.op, QConv)
+        return conv_geometry(layer.op, layer.graph, self.pixels, stripe=layer.stripe)
+
+    def order(self, layer: Layer) -> np.ndarray | None:
+        return memory_order(self.geometry(layer))
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return may_overwrite(layer.op, self.geometry(layer))
+
+    def chains(self, layer: Layer) -> bool:
+        return True
+
+    def straight(self, layer: Layer) -> bool:
+        g = self.geometry(layer)
+        return g.pointwise or g.direct
 
 
 def keep_rows(g: Geometry, in_place: bool) -> int:
@@ -47,7 +72,7 @@ def band_function(g: Geometry, keep: int) -> CFunction | None:
         first = -(shift // g.sx) if shift < 0 else 0
         last = min(g.phase_pitch, (g.w - 1 - shift) // g.sx + 1)
         phases.append({"first": first, "last": last, "shift": shift, "base": p * g.phase_pitch})
-    name = f"band_{shape_key(g)}" + ("_keep" if keep else "")
+    name = f"band_{shape_key(g)}" + ("_keep" if keep else "") + ("_ring" if g.ring else "")
     return CFunction(name, render("band.c.j2", name=name, g=g, keep=keep, phases=phases))
 
 
@@ -67,8 +92,9 @@ def band_work(g: Geometry) -> dict[str, float]:
     if g.direct:
         return {}
     if g.pointwise:
-        return {"copied": float(g.ci * g.ow)}
-    rows = float(g.ci * (g.oh * g.step if g.rows < g.oh else g.in_rows))
+        return {"copied": float(g.ci * g.ow * g.calls)}
+    # bands of a chain do not know of each other
+    rows = float(g.ci * (g.oh * g.step if g.rows < g.oh else g.in_rows) * g.calls)
     return {"band_rows": rows, "band" if g.sx == 1 else "band_strided": rows * g.row_pitch}
 
 
@@ -179,11 +205,13 @@ def in_memory_order(columns: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarra
     return columns, np.diff(offsets[columns], prepend=0)
 
 
-def call_arguments(layer: Layer, g: Geometry, arrays: list[str], band: str = "") -> str:
-    """The arguments of a tiled convolution's call; the band is at `band` or at the scratch."""
+def call_arguments(layer: Layer, g: Geometry, arrays: list[str]) -> str:
+    """The arguments of a tiled convolution's call; the band is at the scratch."""
     args: list[Any] = [*arrays, layer.inputs[0], layer.output]
     if len(layer.inputs) > 1:
         args.append(layer.inputs[1])
     if not g.direct:
-        args.append(band or layer.scratch)
+        args.append(layer.scratch)
+    if g.numbered:
+        args.append(layer.first)
     return ", ".join(args)

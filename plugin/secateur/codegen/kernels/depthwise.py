@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from ...lowering.qgraph import QConv
 from ..emit import CFunction, Emission, render
+from ..geometry import Ring, Stripe
 from ..requant import RequantTable, ThresholdTable, table
 from .base import Kernel, Layer, register
 from .source import dense_source
-from .unpack import decode_work
+from .unpack import decode_work, is_coded
 
 
 def strip(outputs: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]) -> list[str]:
@@ -75,10 +76,13 @@ class Depthwise(Kernel):
         )
 
     def _shape(self, layer: Layer) -> tuple[int, int]:
+        """Rows and pitch of the padded plane; in a chain, of the rows that a call reads."""
         op = layer.op
         assert isinstance(op, QConv)
         _, h, w = layer.graph.tensors[op.inputs[0]].shape
         rows = h + op.pads[0] + op.pads[2]
+        if layer.stripe:
+            rows = (layer.stripe.rows - 1) * op.stride[0] + op.weight.shape[2]
         pitch = (w + op.pads[1] + op.pads[3] + 3) & ~3
         return rows, pitch
 
@@ -88,7 +92,10 @@ class Depthwise(Kernel):
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         a, b = (layer.graph.tensors[t].shape for t in (layer.op.inputs[0], layer.op.output))
-        return (0,) if b[1] * b[2] <= a[1] * a[2] else ()
+        return (0,) if b[1] * b[2] <= a[1] * a[2] and layer.stripe is None else ()
+
+    def chains(self, layer: Layer) -> bool:
+        return not is_coded(layer.encoded)  # its rows would be decoded again in each call
 
     plain_factor = 2.5
     code_bytes = 650
@@ -96,16 +103,21 @@ class Depthwise(Kernel):
     def work(self, layer: Layer) -> dict[str, float]:
         op = layer.op
         assert isinstance(op, QConv)
-        _, oh, ow = layer.graph.tensors[op.output].shape
+        (_, _, w), (_, oh, ow) = (layer.graph.tensors[t].shape for t in (op.inputs[0], op.output))
         kh, kw = op.weight.shape[2:]
-        fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
+        calls, lines = 1, oh
+        if layer.stripe:
+            calls, lines = layer.stripe.calls, layer.stripe.rows
+        fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and lines >= 2
         outputs = float(len(op.weight) * oh * ow)
         taps = "taps" if kh * kw <= 9 else "looped_taps"
         e = layer.encoded
         return {
             **({"fast": outputs} if fast else {"outputs": outputs, taps: outputs * kh * kw}),
-            "copied": float(layer.graph.tensors[op.inputs[0]].size),
-            "planes": float(len(op.weight)),
+            "copied": float(layer.graph.tensors[op.inputs[0]].size)
+            if calls == 1
+            else float(calls * self._shape(layer)[0] * w * len(op.weight)),
+            "planes": float(calls * len(op.weight)),
             **({"indices": float(op.weight.size)} if e and e.encoding == "codebook" else {}),
             **decode_work(e),
         }
@@ -117,6 +129,8 @@ class Depthwise(Kernel):
         c, h, w = t_in.shape
         _, oh, ow = layer.graph.tensors[op.output].shape
         kh, kw = op.weight.shape[2:]
+        s = layer.stripe or Stripe(oh, 1, (h,), oh)
+        oh, ring = s.rows, Ring(s.held[0], h, w, op.stride[0], op.pads)
         rows, pitch = self._shape(layer)
         q = table(layer.prefix, op.requant)
         source = dense_source(layer, f"scratch + {rows * pitch + 4}")
@@ -127,21 +141,23 @@ class Depthwise(Kernel):
         functions: list[CFunction] = []
         if fast:
             skip = frozenset[int]()
-            if chunk == oh and t_in.zero_point == 0:
+            if chunk == oh and s.calls == 1 and t_in.zero_point == 0:
                 skip = frozenset(range(op.pads[0])) | frozenset(range(op.pads[0] + h, rows))
             functions.append(_strip_function(chunk, pitch, ow, q, skip))
         sy, sx = op.stride
-        s = f"s{sy}{sx}" if op.stride != (1, 1) else ""
-        name = f"depthwise_{kh}x{kw}{s}_{c}_{oh}x{ow}{source.suffix}"
+        strides = f"s{sy}{sx}" if op.stride != (1, 1) else ""
+        name = f"depthwise_{kh}x{kw}{strides}_{c}_{oh}x{ow}{source.suffix}"
         text = render(
             "depthwise.c.j2",
             name=name,
             title=f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
             source=source, q=q, zero=t_in.zero_point, rows=rows, pitch=pitch, c=c, h=h, w=w,
             oh=oh, ow=ow, kh=kh, kw=kw, sy=sy, sx=sx, pads=op.pads, fast=fast, chunk=chunk,
-            strip=functions[0].name if fast else "",
+            strip=functions[0].name if fast else "", numbered=s.calls > 1, ring=ring,
+            in_plane=s.held[0] * w, out_plane=s.out * ow,
         )  # fmt: skip
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
+        args += [layer.first] if s.calls > 1 else []
         return Emission(
             source.call(name, args), [*functions, CFunction(name, text)], [*source.arrays, q.array],
             source.headers, source.constants,

@@ -13,6 +13,7 @@ from ...lowering.qgraph import (
     Thresholds,
 )
 from ..emit import CFunction, Emission, environment, render
+from ..geometry import Ring, Stripe
 from ..requant import table
 from .base import Kernel, Layer, register
 
@@ -89,11 +90,24 @@ class Pool(Kernel):
         op = layer.op
         assert isinstance(op, QPool)
         t_in, t_out = layer.graph.tensors[op.inputs[0]], layer.graph.tensors[op.output]
+        if layer.stripe:
+            return ()
         if t_out.size == t_in.shape[0]:  # one value a plane: written behind what is read
             return (0,)
         # windows that do not overlap are read before anything at or behind them is written
         apart = op.stride[0] >= op.window[0] and op.stride[1] >= op.window[1]
         return (0,) if apart and not any(op.pads) else ()
+
+    def chains(self, layer: Layer) -> bool:
+        tensors = layer.graph.tensors
+        return all(len(tensors[t].shape) == 3 for t in (layer.op.inputs[0], layer.op.output))
+
+    def straight(self, layer: Layer) -> bool:
+        op = layer.op
+        assert isinstance(op, QPool)
+        assert layer.stripe is not None
+        ring = layer.stripe.held[0] < layer.graph.tensors[op.inputs[0]].shape[1]
+        return not any(op.pads) and (op.stride[0] >= op.window[0] or not ring)
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op
@@ -101,19 +115,25 @@ class Pool(Kernel):
         c, h, w = layer.graph.tensors[op.inputs[0]].shape
         t_out = layer.graph.tensors[op.output]
         oh, ow = t_out.shape[1:] if len(t_out.shape) == 3 else (1, 1)
+        s = layer.stripe or Stripe(oh, 1, (h,), oh)
+        oh, numbered = s.rows, s.calls > 1 and not self.straight(layer)
         q = table(layer.prefix, op.requant) if op.requant else None
         whole = op.mode == "avg" and op.window == (h, w) and not any(op.pads)
         name = f"{op.mode}_pool_{op.window[0]}x{op.window[1]}_{c}_{h}x{w}"
+        name += f"_{oh}_rows" if s.calls > 1 else ""
         text = render(
             "pool.c.j2",
             title=f"{'Maximum' if op.mode == 'max' else 'Mean'} of {op.window[0]}x{op.window[1]} "
             f"windows, {c} planes of {h}x{w}.",
             name=name, c=c, h=h, w=w, oh=oh, ow=ow, kh=op.window[0], kw=op.window[1],
-            sy=op.stride[0], sx=op.stride[1], pads=op.pads, padded=any(op.pads), mode=op.mode,
-            q=q, whole=whole, counts=op.counts,
-            stride=q.array.values.shape[1] if q else 0,
+            sy=op.stride[0], sx=op.stride[1], pads=op.pads, padded=any(op.pads) or numbered,
+            mode=op.mode, q=q, whole=whole, counts=op.counts,
+            stride=q.array.values.shape[1] if q else 0, numbered=numbered,
+            ring=Ring(s.held[0], h, w, op.stride[0], op.pads), in_plane=s.held[0] * w,
+            out_gap=s.out * ow - oh * ow,
         )  # fmt: skip
         args = ([q.array.name] if q else []) + [layer.inputs[0], layer.output]
+        args += [layer.first] if numbered else []
         return Emission(
             f"{name}({', '.join(args)});", [CFunction(name, text)], [q.array] if q else []
         )

@@ -5,24 +5,25 @@ With a row of b, and a in a few places, the accumulator is (a - b) * few + b * a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ... import coding
 from ...coding.two_level import TwoLevel, TwoLevels, two_levels
 from ...lowering.qgraph import QConv, QDense
 from ..emit import CArray, CFunction, Emission, render
-from ..geometry import Geometry, conv_geometry
 from ..requant import table
 from .base import Kernel, Layer, register
 from .conv_ternary import Steps, _row_function, ternary_rows
 from .convtile import (
+    TiledConv,
     accumulator_store,
     band_function,
     band_work,
     call_arguments,
     copy_tile,
     keep_rows,
-    may_overwrite,
     shape_key,
 )
 from .unpack import (
@@ -30,7 +31,6 @@ from .unpack import (
     coded,
     decode_work,
     is_coded,
-    memory_order,
     most_symbols,
     unpack_rows,
     unpack_work,
@@ -51,10 +51,7 @@ def mask_layer(layer: Layer) -> Layer:
     assert e is not None
     encoding = coding.get(e.encoding)
     assert isinstance(encoding, TwoLevel)
-    return Layer(
-        layer.op, layer.graph, encoding.masked(e), layer.small, layer.inputs, layer.output,
-        layer.scratch,
-    )  # fmt: skip
+    return replace(layer, encoded=encoding.masked(e))
 
 
 def levels_array(layer: Layer) -> CArray:
@@ -68,7 +65,7 @@ def levels_array(layer: Layer) -> CArray:
 
 
 @register
-class ConvTwoLevel(Kernel):
+class ConvTwoLevel(TiledConv):
     """Direct sparse convolution of the rarer of two values (groups == 1)."""
 
     name = "conv_two_level"
@@ -81,11 +78,6 @@ class ConvTwoLevel(Kernel):
             return False
         split = split_of(layer)
         return split is not None and 255 * int(split.mask.sum(axis=1).max()) <= 32767
-
-    def geometry(self, layer: Layer) -> Geometry:
-        """Tiles and band of the layer."""
-        assert isinstance(layer.op, QConv)
-        return conv_geometry(layer.op, layer.graph, self.pixels)
 
     def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
         """Executable rows of the mask and their element type."""
@@ -101,9 +93,6 @@ class ConvTwoLevel(Kernel):
         size = values.size + most_symbols(mask) - mask.meta["nnz"]
         return align4(size * (1 if elem == "uint8_t" else 2))
 
-    def order(self, layer: Layer) -> np.ndarray | None:
-        return memory_order(self.geometry(layer))
-
     def scratch(self, layer: Layer) -> int:
         g = self.geometry(layer)
         if not is_coded(layer.encoded):
@@ -112,8 +101,8 @@ class ConvTwoLevel(Kernel):
         assert mask is not None
         return self._unpacked_bytes(layer) + max(g.band_bytes, working_bytes(g, mask))
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
-        return may_overwrite(layer.op, self.geometry(layer))
+    def kept(self, layer: Layer) -> int:
+        return self._unpacked_bytes(layer) if is_coded(layer.encoded) else 0
 
     plain_factor = 3.5
     code_bytes = 1100
@@ -186,17 +175,16 @@ class ConvTwoLevel(Kernel):
             args = call_arguments(layer, g, [rows.name, levels.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, levels, q.array])
         mask = mask_layer(layer)
-        work = f"{layer.scratch} + {self._unpacked_bytes(layer)}"
         u = unpack_rows(
-            mask, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.scratch, work
+            mask, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.kept, layer.scratch
         )
         args = call_arguments(
             layer, g,
-            [f"(const {elem} *)(const void *)({layer.scratch})", levels.name, q.array.name], work,
+            [f"(const {elem} *)(const void *)({layer.kept})", levels.name, q.array.name],
         )  # fmt: skip
         return Emission(
-            f"{u.call}\n{name}({args});", [*u.functions, *functions],
-            [*u.arrays, levels, q.array], u.headers, u.constants,
+            f"{name}({args});", [*u.functions, *functions],
+            [*u.arrays, levels, q.array], u.headers, u.constants, u.call,
         )  # fmt: skip
 
 
