@@ -24,7 +24,7 @@ from secateur.targets import tools
 from tests.strategies import random_graphs, random_inputs
 
 from . import run_c
-from .qgraphs import codes, layer_chains
+from .qgraphs import Chain, codes, layer_chains
 
 #: Every encoding some kernel executes, where it lies or decoded.
 ENCODINGS = [e.name for e in coding.all_encodings() if e.name in DIRECT or e.decoder]
@@ -84,6 +84,17 @@ def test_random_graphs_on_the_host(graph: Graph, forced: list[str]) -> None:
 @given(layer_chains(), FORCED)
 def test_layer_chains_on_the_host(q: QGraph, forced: list[str]) -> None:
     check(q, forced, codes(q, 5))
+
+
+def test_an_output_over_what_is_added(tmp_path: Path) -> None:
+    """The last tile of a plane of 20 pixels begins with pixels of the one before."""
+    c = Chain("over", (4, 4, 5), seed=3, zero=3)
+    c.conv(64, (1, 1), "int8").conv(4, (1, 1), "int8").conv(64, (1, 1), "int8", residual="t0")
+    plan = run_c.plan(c.graph, "over", "dense")
+    assert plan.memory.tensors["t0"] == plan.memory.tensors["t2"]
+    x = codes(c.graph, 3)
+    (got,) = run_c.on_host([plan], [x], tmp_path)
+    np.testing.assert_array_equal(got, reference.run(c.graph, x).reshape(3, -1))
 
 
 @pytest.mark.parametrize("core", run_c.CORES)

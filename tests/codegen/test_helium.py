@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from secateur import targets
-from secateur.codegen.plan import make_plan
+from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering import reference
+from secateur.lowering.qgraph import QConv, QGraph, Thresholds
 from secateur.targets import tools
 
-from .qgraphs import Chain, codes
+from .qgraphs import Chain, bounds, codes
 
 pytestmark = pytest.mark.emulator
+
+
+def check(graph: QGraph, plan: Plan, tmp_path: Path) -> None:
+    """`plan` on the emulated board gives the reference's bytes."""
+    target = targets.get("qemu")
+    if why := tools.missing("arm-none-eabi-gcc") or target.available():
+        pytest.skip(why)
+    x = codes(graph, 5)
+    image = targets.build(plan.library.save(tmp_path / "library"), "mps3_an547", tmp_path / "build")
+    got = target.run(image, x).outputs.reshape(len(x), -1)
+    np.testing.assert_array_equal(got, reference.run(graph, x).reshape(len(x), -1))
 
 
 @pytest.mark.parametrize("side", [(1, 3), (4, 5), (6, 16)])
 def test_vectors_give_the_references_bytes(side: tuple[int, int], tmp_path: Path) -> None:
     """Planes below, above and at multiples of sixteen pixels; channels that are no multiple."""
-    target = targets.get("qemu")
-    if why := tools.missing("arm-none-eabi-gcc") or target.available():
-        pytest.skip(why)
     c = Chain("helium", (13, *side), seed=sum(side), zero=3)
     c.conv(33, (1, 1), "int8", zero=128).conv(33, (1, 1), "int8", residual="t0")
     c.conv(16, (1, 1), "ternary", zero=7).conv(16, (1, 1), "ternary", residual="t2")
@@ -32,7 +42,34 @@ def test_vectors_give_the_references_bytes(side: tuple[int, int], tmp_path: Path
     plan = make_plan(graph, {op.name: "dense" for op in graph.ops[:2]}, "latency")
     kernels = {layer.kernel for layer in plan.layers.values()}
     assert {"conv_dense", "conv_ternary", "dense"} <= kernels
-    x = codes(graph, 5)
-    image = targets.build(plan.library.save(tmp_path / "library"), "mps3_an547", tmp_path / "build")
-    got = target.run(image, x).outputs.reshape(len(x), -1)
-    np.testing.assert_array_equal(got, reference.run(graph, x).reshape(len(x), -1))
+    check(graph, plan, tmp_path)
+
+
+def images() -> Chain:
+    """A first layer of three channels, strides, whole vectors of channels, a residual."""
+    c = Chain("images", (3, 10, 13), seed=1, zero=200)
+    c.conv(32, (3, 3), "extreme", pads=(1, 1, 1, 1), zero=9)
+    c.conv(32, (3, 3), "int8", (2, 2), (0, 0, 1, 1), zero=7)
+    c.conv(64, (1, 1), "int8", zero=3).conv(32, (3, 3), "int8", pads=(1, 1, 1, 1), zero=3)
+    return c.conv(32, (3, 3), "int8", pads=(1, 1, 1, 1), residual="t1")
+
+
+def spectrum() -> Chain:
+    """One channel in, wide windows, rows that are no multiple of four, channels of none of
+    sixteen; at last thresholds."""
+    c = Chain("spectrum", (1, 10, 25), seed=2, zero=0)
+    c.conv(6, (4, 10), "int8", (2, 2), (1, 4, 1, 5), zero=1)
+    c.conv(35, (5, 2), "int8", (2, 3), (0, 1, 2, 0), zero=255).conv(11, (1, 1), "int8", (1, 3))
+    c.conv(4, (2, 2), "int8")
+    op = c.graph.ops[-1]
+    assert isinstance(op, QConv)
+    low, high = bounds(op.weight)
+    steps = np.linspace(low / 4, high / 4, 3, axis=1).astype(np.int64)
+    op.requant = Thresholds(steps, np.array([0, -1, 0, -1]), (1, 2))
+    return c
+
+
+@pytest.mark.parametrize("chain", [images, spectrum])
+def test_windows(chain: Callable[[], Chain], tmp_path: Path) -> None:
+    graph = chain().graph
+    check(graph, make_plan(graph, "dense", "latency"), tmp_path)

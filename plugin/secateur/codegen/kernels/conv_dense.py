@@ -11,6 +11,8 @@ from ..geometry import Geometry, conv_geometry
 from ..requant import table
 from .base import Kernel, Layer, register
 from .convtile import accumulator_store, may_overwrite, residual_work, shape_key
+from .helium import either, scalar_only
+from .helium_conv import Turned, convolution, turned
 from .source import dense_source
 from .unpack import decode_work, is_coded
 
@@ -165,8 +167,16 @@ class ConvDense(Kernel):
         return self.geometry(layer).pointwise
 
     def scratch(self, layer: Layer) -> int:
-        d = plan(self.geometry(layer))
-        return 4 * (d.band_words + d.pair_words) + dense_source(layer, again=True).row_buffer
+        return self._vectors(layer)[1] + dense_source(layer, again=True).row_buffer
+
+    def _vectors(self, layer: Layer) -> tuple[Turned, int]:
+        """The band of cores with Helium, and the bytes of the larger of both cores' band and
+        weights: the words', but for a few shapes."""
+        g = self.geometry(layer)
+        d = plan(g)
+        words = 4 * (d.band_words + d.pair_words)
+        t = turned(g, words)
+        return t, max(words, (t.bytes + 3) & ~3)
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         g = self.geometry(layer)
@@ -199,7 +209,8 @@ class ConvDense(Kernel):
         g = self.geometry(layer)
         d = plan(g)
         q = table(layer.prefix, op.requant)
-        source = dense_source(layer, f"scratch + {4 * (d.band_words + d.pair_words)}", True)
+        t, room = self._vectors(layer)
+        source = dense_source(layer, f"scratch + {room}", True)
         band_name = f"pairs_{shape_key(g)}" + ("_ring" if g.ring else "")
         band = render("pair_band.c.j2", name=band_name, g=g, d=d)
         name = f"dense_{shape_key(g)}{source.suffix}"
@@ -226,13 +237,8 @@ class ConvDense(Kernel):
             expand=expand(g, d).replace("NEXT_ROW", source.next_row.replace("\n", "\n    ")),
             stores=stores,
         )
-        if g.pointwise and g.ci >= 8:  # the turned tile takes no more room than the widened one
-            helium = render(
-                "pointwise_helium.c.j2", name=name, title=title, g=g, q=q, source=source,
-                residual=op.residual is not None, store=stores[0],
-            )  # fmt: skip
-            text = f"#if SC_MVE\n{helium}\n#else\n{text}\n#endif"
-            band, tile = (f"#if !SC_MVE\n{t}\n#endif" for t in (band, tile))
+        text = either(convolution(op, g, t, q, source, name, title), text)
+        band, tile = scalar_only(band), scalar_only(tile)
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
         args += [*layer.inputs[1:], layer.scratch, *([layer.first] if g.numbered else [])]
         return Emission(

@@ -84,6 +84,11 @@ SC_INLINE void sc_store2(uint8_t *p, uint32_t v)
 SC_NOINLINE void sc_fill(uint8_t *to, uint32_t value, uint32_t n)
 {
     const uint32_t word = value * 0x01010101u;
+#if SC_MVE
+    for (; n >= 16; n -= 16, to += 16) {
+        vst1q_u8(to, vdupq_n_u8((uint8_t)value));
+    }
+#endif
     for (; n >= 4; n -= 4, to += 4) {
         sc_store(to, word);
     }
@@ -95,6 +100,11 @@ SC_NOINLINE void sc_fill(uint8_t *to, uint32_t value, uint32_t n)
 /* The ranges may overlap if `to` is the lower. */
 SC_NOINLINE void sc_copy(uint8_t *to, const uint8_t *from, uint32_t n)
 {
+#if SC_MVE
+    for (; n >= 16; n -= 16, to += 16, from += 16) {
+        vst1q_u8(to, vld1q_u8(from));
+    }
+#endif
     for (; n >= 4; n -= 4, to += 4, from += 4) {
         sc_store(to, sc_load(from));
     }
@@ -519,10 +529,12 @@ SC_INLINE void sc_lanes8(uint32_t *lanes, uint16x8_t sums)
     }
 }
 
-/* acc + 16 weights times 16 signed bytes. */
-SC_INLINE int32_t sc_dot16(int8x16_t weights, const uint8_t *bytes, int32_t acc)
+/* The codes of four sums, each in the lowest byte of its lane; the other bytes are anything. (Not
+ * vqshrunb, which would shift too: binutils 2.40 assembles it as the instruction that rounds.) */
+SC_INLINE uint32x4_t sc_clamp4(int32x4_t v)
 {
-    return vmladavaq_s8(acc, weights, vldrbq_s8((const int8_t *)bytes));
+    __asm__("vqmovunb.s32 %q0, %q0\n\tvqmovnb.u16 %q0, %q0" : "+w"(v));
+    return vreinterpretq_u32_s32(v);
 }
 
 #endif

@@ -1,0 +1,55 @@
+"""Vector (Helium) forms for Cortex-M55: which text a library holds for which core, and what the
+forms share.
+
+A library is the same for every core; `either` puts a vector form beside the scalar one, and the
+compiler takes the one that the core executes. Scratch is planned for both.
+"""
+
+from __future__ import annotations
+
+from ..requant import RequantTable, ThresholdTable
+
+
+def either(vector: str, scalar: str) -> str:
+    """C: `vector` for cores with Helium, `scalar` for the others."""
+    return f"#if SC_MVE\n{vector.rstrip()}\n#else\n{scalar.rstrip()}\n#endif"
+
+
+def scalar_only(text: str) -> str:
+    """C that cores with Helium do without."""
+    return f"#if !SC_MVE\n{text.rstrip()}\n#endif"
+
+
+def _codes(q: RequantTable, sums: str, residual: int | None, mask: str) -> str:
+    """C that sets int32x4_t `v` to the codes of int32 sums, not yet clamped.
+
+    The high word of sum * (m << 16) is (sum * m) >> 16, and as with the residual's share that
+    floor is the specification's.
+    """
+    z = "_z" if mask else ""
+    scaled = f"vmulq_n_s32({sums}, m)"
+    if q.pre_shift:
+        scaled = f"vmulhq_s32({sums}, vdupq_n_s32(m * 65536))"
+    out = f"int32x4_t v = vaddq_n_s32({scaled}, c);\n"
+    if residual is not None:
+        out += (
+            f"const int32x4_t b = vreinterpretq_s32_u32(vldrbq{z}_u32(r{mask}));\n"
+            f"v = vaddq_s32(v, vmulhq_s32(vshlq_n_s32(b, 16), vdupq_n_s32({residual})));\n"
+        )
+    if q.shift:
+        out += f"v = vshrq_n_s32(v, {q.shift});\n"
+    return out
+
+
+def store4(q: RequantTable, sums: str, valid: int = 4, residual: int | None = None) -> str:
+    """C that stores the codes of int32x4_t `sums`, neighbouring pixels, the first `valid` at `o`.
+
+    residual: multiplier of the other operand's codes, which lie at `r`.
+    """
+    if isinstance(q, ThresholdTable):
+        lines = [f"int32_t a[4];\nvst1q_s32(a, {sums});"]
+        lines += [f"o[{i}] = (uint8_t){q.code(f'a[{i}]')};" for i in range(min(valid, 4))]
+        return "\n".join(lines)
+    mask = f", vctp32q({valid})" if valid < 4 else ""
+    p = "_p" if mask else ""
+    return _codes(q, sums, residual, mask) + f"vstrbq{p}_u32(o, sc_clamp4(v){mask});"
