@@ -23,7 +23,7 @@ from .costs import NO_COST, Cost, cost, price_of, priced_as
 from .kernels import Kernel, Layer, all_kernels, get
 from .kernels.base import SMALL
 from .kernels.small import end_work
-from .kernels.unpack import RICE, is_coded
+from .kernels.unpack import UNPACKER_BYTES, is_coded
 from .library import Library, write
 from .memory import MemoryPlan, plan_memory
 
@@ -193,17 +193,21 @@ def _code(chosen: Iterable[Candidate]) -> int:
         for c in chosen
     }
     # a decoder is compiled into each function that calls it, but for an unpacker of its own
-    own = {c.encoding for c in shapes.values() if c.encoding in RICE and _unpacks(c)}
+    own = {c.encoding for c in shapes.values() if c.encoding in UNPACKER_BYTES and _unpacks(c)}
     inlined = sum(
         DECODER_BYTES.get(c.decoder, 500)
         for c in shapes.values()
         if c.decoder and not (c.encoding in own and _unpacks(c))
     )
-    return sum(c.kernel.code_bytes for c in shapes.values()) + inlined + 240 * len(own)
+    return (
+        sum(c.kernel.code_bytes for c in shapes.values())
+        + inlined
+        + sum(UNPACKER_BYTES[e] for e in own)
+    )
 
 
 def _unpacks(c: Candidate) -> bool:
-    """Whether the kernel has the unpackers of unpack_rice.c.j2."""
+    """Whether the kernel has unpackers of its own."""
     return c.kernel.name in ("conv_sparse", "conv_ternary")
 
 

@@ -69,7 +69,9 @@ class HuffmanDense(Encoding):
         """See the base class."""
         total = encoded.rows * encoded.cols
         symbols = self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]
-        return 2000 + 10.0 * symbols + total * (17 + 14.0 / encoded.meta["block"])
+        if encoded.meta["block"] > 3:  # digit by digit, not in batches
+            return 2000 + 10.0 * symbols + total * (17 + 14.0 / encoded.meta["block"])
+        return 14000 + 14.0 * symbols + 14.0 * total
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

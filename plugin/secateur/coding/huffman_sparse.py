@@ -99,4 +99,4 @@ class HuffmanSparse(Encoding):
 
 def table_ram(symbols: int) -> int:
     """sizeof(sc_huffman) for an alphabet of `symbols`."""
-    return 2 * 256 + 2 * symbols + 2 * 13 + 2
+    return 4 * 256 + -(-(2 * symbols + 2 * 15) // 4) * 4

@@ -18,6 +18,9 @@ from .base import Layer
 
 #: Encodings that have an unpacker of their own, one for all convolutions.
 RICE = ("rice_sparse", "rice_ternary")
+HUFFMAN = ("huffman_joint", "huffman_sparse", "huffman_ternary")
+#: About how many bytes of code these are.
+UNPACKER_BYTES = dict.fromkeys(RICE, 240) | dict.fromkeys(HUFFMAN, 900)
 
 
 def is_coded(e: Encoded | None) -> bool:
@@ -95,6 +98,12 @@ def unpack_work(e: Encoded | None) -> dict[str, float]:
     """The same, with the rewriting into a convolution's rows."""
     if e is None or not is_coded(e):
         return {}
+    if e.encoding in HUFFMAN:  # decoded into rows at once; amounts are instructions of a Cortex-M4
+        encoding = coding.get(e.encoding)
+        count, values = (2, 35.0) if e.encoding == "huffman_sparse" else (1, 12.0)
+        tables = count * (6500.0 + 14.0 * sum(encoding.c_macros(e).values()))
+        symbols = 26.0 * e.meta["symbols"] + values * e.meta["nnz"]
+        return {"decode.tables": tables, "decode.symbols": symbols, "decode.rows": 28.0 * e.rows}
     rewriting = {"unpacked": float(e.meta["nnz"]), "unpacked_rows": float(e.rows)}
     return {**rewriting, **decode_work(e)}
 
@@ -152,9 +161,12 @@ def unpack_rows(
     functions = [column_map] if column_map else []
     map_bytes = align4(2 * c.encoded.cols) if column_map else 0
     fail = " != 0) {\n    return -1;\n}"
+    form = elem[:-2] or f"records{record}{'w' if wide else ''}"
+    at_map = f"(uint16_t *)(void *)({work})"
+    fill_map = f"{column_map.name}({at_map});\n" if column_map else ""
+    map_ = at_map if column_map else "0"
     if c.encoded.encoding in RICE:
         k, sparse = c.encoded.meta["k"], c.encoded.encoding == "rice_sparse"
-        form = f"records{record}{'w' if wide else ''}" if sparse else elem[:-2]
         name = f"unpack_rice{k}_{form}"
         text = render(
             "unpack_rice.c.j2", name=name, elem=elem, k=k, record=record, wide=wide
@@ -165,14 +177,25 @@ def unpack_rows(
             size = len(c.encoded.stream("v").data)
             values = c.arrays[1].name if size else "0"
             args += [values, f"{values} + {size}" if size else "0"]
-        at_map = f"(uint16_t *)(void *)({work})"
         args += [
-            str(g.co if sparse else 2 * g.co), f"{c.encoded.cols}u",
-            at_map if column_map else "0", _pointer(elem or "uint8_t", out),
+            str(g.co if sparse else 2 * g.co), f"{c.encoded.cols}u", map_,
+            _pointer(elem or "uint8_t", out),
         ]  # fmt: skip
-        call = f"{column_map.name}({at_map});\n" if column_map else ""
-        call += f"if ({name}({', '.join(args)})" + fail
+        call = f"{fill_map}if ({name}({', '.join(args)})" + fail
         return Unpacking([*functions, CFunction(name, text)], call, c.arrays, [], [])
+    if c.encoded.encoding in HUFFMAN:
+        name = f"unpack_{c.c_name}_{form}"
+        text = render(
+            "unpack_huffman.c.j2", name=name, elem=elem, record=record, wide=wide, c=c,
+            joint=c.encoded.encoding != "huffman_sparse",
+        )  # fmt: skip
+        args = [f"&{c.name}", map_, f"{c.room}u", _pointer(elem or "uint8_t", out)]
+        if elem:
+            args.append(_pointer(elem, f"{work} + {map_bytes}"))
+        call = f"{fill_map}if ({name}({', '.join(args)})" + fail
+        return Unpacking(
+            [*functions, CFunction(name, text)], call, c.arrays, [c.header], [c.constant]
+        )
     name = f"unpack_{c.c_name}_{key}"
     text = render(
         "unpack.c.j2", name=name, c=c, g=g, elem=elem, record=record, wide=wide, room=c.room,

@@ -18,7 +18,7 @@ typedef struct {
 
 typedef struct {
     sc_walk walk;
-    sc_bits bits;
+    sc_codes codes;
 } sc_huffman_joint_hot;
 
 typedef struct {
@@ -26,44 +26,88 @@ typedef struct {
     const int8_t *book;
     uint16_t rows, cols, escape;
     uint8_t width, levels;
-    sc_huffman code;
+    sc_huffman code; /* whose look-up holds pairs */
 } sc_huffman_joint;
+
+/* An entry as a *pair*: gap << 12 | value << 4 | length; a gap without a value has value 0.
+ * SC_HUFFMAN_NONE of a symbol that no encoder writes. */
+static inline uint32_t sc_huffman_joint_pair(const sc_huffman_joint *s, uint32_t entry)
+{
+    const uint32_t symbol = (entry & ~SC_HUFFMAN_RAW) >> 4, gap = symbol >> s->width;
+    const uint32_t level = symbol & ((1u << s->width) - 1u);
+    if (gap == s->escape) {
+        return gap << 12 | (entry & 15u);
+    }
+    if (level >= s->levels || s->book[level] == 0) {
+        return SC_HUFFMAN_NONE;
+    }
+    return gap << 12 | (uint32_t)(uint8_t)s->book[level] << 4 | (entry & 15u);
+}
 
 static inline int sc_huffman_joint_open(sc_huffman_joint *s, const sc_huffman_joint_stream *d)
 {
     s->hot.walk = (sc_walk){0u, d->nnz, 0};
-    sc_bits_open(&s->hot.bits, d->data, d->size);
+    sc_codes_open(&s->hot.codes, d->data, d->size);
     s->book = d->book;
     s->rows = d->rows;
     s->cols = d->cols;
     s->escape = d->escape;
     s->width = d->width;
     s->levels = d->levels;
-    return sc_huffman_open(&s->code, d->table, ((uint32_t)d->escape << d->width) + 1u);
+    if (sc_huffman_open(&s->code, d->table, ((uint32_t)d->escape << d->width) + 1u) != 0) {
+        return SC_CODING_ERROR;
+    }
+    for (uint32_t i = 0u; i < 1u << SC_HUFFMAN_PEEK; i++) {
+        const uint32_t entry = s->code.quick[i];
+        if ((entry & 15u) != SC_HUFFMAN_LONG) {
+            s->code.quick[i] = sc_huffman_joint_pair(s, entry);
+            if (s->code.quick[i] == SC_HUFFMAN_NONE) {
+                return SC_CODING_ERROR;
+            }
+        }
+    }
+    return 0;
+}
+
+/* The next pair where the look-up does not tell. */
+SC_RARE uint32_t sc_huffman_joint_search(const sc_huffman_joint *s, const uint8_t *data,
+                                         uint32_t at, uint32_t bits)
+{
+    const uint32_t entry = sc_huffman_search(&s->code, data, at, bits);
+    return (entry & SC_HUFFMAN_RAW) == 0u || entry == SC_HUFFMAN_NONE
+               ? entry
+               : sc_huffman_joint_pair(s, entry);
+}
+
+/* The next pair; SC_HUFFMAN_NONE if there is none. */
+SC_HOT uint32_t sc_huffman_joint_next(const sc_huffman_joint *s, sc_codes *c)
+{
+    uint32_t pair = sc_huffman_quick(&s->code, c);
+    if ((pair & 15u) == SC_HUFFMAN_LONG) {
+        pair = sc_huffman_joint_search(s, c->data, c->at, c->bits);
+    }
+    c->at += pair & 15u;
+    return pair;
 }
 
 static inline void sc_huffman_joint_step(sc_huffman_joint *s, sc_huffman_joint_hot *h)
 {
-    uint32_t symbol = sc_huffman_read(&s->code, &h->bits);
-    uint32_t gap = symbol >> s->width;
-    h->walk.next += gap;
-    if (gap != s->escape) {
-        uint32_t level = symbol & ((1u << s->width) - 1u);
-        if (level < s->levels) { /* else the table is damaged, and the count will not come out */
-            h->walk.value = s->book[level];
-            h->walk.left--;
-        } else {
-            sc_bits_fail(&h->bits);
-            h->walk.left = 0u;
-        }
+    const uint32_t pair = sc_huffman_joint_next(s, &h->codes);
+    if (pair == SC_HUFFMAN_NONE) {
+        h->codes.at = SC_CODES_FAILED;
+        h->walk.left = 0u;
+        return;
     }
+    h->walk.next += pair >> 12;
+    h->walk.value = (int8_t)(pair >> 4);
+    h->walk.left -= h->walk.value != 0 ? 1u : 0u;
 }
 
 static inline bool sc_huffman_joint_failed(const sc_huffman_joint *s,
                                            const sc_huffman_joint_hot *h)
 {
     (void)s;
-    return sc_bits_failed(&h->bits);
+    return sc_codes_failed(&h->codes);
 }
 
 SC_SPARSE_ROW(sc_huffman_joint)
@@ -75,18 +119,15 @@ typedef sc_huffman_joint sc_huffman_ternary;
 static inline int sc_huffman_ternary_open(sc_huffman_ternary *s,
                                           const sc_huffman_ternary_stream *d)
 {
-    return sc_huffman_joint_open(s, d);
+    static const int8_t signs[2] = {1, -1};
+    sc_huffman_joint_stream joint = *d;
+    joint.book = signs;
+    return sc_huffman_joint_open(s, &joint);
 }
 
 static inline void sc_huffman_ternary_step(sc_huffman_ternary *s, sc_huffman_ternary_hot *h)
 {
-    uint32_t symbol = sc_huffman_read(&s->code, &h->bits);
-    uint32_t gap = symbol >> s->width; /* width 0: no weight is negative */
-    h->walk.next += gap;
-    if (gap != s->escape) {
-        h->walk.value = (symbol & s->width) != 0u ? -1 : 1;
-        h->walk.left--;
-    }
+    sc_huffman_joint_step(s, h);
 }
 
 static inline bool sc_huffman_ternary_failed(const sc_huffman_ternary *s,

@@ -19,8 +19,8 @@ typedef struct {
 
 typedef struct {
     sc_walk walk;
-    sc_bits gaps;
-    sc_bits values;
+    sc_codes gaps;
+    sc_codes values;
 } sc_huffman_sparse_hot;
 
 typedef struct {
@@ -31,29 +31,58 @@ typedef struct {
     sc_huffman value;
 } sc_huffman_sparse;
 
+/* The value of a symbol. */
+static inline int8_t sc_huffman_sparse_value(const sc_huffman_sparse *s, uint32_t symbol)
+{
+    return s->book != 0 ? s->book[symbol] : (int8_t)((int32_t)symbol - 128);
+}
+
 static inline int sc_huffman_sparse_open(sc_huffman_sparse *s, const sc_huffman_sparse_stream *d)
 {
     s->hot.walk = (sc_walk){0u, d->nnz, 0};
-    sc_bits_open(&s->hot.gaps, d->gaps, d->gaps_size);
-    sc_bits_open(&s->hot.values, d->values, d->values_size);
+    sc_codes_open(&s->hot.gaps, d->gaps, d->gaps_size);
+    sc_codes_open(&s->hot.values, d->values, d->values_size);
     s->book = d->book;
     s->rows = d->rows;
     s->cols = d->cols;
     s->escape = d->escape;
     s->levels = d->levels;
-    if (sc_huffman_open(&s->gap, d->gap_table, d->escape + 1u) != 0) {
+    if (sc_huffman_open(&s->gap, d->gap_table, d->escape + 1u) != 0 ||
+        sc_huffman_open(&s->value, d->value_table, d->levels) != 0) {
         return SC_CODING_ERROR;
     }
-    return sc_huffman_open(&s->value, d->value_table, d->levels);
+    for (uint32_t i = 0u; i < 1u << SC_HUFFMAN_PEEK; i++) { /* symbols become values */
+        const uint32_t entry = s->value.quick[i];
+        if ((entry & 15u) != SC_HUFFMAN_LONG) {
+            const uint32_t value = (uint8_t)sc_huffman_sparse_value(s, entry >> 4);
+            s->value.quick[i] = value << 4 | (entry & 15u);
+        }
+    }
+    return 0;
+}
+
+/* The next value; where there is none, the stream has failed. */
+static inline int8_t sc_huffman_sparse_next(const sc_huffman_sparse *s, sc_codes *c)
+{
+    const uint32_t entry = sc_huffman_next(&s->value, c);
+    if ((entry & SC_HUFFMAN_RAW) == 0u) {
+        return (int8_t)(entry >> 4);
+    }
+    return entry == SC_HUFFMAN_NONE
+               ? 1
+               : sc_huffman_sparse_value(s, (entry & ~SC_HUFFMAN_RAW) >> 4);
 }
 
 static inline void sc_huffman_sparse_step(sc_huffman_sparse *s, sc_huffman_sparse_hot *h)
 {
-    uint32_t gap = sc_huffman_read(&s->gap, &h->gaps);
+    const uint32_t gap = (sc_huffman_next(&s->gap, &h->gaps) & ~SC_HUFFMAN_RAW) >> 4;
+    if (h->gaps.at == SC_CODES_FAILED) {
+        h->walk.left = 0u;
+        return;
+    }
     h->walk.next += gap;
     if (gap != s->escape) {
-        uint32_t level = sc_huffman_read(&s->value, &h->values);
-        h->walk.value = s->book != 0 ? s->book[level] : (int8_t)((int32_t)level - 128);
+        h->walk.value = sc_huffman_sparse_next(s, &h->values);
         h->walk.left--;
     }
 }
@@ -62,7 +91,7 @@ static inline bool sc_huffman_sparse_failed(const sc_huffman_sparse *s,
                                             const sc_huffman_sparse_hot *h)
 {
     (void)s;
-    return sc_bits_failed(&h->gaps) || sc_bits_failed(&h->values);
+    return sc_codes_failed(&h->gaps) || sc_codes_failed(&h->values);
 }
 
 SC_SPARSE_ROW(sc_huffman_sparse)
