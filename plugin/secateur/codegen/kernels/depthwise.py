@@ -11,6 +11,8 @@ from ..emit import CFunction, Emission, render
 from ..geometry import Ring, Stripe
 from ..requant import RequantTable, ThresholdTable, table
 from .base import Kernel, Layer, register
+from .helium import either, scalar_only
+from .helium_depthwise import depthwise
 from .source import dense_source
 from .unpack import decode_work, is_coded
 
@@ -138,24 +140,28 @@ class Depthwise(Kernel):
         fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
         fast = fast and max((chunk + 1) * pitch, chunk * ow, ow) < 4096  # reach of a load
         fast = fast and not isinstance(q, ThresholdTable)  # the strips multiply and shift
-        functions: list[CFunction] = []
+        skip = frozenset[int]()
+        if s.calls == 1 and t_in.zero_point == 0:
+            skip = frozenset(range(op.pads[0])) | frozenset(range(op.pads[0] + h, rows))
+        strips: list[CFunction] = []
         if fast:
-            skip = frozenset[int]()
-            if chunk == oh and s.calls == 1 and t_in.zero_point == 0:
-                skip = frozenset(range(op.pads[0])) | frozenset(range(op.pads[0] + h, rows))
-            functions.append(_strip_function(chunk, pitch, ow, q, skip))
+            none = frozenset[int]()
+            strips.append(_strip_function(chunk, pitch, ow, q, skip if chunk == oh else none))
         sy, sx = op.stride
         strides = f"s{sy}{sx}" if op.stride != (1, 1) else ""
         name = f"depthwise_{kh}x{kw}{strides}_{c}_{oh}x{ow}{source.suffix}"
+        shape = {
+            "name": name, "title": f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
+            "source": source, "q": q, "zero": t_in.zero_point, "rows": rows, "pitch": pitch,
+            "c": c, "h": h, "w": w, "oh": oh, "ow": ow, "kh": kh, "kw": kw, "sy": sy, "sx": sx,
+            "pads": op.pads, "numbered": s.calls > 1, "ring": ring, "in_plane": s.held[0] * w,
+            "out_plane": s.out * ow,
+        }  # fmt: skip
         text = render(
-            "depthwise.c.j2",
-            name=name,
-            title=f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
-            source=source, q=q, zero=t_in.zero_point, rows=rows, pitch=pitch, c=c, h=h, w=w,
-            oh=oh, ow=ow, kh=kh, kw=kw, sy=sy, sx=sx, pads=op.pads, fast=fast, chunk=chunk,
-            strip=functions[0].name if fast else "", numbered=s.calls > 1, ring=ring,
-            in_plane=s.held[0] * w, out_plane=s.out * ow,
-        )  # fmt: skip
+            "depthwise.c.j2", fast=fast, chunk=chunk, strip=strips[0].name if fast else "", **shape
+        )
+        text = either(depthwise(shape, skip), text)
+        functions = [CFunction(f.name, scalar_only(f.text)) for f in strips]
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
         args += [layer.first] if s.calls > 1 else []
         return Emission(

@@ -1,0 +1,80 @@
+"""Depthwise convolution with vectors: four neighbouring pixels in 32-bit lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..emit import render
+from ..requant import RequantTable
+from .helium import store4
+
+#: Products written out for one strip of four columns; windows larger than that are looped over.
+UNROLLED = 64
+
+
+def _load(offset: int, ow: int, sx: int) -> str:
+    """C expression: four pixels of a padded plane, `offset` bytes behind `p`, as int32x4_t."""
+    at = f"p + {offset}" if offset else "p"
+    z, live = ("_z", ", live") if ow < 4 else ("", "")
+    if sx == 1:
+        return f"vreinterpretq_s32_u32(vldrbq{z}_u32({at}{live}))"
+    return f"vreinterpretq_s32_u32(vldrbq_gather_offset{z}_u32({at}, apart{live}))"
+
+
+def _strip(
+    outputs: int, kernel: tuple[int, int], stride: tuple[int, int], pitch: int, ow: int,
+    q: RequantTable, skip: frozenset[int],
+) -> str:  # fmt: skip
+    """C that filters four columns of `outputs` rows, from `p` in the padded plane to `o`.
+
+    An input row is loaded once for all rows that read it; those in `skip` hold nothing but zeros.
+    """
+    (kh, kw), (sy, sx) = kernel, stride
+    lines = [f"int32x4_t {', '.join(f's{y}' for y in range(outputs))};"]
+    begun: set[int] = set()
+    for r in range((outputs - 1) * sy + kh):
+        reads = [y for y in range(outputs) if 0 <= r - y * sy < kh]
+        if reads and r not in skip:
+            lines.append("{")
+            for kx in range(kw):
+                lines.append(f"    const int32x4_t x{kx} = {_load(r * pitch + kx, ow, sx)};")
+                for y in reads:
+                    product = f"x{kx}, k{(r - y * sy) * kw + kx}"
+                    sum_ = f"vmlaq_n_s32(s{y}, {product})"
+                    lines.append(f"    s{y} = {sum_ if y in begun else f'vmulq_n_s32({product})'};")
+                    begun.add(y)
+            lines.append("}")
+        if r >= kh - 1 and (r - kh + 1) % sy == 0:
+            y = (r - kh + 1) // sy
+            if y not in begun:
+                lines.append(f"s{y} = vdupq_n_s32(0);")
+            text = store4(q, f"s{y}", min(ow, 4)).replace("\n", "\n    ")
+            lines.append(f"{{\n    {text}\n}}")
+            lines += [f"o += {ow};"] if y + 1 < outputs else []
+    return "\n".join(lines)
+
+
+def depthwise(shape: Mapping[str, Any], skip: frozenset[int]) -> str:
+    """C of a depthwise convolution. shape: the values of depthwise.c.j2; skip: rows of the padded
+    plane that hold nothing but zeros."""
+    kh, kw, oh, ow, q = (shape[name] for name in ("kh", "kw", "oh", "ow", "q"))
+    rows = max(1, min(oh, UNROLLED // (kh * kw)))
+    rows = -(-oh // -(-oh // rows))
+    unrolled = kh * kw <= UNROLLED
+    text = ""
+    if unrolled:
+        none = frozenset[int]()
+        stride = (shape["sy"], shape["sx"])
+        text = _strip(rows, (kh, kw), stride, shape["pitch"], ow, q, skip if rows == oh else none)
+    return render(
+        "depthwise_helium.c.j2", **shape, unrolled=unrolled, at_once=rows, text=text,
+        load=_load(0, ow, shape["sx"]), store=store4(q, "s", min(ow, 4)),
+        pieces=_pieces(shape["w"]),
+    )  # fmt: skip
+
+
+def _pieces(n: int) -> list[tuple[int, int]]:
+    """(offset, bytes) of the copies that move `n` bytes, the last one perhaps some again."""
+    size = next((s for s in (16, 8, 4) if s <= n), n)
+    return [(o, size) for o in [*range(0, n - size, size), n - size]]
