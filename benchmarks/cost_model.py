@@ -27,7 +27,7 @@ from benchmarks.bench import BOARDS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from secateur.codegen.costs import price_key
+from secateur.codegen.costs import price_key, work_of
 from secateur.codegen.kernels import Layer, get
 from secateur.codegen.kernels.small import end_work
 from secateur.codegen.plan import Plan, make_plan
@@ -107,7 +107,7 @@ def samples(
     for op in graph:
         p = plan.layers[op.name]
         kernel = get(p.kernel)
-        work = kernel.work(Layer(op, graph, plan.encoded.get(op.name)))
+        work = work_of(kernel, Layer(op, graph, plan.encoded.get(op.name)), core)
         keys = {price_key(kernel.name, unit): amount for unit, amount in work.items()}
         a, b = counted[op.name]
         yield Sample(source, core, p.kernel, keys, (p.instructions, p.cycles), (a, b))
@@ -221,6 +221,12 @@ def refit(cores: list[str], counter: Counter) -> None:
                 print(f"    {s.source}, {s.kernel}: {errors[-1]:+.0%} of {s.counted[0]:,.0f}")
         spread = np.abs(errors)
         print(f"{core}: fitted to {len(learned)} layers, mean error {spread.mean():.1%}")
+    save(table)
+    print(PRICES)
+
+
+def save(table: dict[str, dict[str, dict[str, list[float]]]]) -> None:
+    """Write the prices of all cores."""
     lines = [
         f' "{core}": {{\n'
         + ",\n".join(f'  "{f}": {json.dumps(table[core][f])}' for f in sorted(table[core]))
@@ -228,7 +234,6 @@ def refit(cores: list[str], counter: Counter) -> None:
         for core in sorted(table)
     ]
     write(PRICES, "{\n" + ",\n".join(lines) + "\n}\n")
-    print(PRICES)
 
 
 def error(s: Sample, which: int) -> float:

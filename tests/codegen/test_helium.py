@@ -69,7 +69,33 @@ def spectrum() -> Chain:
     return c
 
 
-@pytest.mark.parametrize("chain", [images, spectrum])
-def test_windows(chain: Callable[[], Chain], tmp_path: Path) -> None:
+def planes() -> Chain:
+    """Depthwise: rows of zeros left out, a stride, a window that is looped over, narrow planes."""
+    c = Chain("planes", (6, 14, 13), seed=3, zero=0)
+    c.conv(0, (3, 3), "extreme", pads=(1, 1, 1, 1), depthwise=True, zero=5)
+    c.conv(0, (3, 3), "int8", (2, 2), (0, 0, 1, 1), depthwise=True, zero=255)
+    c.conv(0, (9, 9), "int8", pads=(4, 4, 4, 4), depthwise=True)
+    c.conv(0, (2, 3), "int8", (1, 2), depthwise=True, zero=0)
+    return c.conv(0, (3, 3), "int8", pads=(1, 1, 1, 1), depthwise=True)
+
+
+def over() -> Chain:
+    """An output over what is added to it, on a plane of 24 pixels."""
+    c = Chain("over", (4, 4, 6), seed=4, zero=3)
+    return (
+        c.conv(64, (1, 1), "int8").conv(4, (1, 1), "int8").conv(64, (1, 1), "int8", residual="t0")
+    )
+
+
+@pytest.mark.parametrize("chain", [images, spectrum, planes, over])
+def test_dense(chain: Callable[[], Chain], tmp_path: Path) -> None:
     graph = chain().graph
     check(graph, make_plan(graph, "dense", "latency"), tmp_path)
+
+
+@pytest.mark.parametrize("chain", [images, spectrum, over])
+def test_sparse(chain: Callable[[], Chain], tmp_path: Path) -> None:
+    graph = chain().graph
+    plan = make_plan(graph, "sparse", "latency")
+    assert {layer.kernel for layer in plan.layers.values()} == {"conv_sparse"}
+    check(graph, plan, tmp_path)

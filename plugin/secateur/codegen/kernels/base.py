@@ -120,6 +120,10 @@ class Kernel(ABC):
         """
         return {"instructions": self.cost(layer)}
 
+    def vector_work(self, layer: Layer) -> dict[str, float]:
+        """The same for a core with Helium, where the layer has a form of its own for it."""
+        return self.work(layer)
+
     def cost(self, layer: Layer) -> float:
         """Instructions on a Cortex-M4, roughly: the unit where `work` names no better ones."""
         return 8.0 * layer.graph.tensors[layer.op.output].size

@@ -13,6 +13,7 @@ from .base import Kernel, Layer, register
 from .convtile import accumulator_store, may_overwrite, residual_work, shape_key
 from .helium import either, scalar_only
 from .helium_conv import Turned, convolution, turned
+from .helium_conv import work as vector_work
 from .source import dense_source
 from .unpack import decode_work, is_coded
 
@@ -192,14 +193,28 @@ class ConvDense(Kernel):
         tiles = float(g.tiles * g.co)
         bands = g.calls * (-(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows))
         weights = float(bands * g.co * g.ci * g.kh * g.kw)
-        e = layer.encoded
         return {
             "words" if d.block == 2 else "single_words": words * tiles,
             "stores": tiles,
-            **residual_work(layer),
             "copied" if g.pointwise else "band": float(bands * d.band_words),
             "quads" if g.pointwise and g.ci % 4 == 0 else "expanded": weights,
-            **({"indices": weights} if e is not None and e.encoding == "codebook" else {}),
+            **self._more_work(layer, bands),
+        }
+
+    def vector_work(self, layer: Layer) -> dict[str, float]:
+        g = self.geometry(layer)
+        t, _ = self._vectors(layer)
+        bands = g.calls * -(-(g.ow if g.pointwise else g.oh) // t.rows)
+        return {**vector_work(g, t), **self._more_work(layer, bands)}
+
+    def _more_work(self, layer: Layer, bands: int) -> dict[str, float]:
+        """Units of the residual, and of weights that are decoded or looked up for every band."""
+        e = layer.encoded
+        assert isinstance(layer.op, QConv)
+        looked_up = e is not None and e.encoding == "codebook"
+        return {
+            **residual_work(layer),
+            **({"indices": float(bands * layer.op.weight.size)} if looked_up else {}),
             **decode_work(e),
         }
 

@@ -20,6 +20,8 @@ from .convtile import (
     shape_key,
     tile_taps,
 )
+from .helium import either
+from .helium_sparse import sparse, tile, work
 from .unpack import (
     align4,
     is_coded,
@@ -102,6 +104,16 @@ class ConvSparse(TiledConv):
             **unpack_work(layer.encoded),
         }
 
+    def vector_work(self, layer: Layer) -> dict[str, float]:
+        assert isinstance(layer.op, QConv)
+        g = tile(layer.op, self.geometry(layer))
+        return {
+            **work(layer.op, g, tile_taps(layer.op, g)),
+            **residual_work(layer),
+            **band_work(g),
+            **unpack_work(layer.encoded),
+        }
+
     def emit(self, layer: Layer) -> Emission:
         op = layer.op
         assert isinstance(op, QConv)
@@ -125,20 +137,16 @@ class ConvSparse(TiledConv):
             functions.append(band)
         name = f"sparse_{shape_key(g)}"
         accs = [f"a{i}" for i in range(8)]
+        shape = {
+            "name": name, "record": record, "wide_count": wide, "residual": op.residual is not None,
+            "title": f"Sparse int8 convolution {shape_key(g)}: a weight on {g.tw}x{g.th} pixels.",
+            "band_name": band.name if band else "",
+        }  # fmt: skip
         text = render(
-            "conv_sparse.c.j2",
-            name=name,
-            title=f"Sparse int8 convolution {shape_key(g)}: each weight on {g.tw}x{g.th} pixels.",
-            g=g,
-            q=q,
-            record=record,
-            wide_count=wide,
-            scale=16 if g.pointwise else 1,
-            offsets=g.word_offsets(),
-            band_name=band.name if band else "",
-            residual=op.residual is not None,
-            store=accumulator_store(op, g, q, accs),
+            "conv_sparse.c.j2", **shape, g=g, q=q, scale=16 if g.pointwise else 1,
+            offsets=g.word_offsets(), store=accumulator_store(op, g, q, accs),
         )  # fmt: skip
+        text = either(sparse(op, tile(op, g), q, shape), text)
         functions.append(CFunction(name, text))
         if not is_coded(layer.encoded):
             args = call_arguments(layer, g, [rows.name, q.array.name])

@@ -12,7 +12,7 @@ from ..geometry import Ring, Stripe
 from ..requant import RequantTable, ThresholdTable, table
 from .base import Kernel, Layer, register
 from .helium import either, scalar_only
-from .helium_depthwise import depthwise
+from .helium_depthwise import depthwise, work
 from .source import dense_source
 from .unpack import decode_work, is_coded
 
@@ -120,6 +120,22 @@ class Depthwise(Kernel):
             if calls == 1
             else float(calls * self._shape(layer)[0] * w * len(op.weight)),
             "planes": float(calls * len(op.weight)),
+            **({"indices": float(op.weight.size)} if e and e.encoding == "codebook" else {}),
+            **decode_work(e),
+        }
+
+    def vector_work(self, layer: Layer) -> dict[str, float]:
+        op = layer.op
+        assert isinstance(op, QConv)
+        (c, h, w), (_, oh, ow) = (layer.graph.tensors[t].shape for t in (op.inputs[0], op.output))
+        e = layer.encoded
+        calls, rows = 1, h
+        if layer.stripe:
+            calls, rows = layer.stripe.calls, self._shape(layer)[0]
+        return {
+            **work(c * oh * -(-ow // 4), op.weight.shape[2:], op.stride),
+            "copied": float(calls * c * rows * -(-w // 16)),
+            "planes": float(calls * c),
             **({"indices": float(op.weight.size)} if e and e.encoding == "codebook" else {}),
             **decode_work(e),
         }

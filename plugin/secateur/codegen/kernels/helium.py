@@ -20,7 +20,7 @@ def scalar_only(text: str) -> str:
     return f"#if !SC_MVE\n{text.rstrip()}\n#endif"
 
 
-def _codes(q: RequantTable, sums: str, residual: int | None, mask: str) -> str:
+def _codes(q: RequantTable, sums: str, residual: int | None, r: str, mask: str) -> str:
     """C that sets int32x4_t `v` to the codes of int32 sums, not yet clamped.
 
     The high word of sum * (m << 16) is (sum * m) >> 16, and as with the residual's share that
@@ -33,7 +33,7 @@ def _codes(q: RequantTable, sums: str, residual: int | None, mask: str) -> str:
     out = f"int32x4_t v = vaddq_n_s32({scaled}, c);\n"
     if residual is not None:
         out += (
-            f"const int32x4_t b = vreinterpretq_s32_u32(vldrbq{z}_u32(r{mask}));\n"
+            f"const int32x4_t b = vreinterpretq_s32_u32(vldrbq{z}_u32({r}{mask}));\n"
             f"v = vaddq_s32(v, vmulhq_s32(vshlq_n_s32(b, 16), vdupq_n_s32({residual})));\n"
         )
     if q.shift:
@@ -41,15 +41,19 @@ def _codes(q: RequantTable, sums: str, residual: int | None, mask: str) -> str:
     return out
 
 
-def store4(q: RequantTable, sums: str, valid: int = 4, residual: int | None = None) -> str:
-    """C that stores the codes of int32x4_t `sums`, neighbouring pixels, the first `valid` at `o`.
+def store4(
+    q: RequantTable, sums: str, valid: int = 4, residual: int | None = None, at: int = 0
+) -> str:
+    """C that stores the codes of int32x4_t `sums`, neighbouring pixels, the first `valid` of them
+    `at` bytes behind `o`.
 
-    residual: multiplier of the other operand's codes, which lie at `r`.
+    residual: multiplier of the other operand's codes, which lie at `r` in the same way.
     """
     if isinstance(q, ThresholdTable):
         lines = [f"int32_t a[4];\nvst1q_s32(a, {sums});"]
-        lines += [f"o[{i}] = (uint8_t){q.code(f'a[{i}]')};" for i in range(min(valid, 4))]
+        lines += [f"o[{at + i}] = (uint8_t){q.code(f'a[{i}]')};" for i in range(valid)]
         return "\n".join(lines)
     mask = f", vctp32q({valid})" if valid < 4 else ""
-    p = "_p" if mask else ""
-    return _codes(q, sums, residual, mask) + f"vstrbq{p}_u32(o, sc_clamp4(v){mask});"
+    p, behind = "_p" if mask else "", f" + {at}" if at else ""
+    codes = _codes(q, sums, residual, f"r{behind}", mask)
+    return codes + f"vstrbq{p}_u32(o{behind}, sc_clamp4(v){mask});"

@@ -167,6 +167,22 @@ def products(t: Turned, kh: int, resident: bool, aligned: bool) -> str:
     )
 
 
+def work(g: Geometry, t: Turned) -> dict[str, float]:
+    """Units of a convolution."""
+    kept = g.kh * t.vectors <= RESIDENT
+    each = sum(x.weights * (not kept) + sum(1 + len(y.uses) for y in x.loads) for x in t.groups)
+    fours = -(-g.ow // 4) * g.oh * g.co * g.calls
+    bands = g.calls * -(-(g.ow if g.pointwise else g.oh) // t.rows)
+    weights = float(bands * g.co * g.ci * g.kh * g.kw)
+    return {
+        "products": float(g.kh * each * fours),
+        "fours": float(fours),
+        "turned": float(bands * t.band),
+        "turned_rows": float(bands * g.co),
+        **({} if g.pointwise else {"turned_weights": weights}),
+    }
+
+
 def convolution(
     op: QConv, g: Geometry, t: Turned, q: RequantTable, source: RowSource, name: str, title: str
 ) -> str:

@@ -74,6 +74,15 @@ def depthwise(shape: Mapping[str, Any], skip: frozenset[int]) -> str:
     )  # fmt: skip
 
 
+def work(fours: int, kernel: tuple[int, ...], stride: tuple[int, int]) -> dict[str, float]:
+    """Units of the filter itself, for so many times four pixels."""
+    kh, kw = kernel
+    if kh * kw > UNROLLED:
+        return {"fours": float(fours), "looped": float(fours * kh * kw)}
+    loads = kw * min(stride[0], kh)  # an input row is loaded once for all rows that read it
+    return {"fours": float(fours), "taps": float(fours * (kh * kw + loads))}
+
+
 def _pieces(n: int) -> list[tuple[int, int]]:
     """(offset, bytes) of the copies that move `n` bytes, the last one perhaps some again."""
     size = next((s for s in (16, 8, 4) if s <= n), n)
