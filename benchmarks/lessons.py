@@ -100,9 +100,15 @@ KINDS = {
     "thin_ternary": (0.1, 2),
     "sixteen": (0.9, 15),
     "few": (0.3, 14),
+    "seven": (0.9, 6),
+    "forty": (0.9, 40),
     "binary": (1.0, 2),
     "powers": (0.5, -1),
 }
+
+
+#: Kinds whose codebooks are of another width each; the last are here for those alone.
+BOOKS = ("sixteen", "binary", "seven", "forty")
 
 
 def weights(rng: np.random.Generator, kind: str, shape: Shape) -> np.ndarray:
@@ -114,7 +120,8 @@ def weights(rng: np.random.Generator, kind: str, shape: Shape) -> np.ndarray:
     elif levels == 2:
         w = rng.choice([-1, 1], shape)
     elif levels:
-        w = rng.choice(np.setdiff1d(np.arange(-levels * 4, levels * 4), [0])[::8], shape)
+        book = np.setdiff1d(np.linspace(-100, 101, levels).astype(int), [0])
+        w = rng.choice(book, shape)
     else:
         w = np.clip(np.rint(rng.normal(0, 40, shape)), -127, 127)
         w += w == 0
@@ -204,11 +211,13 @@ class _Builder:
             for option in options:
                 way = f"{option.encoding}/{option.kernel.name}"
                 # what does not depend on the weights is counted once
-                dense = option.encoding in ("dense", "codebook") and kind not in (
-                    "int8", "sixteen", "binary",
+                again = (
+                    (option.encoding == "dense" and kind not in ("int8", "binary"))
+                    or (option.encoding == "codebook" and kind not in BOOKS)
+                    or (option.encoding != "codebook" and kind in BOOKS[2:])
                 )  # fmt: skip
                 coded = bool(option.decoder)
-                if dense or (coded and (not c.coded or way in seen)):
+                if again or (coded and (not c.coded or way in seen)):
                     continue
                 seen.add(way)
                 self.bytes += option.bytes

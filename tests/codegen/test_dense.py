@@ -41,6 +41,7 @@ LAYERS = [
     layer(37, 70, 15, 0.02, 6),  # runs of more than 15 zeros in a column
     layer(259, 5, 14, 0.4, 7),
     layer(20, 300, 3, 0.5, 8),
+    layer(1101, 7, 14, 0.9, 9),  # more than 255 pairs of inputs in a row may be 0
 ]
 
 
@@ -48,7 +49,7 @@ def test_a_layer_of_every_kind_of_kernel() -> None:
     seen = {c.kernel.name for g in LAYERS for c in candidates(g.ops[0], g)}
     assert seen >= {
         "dense", "dense_skip", "dense_sparse", "dense_ternary", "dense_book", "dense_pairs",
-        "dense_columns",
+        "dense_live", "dense_columns",
     }  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def test_every_kernel(place: str, tmp_path: Path) -> None:
         x = codes(g, 3)
         x[1].reshape(-1)[::3] = -128  # code 0, which some kernels pass over
         x[2] = -128
+        x[2].reshape(-1)[-1] = 5
         for c in candidates(g.ops[0], g):
             if c.decoder:  # tests/codegen/test_generated_c.py has those
                 continue

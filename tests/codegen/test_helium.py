@@ -87,6 +87,16 @@ def over() -> Chain:
     )
 
 
+def books() -> Chain:
+    """Codebook indices: rows in the order of words, with single weights behind or among them."""
+    c = Chain("books", (1, 9, 12), seed=3, zero=5)
+    levels = np.arange(-100, 100, 13)
+    for co, ci, k in ((6, 1, (3, 5)), (3, 6, (3, 3)), (32, 3, (3, 3)), (16, 32, (1, 3))):
+        weight = c.rng.choice(levels, (co, ci, *k)).astype(np.int8)
+        c.conv(co, k, "", pads=(k[0] // 2, 1, k[0] // 2, 1), zero=co, weight=weight)
+    return c.conv(9, (1, 1), "", weight=c.rng.choice(levels, (9, 16, 1, 1)).astype(np.int8))
+
+
 @pytest.mark.parametrize("chain", [images, spectrum, planes, over])
 def test_dense(chain: Callable[[], Chain], tmp_path: Path) -> None:
     graph = chain().graph
@@ -98,4 +108,11 @@ def test_sparse(chain: Callable[[], Chain], tmp_path: Path) -> None:
     graph = chain().graph
     plan = make_plan(graph, "sparse", "latency")
     assert {layer.kernel for layer in plan.layers.values()} == {"conv_sparse"}
+    check(graph, plan, tmp_path)
+
+
+def test_codebook(tmp_path: Path) -> None:
+    graph = books().graph
+    plan = make_plan(graph, "codebook", "latency")
+    assert {(x.kernel, x.encoding) for x in plan.layers.values()} == {("conv_dense", "codebook")}
     check(graph, plan, tmp_path)

@@ -7,7 +7,7 @@ from ...lowering.qgraph import QDense
 from ..emit import CFunction, Emission, render
 from ..requant import table
 from .base import Kernel, Layer, register
-from .source import dense_source
+from .source import dense_source, index_work
 from .unpack import align4, decode_work, is_coded
 
 
@@ -32,7 +32,7 @@ class DenseRows(Kernel):
         e = layer.encoded
         size, rows = float(op.weight.size), float(len(op.weight))
         if e is not None and e.encoding == "codebook":
-            return {"single_weights": size, "indices": size, "rows": rows}
+            return {"single_weights": size, "rows": rows, **index_work(layer, size)}
         if is_coded(e):
             return {"single_weights": size, "rows": rows, **decode_work(e)}
         return {"weights": size, "rows": rows}

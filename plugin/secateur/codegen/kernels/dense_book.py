@@ -7,50 +7,18 @@ from ...lowering.qgraph import QDense
 from ..emit import CFunction, Emission, render
 from ..requant import table
 from .base import Kernel, Layer, register
+from .indices import field, load
 from .source import dense_source
 from .unpack import align4
 
 
-def load(count: int, bits: int, stride: int, row: int) -> str:
-    """C that loads `count` packed indices at `index` of the row `row` rows ahead: lo, and hi."""
-    n = (count * bits + 7) // 8
-    start = f" + {row * stride}" if row else ""
-
-    def at(byte: int) -> str:
-        return f"index[{row * stride + byte}]"
-
-    lo = {
-        1: at(0),
-        2: f"sc_load2(index{start})",
-        3: f"sc_load2(index{start}) | (uint32_t){at(2)} << 16",
-    }.get(n, f"sc_load(index{start})")
-    text = f"const uint32_t lo{row} = {lo};"
-    if n == 5:
-        text += f"\nconst uint32_t hi{row} = {at(4)};"
-    elif n == 6:
-        text += f"\nconst uint32_t hi{row} = sc_load2(index + {row * stride + 4});"
-    return text
-
-
-def field(at: int, width: int, row: int) -> str:
-    """C expression for `width` bits from bit `at` of what `load` loaded."""
-    mask = f"{(1 << width) - 1}u"
-    if at >= 32:
-        return f"hi{row} >> {at - 32} & {mask}" if at > 32 else f"hi{row} & {mask}"
-    if at + width > 32:
-        return f"(lo{row} >> {at} | hi{row} << {32 - at}) & {mask}"
-    if at + width == 32:
-        return f"lo{row} >> {at}"
-    return f"lo{row} >> {at} & {mask}" if at else f"lo{row} & {mask}"
-
-
 class _Book(Kernel):
     forms = frozenset({"dense"})
-    most_bits = 6
+    widths = frozenset(range(1, 7))  #: bits of an index
 
     def applies(self, layer: Layer) -> bool:
         e = layer.encoded
-        return isinstance(layer.op, QDense) and (e is None or e.meta["k"] <= self.most_bits)
+        return isinstance(layer.op, QDense) and (e is None or e.meta["k"] in self.widths)
 
     def takes(self, encoding: Encoding) -> bool:
         """Packed indices."""
@@ -70,7 +38,7 @@ class _Book(Kernel):
         text = render(
             template, name=name, q=q, n=n, cols=cols, bits=bits, stride=stride,
             title=f"Fully connected, {cols} inputs, {n} outputs, {bits}-bit indices: {title}.",
-            entries=1 << bits, levels=_levels(e),
+            entries=1 << bits, levels=_levels(e), rows=_rows(n, stride, layer.small),
             load=lambda count, row=0: load(count, bits, stride, row),
             field=lambda i, row=0: field(i * width, width, row),
         )  # fmt: skip
@@ -84,6 +52,17 @@ class _Book(Kernel):
 
 def _levels(e: Encoded) -> int:
     return len(e.stream("b").data)
+
+
+def _rows(n: int, stride: int, small: bool) -> int:
+    """How many of `n` rows at a time are the fewest instructions: three a pair and row, five a
+    pair."""
+
+    def turns(rows: int) -> int:
+        return n // rows * (3 * rows + 5) + (3 * (n % rows) + 5 if n % rows else 0)
+
+    reach = max(1, 4095 // stride + 1)  # rows that one load instruction reaches
+    return min((r for r in (1, 2, 4, 5, 6) if r <= min(reach, 4 if small else 6)), key=turns)
 
 
 @register
@@ -112,11 +91,11 @@ class DenseBook(_Book):
 class DensePairs(_Book):
     """Two indices look a pair of weights up, in a table made in RAM; one multiplication for both.
 
-    The table has 4**bits words: 1 kB for 4 bits, 4 kB for 5.
+    The table has 4**bits words: 4 kB for 5 bits.
     """
 
     name = "dense_pairs"
-    most_bits = 5
+    widths = frozenset({1, 2, 3, 5})
     code_bytes = 450
     plain_factor = 3.0
 
@@ -139,3 +118,30 @@ class DensePairs(_Book):
 
     def emit(self, layer: Layer) -> Emission:
         return self._emit(layer, "dense_pairs.c.j2", "two to a table look-up", True)
+
+
+@register
+class DenseLive(_Book):
+    """4-bit indices: a byte of them looks a pair of weights up, for pairs of inputs not both 0."""
+
+    name = "dense_live"
+    skips_zeros = True
+    widths = frozenset({4})
+    code_bytes = 400
+    plain_factor = 2.5
+
+    def scratch(self, layer: Layer) -> int:
+        assert isinstance(layer.op, QDense)
+        return 1024 + 4 * ((layer.op.weight.shape[1] + 1) // 2)
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        op = layer.op
+        assert isinstance(op, QDense)
+        n, cols = op.weight.shape
+        zero = 1.0 - layer.live_inputs()
+        last = zero[-1:] if cols % 2 else zero[:0]
+        live = float((1.0 - zero[: cols // 2 * 2 : 2] * zero[1::2]).sum()) + last.size
+        return {"inputs": float(cols), "pairs": live * n, "rows": float(n), "table": 1.0}
+
+    def emit(self, layer: Layer) -> Emission:
+        return self._emit(layer, "dense_live.c.j2", "pairs of inputs that are not 0", True)

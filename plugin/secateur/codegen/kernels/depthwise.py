@@ -13,7 +13,7 @@ from ..requant import RequantTable, ThresholdTable, table
 from .base import Kernel, Layer, register
 from .helium import either, scalar_only
 from .helium_depthwise import depthwise, work
-from .source import dense_source
+from .source import dense_source, index_work
 from .unpack import decode_work, is_coded
 
 
@@ -113,22 +113,20 @@ class Depthwise(Kernel):
         fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and lines >= 2
         outputs = float(len(op.weight) * oh * ow)
         taps = "taps" if kh * kw <= 9 else "looped_taps"
-        e = layer.encoded
         return {
             **({"fast": outputs} if fast else {"outputs": outputs, taps: outputs * kh * kw}),
             "copied": float(layer.graph.tensors[op.inputs[0]].size)
             if calls == 1
             else float(calls * self._shape(layer)[0] * w * len(op.weight)),
             "planes": float(calls * len(op.weight)),
-            **({"indices": float(op.weight.size)} if e and e.encoding == "codebook" else {}),
-            **decode_work(e),
+            **index_work(layer, float(op.weight.size)),
+            **decode_work(layer.encoded),
         }
 
     def vector_work(self, layer: Layer) -> dict[str, float]:
         op = layer.op
         assert isinstance(op, QConv)
         (c, h, w), (_, oh, ow) = (layer.graph.tensors[t].shape for t in (op.inputs[0], op.output))
-        e = layer.encoded
         calls, rows = 1, h
         if layer.stripe:
             calls, rows = layer.stripe.calls, self._shape(layer)[0]
@@ -136,8 +134,8 @@ class Depthwise(Kernel):
             **work(c * oh * -(-ow // 4), op.weight.shape[2:], op.stride),
             "copied": float(calls * c * rows * -(-w // 16)),
             "planes": float(calls * c),
-            **({"indices": float(op.weight.size)} if e and e.encoding == "codebook" else {}),
-            **decode_work(e),
+            **index_work(layer, float(op.weight.size)),
+            **decode_work(layer.encoded),
         }
 
     def emit(self, layer: Layer) -> Emission:

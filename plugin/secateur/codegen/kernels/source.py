@@ -27,11 +27,24 @@ class RowSource:
     constants: list[Constant] = field(default_factory=list)
     result: str = "void"  #: of the kernel function: int where rows come from a decoder
     start: str = ""  #: once, before everything
+    order: str = ""  #: of a row's weights, if not that of the operator: see pairs.py
 
     def call(self, function: str, arguments: list[str]) -> str:
         """C that calls the kernel function and hands a decoder's failure on."""
         call = f"{function}({', '.join(arguments)})"
         return f"{call};" if self.result == "void" else f"if ({call} != 0) {{\n    return -1;\n}}"
+
+
+def book_bits(layer: Layer) -> int:
+    """Bits of the layer's packed codebook indices; 0 where it has none."""
+    e = layer.encoded
+    return e.meta["k"] if e is not None and e.encoding == "codebook" else 0
+
+
+def index_work(layer: Layer, indices: float) -> dict[str, float]:
+    """Units of unpacking packed indices one by one; none where there are none."""
+    bits = book_bits(layer)
+    return {"half_bytes" if bits == 4 else "indices": indices} if bits else {}
 
 
 def dense_source(layer: Layer, buffer: str = "", again: bool = False) -> RowSource:

@@ -471,12 +471,24 @@ SC_INLINE uint32_t sc_passed32(int32_t a, const int32_t *t, int n)
 /* Two lanes from the low / high halves of u and v: u below v. */
 SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
 {
+#if SC_DSP
+    uint32_t r;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(r) : "r"(u), "r"(v));
+    return r;
+#else
     return (u & 0xFFFFu) | v << 16;
+#endif
 }
 
 SC_INLINE uint32_t sc_pair_hi(uint32_t u, uint32_t v)
 {
+#if SC_DSP
+    uint32_t r;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(r) : "r"(v), "r"(u));
+    return r;
+#else
     return u >> 16 | (v & 0xFFFF0000u);
+#endif
 }
 
 /* Two signed weights in lanes. */
@@ -485,11 +497,65 @@ SC_INLINE uint32_t sc_pair(int32_t lo, int32_t hi)
     return ((uint32_t)lo & 0xFFFFu) | (uint32_t)hi << 16;
 }
 
+/* Weights 0 and 2, 1 and 3 of four in lanes. */
+SC_INLINE uint32_t sc_first_s(const int8_t *w)
+{
+#if SC_DSP
+    return sc_even_s(sc_load((const uint8_t *)w));
+#else
+    return sc_pair(w[0], w[2]);
+#endif
+}
+
+SC_INLINE uint32_t sc_second_s(const int8_t *w)
+{
+#if SC_DSP
+    return sc_odd_s(sc_load((const uint8_t *)w));
+#else
+    return sc_pair(w[1], w[3]);
+#endif
+}
+
+/* Have both a and b before either is used: loads beside one another wait less for each other. Armv6-M
+ * has too few registers for that. */
+#if defined(__GNUC__) && !defined(__ARM_ARCH_6M__)
+#define SC_BOTH(a, b) __asm__("" : "+r"(a), "+r"(b))
+#else
+#define SC_BOTH(a, b) (void)0
+#endif
+
+/* The weights that two indices of `bits` bits name, in lanes: word (second << bits) + first. */
+SC_NOINLINE void sc_pair_table(uint8_t *table, const int8_t *book, int levels, int bits)
+{
+    const int pitch = 4 << bits;
+    for (int i = 0; i < levels; i++) {
+        sc_store4(table + 4 * i, (uint32_t)book[i] & 0xFFFFu);
+    }
+    for (int i = levels - 1; i >= 0; i--) { /* row 0 is the last to get its second weight */
+        const uint32_t second = (uint32_t)book[i] << 16;
+        uint8_t *const row = table + i * pitch;
+        for (int j = 0; j < pitch; j += 8) {
+            sc_store4(row + j, sc_load4(table + j) | second);
+            sc_store4(row + j + 4, sc_load4(table + j + 4) | second);
+        }
+    }
+}
+
 /* Codebook values of n packed indices of `bits` bits, least significant first. */
 SC_INLINE void sc_unpack(int8_t *out, const uint8_t *in, int n, const int8_t *book, int bits)
 {
     uint32_t buffer = 0;
     int have = 0;
+    if (bits == 4) {
+        for (; n >= 2; n -= 2, in++, out += 2) {
+            out[0] = book[*in & 15u];
+            out[1] = book[*in >> 4];
+        }
+        if (n) {
+            *out = book[*in & 15u];
+        }
+        return;
+    }
     for (int i = 0; i < n; i++) {
         if (have < bits) {
             buffer |= (uint32_t)*in++ << have;
