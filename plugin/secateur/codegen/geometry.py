@@ -75,7 +75,8 @@ class Geometry:
     out_plane: int  #: the same in the output
     res_plane: int  #: the same in the residual operand
     held: int  #: rows that the input's buffer holds: h, or fewer where it is a ring
-    calls: int  #: of the kernel in an inference: more than one in a chain
+    calls: int  #: of the kernel in an inference
+    chained: bool  #: it makes `oh` rows a call
 
     @property
     def ring(self) -> bool:
@@ -86,7 +87,7 @@ class Geometry:
     def numbered(self) -> bool:
         """Whether the kernel is told the number of its first output row: in a chain, where it
         finds its input's rows by their numbers (else they are one run, and it gets the first)."""
-        return self.calls > 1 and not self.pointwise and not self.direct
+        return self.chained and not self.pointwise and not self.direct
 
     @property
     def band_bytes(self) -> int:
@@ -112,7 +113,7 @@ class Geometry:
             return self.in_plane == self.out_plane
         return (
             not self.direct
-            and self.calls == 1
+            and not self.chained
             and (self.h, self.w, self.ci) == (self.oh, self.ow, self.co)
             and (self.sy, self.sx) == (1, 1)
             and not self.partial
@@ -147,9 +148,9 @@ def conv_geometry(
     t_in, t_out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     ci, h, w = t_in.shape
     co, oh, ow = t_out.shape
-    stripe = stripe or Stripe(oh, 1, (h, oh), oh)
+    chained, stripe = stripe is not None, stripe or Stripe(oh, 1, (h, oh), oh)
     planes = (stripe.held[0] * w, stripe.out * ow, stripe.held[-1] * ow)
-    view = (*planes, stripe.held[0], stripe.calls)
+    view = (*planes, stripe.held[0], stripe.calls, chained)
     oh = stripe.rows
     kh, kw = op.weight.shape[2:]
     sy, sx = op.stride

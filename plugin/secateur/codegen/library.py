@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,6 +13,8 @@ from .. import __version__
 from ..coding.checksum import crc32
 from ..errors import ModelError
 from ..lowering.qgraph import QGraph
+from .chain import Chain
+from .chain_code import code, place
 from .emit import CArray, CFunction, Constant, Emission, port_header, render
 from .kernels import Layer, get
 from .kernels.small import input_function, output_function
@@ -129,41 +131,51 @@ def c_identifier(name: str) -> str:
 
 def write(
     graph: QGraph, layers: dict[str, Layer], kernels: dict[str, str], memory: MemoryPlan,
-    comments: dict[str, str], small: bool = False,
+    comments: dict[str, str], small: bool = False, chains: Sequence[Chain] = (),
 ) -> Library:  # fmt: skip
     """Generate the library of `graph`.
 
     layers, kernels, comments: by operator name; `comments` become the line above each call.
+    Layers of `chains` are those of their links.
     small: compile for size (the inner loops are written out in assembler and do not change).
     """
     name = graph.name
     at = {t: f"arena + {o}" if o else "arena" for t, o in memory.tensors.items()}
+    for c in chains:
+        placed = place(c, at, memory.scratch[c.name])
+        layers = {**layers, **{layer.op.name: layer for layer in placed}}
+    chain_of = {link.name: c for c in chains for link in c.links}
+    emissions: dict[str, Emission] = {}
     functions = _Functions()
     arrays: dict[str, list[CArray]] = {}
     constants: dict[str, list[Constant]] = {}
     macros: dict[str, int] = {}
     headers: list[str] = []
     read, done = input_function(graph), output_function(graph)
-    steps = [
-        ("input: int8 (H, W, C) to planes", _call(functions, read, f"input, {at[graph.input]}"))
-    ]
+    call = _call(functions, read, f"input, {at[graph.input]}")
+    steps = [f"/* input: int8 (H, W, C) to planes */\n{call}"]
     for op in graph:
-        layer = layers[op.name]
-        layer.inputs = [at[t] for t in op.inputs]
-        layer.output = at[op.output]
-        kernel, scratch = get(kernels[op.name]), memory.scratch.get(op.name, 0)
-        layer.kept = f"arena + {scratch}"
-        layer.scratch = f"arena + {scratch + kernel.kept(layer)}"
-        e = kernel.emit(layer)
+        layer, kernel, chain = layers[op.name], get(kernels[op.name]), chain_of.get(op.name)
+        if chain is None:
+            scratch = memory.scratch.get(op.name, 0)
+            layer.inputs = [at[t] for t in op.inputs]
+            layer.output = at[op.output]
+            layer.kept = f"arena + {scratch}"
+            layer.scratch = f"arena + {scratch + kernel.kept(layer)}"
+        e = emissions[op.name] = kernel.emit(layer)
         arrays[op.name] = _new(e.arrays, arrays)
         constants[op.name] = e.constants
         for constant in e.constants:
             for macro, value in constant.macros.items():
                 macros[macro] = max(value, macros.get(macro, 0))
         headers += [h for h in e.headers if h not in headers]
-        setup, call = functions.add(e)
-        steps.append((comments.get(op.name, op.name), f"{setup}\n{call}" if setup else call))
-    steps.append(("output", _call(functions, done, f"{at[graph.output]}, output")))
+        comment = f"/* {comments.get(op.name, op.name)} */\n"
+        if chain is None:
+            setup, call = functions.add(e)
+            steps.append(comment + (f"{setup}\n{call}" if setup else call))
+        elif op.output == chain.output:
+            steps.append(code(chain, emissions, functions.add, comments))
+    steps.append("/* output */\n" + _call(functions, done, f"{at[graph.output]}, output"))
     every = [a for group in arrays.values() for a in group]
     context = {
         "name": name,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from ..lowering.qgraph import QGraph, QOp
+from .chain import Chain
 
 
 @dataclass
@@ -30,10 +31,62 @@ class MemoryPlan:
     """Offsets in bytes from the arena's start."""
 
     tensors: dict[str, int]
-    scratch: dict[str, int]  #: op name -> offset of its scratch (ops that need some)
+    scratch: dict[str, int]  #: name of operator or chain -> offset of its scratch, if it needs some
     arena: int  #: bytes
     lower_bound: int  #: bytes of the largest live set
     blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What runs at a time: an operator, or a chain of them."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    scratch: int  #: bytes beside its operands
+    overwrites: tuple[int, ...]  #: the inputs over which its output may lie
+    first: int  #: place of its first operator in the graph, from 1
+    last: int  #: of its last one
+
+
+def chain_step(c: Chain) -> Step:
+    """A chain as one step."""
+    return Step(c.name, c.inputs, c.output, c.scratch, c.overwrites, c.first + 1, c.last + 1)
+
+
+def steps_of(
+    graph: QGraph,
+    scratch: Callable[[QOp], int],
+    overwrites: Callable[[QOp], tuple[int, ...]],
+    chains: Sequence[Chain] = (),
+) -> list[Step]:
+    """The steps of `graph`, in order; scratch and overwrites: of an operator that runs alone."""
+    starting = {c.first: c for c in chains}
+    steps: list[Step] = []
+    i = 0
+    while i < len(graph.ops):
+        if c := starting.get(i):
+            steps.append(chain_step(c))
+            i = c.last + 1
+        else:
+            op = graph.ops[i]
+            i += 1
+            steps.append(
+                Step(op.name, tuple(op.inputs), op.output, scratch(op), overwrites(op), i, i)
+            )
+    return steps
+
+
+def last_uses(graph: QGraph, steps: Sequence[Step]) -> dict[str, int]:
+    """Place in the graph of the last operator that needs each tensor (the output: one behind)."""
+    last_use = {graph.input: 0}
+    for step in steps:
+        for t in step.inputs:
+            last_use[t] = step.last
+        last_use.setdefault(step.output, step.last)
+    last_use[graph.output] = len(graph.ops) + 1
+    return last_use
 
 
 def _align(n: int) -> int:
@@ -58,25 +111,21 @@ def plan_memory(
     graph: QGraph,
     scratch: Callable[[QOp], int],
     overwrites: Callable[[QOp], tuple[int, ...]],
+    chains: Sequence[Chain] = (),
 ) -> MemoryPlan:
-    """Place all tensors of `graph`.
+    """Place all tensors of `graph` but those inside `chains`, which have their rings as scratch.
 
     scratch(op) gives the bytes an operator needs beside its operands, overwrites(op) the inputs
     its output may lie over. Every choice of overwritten input is tried (they are few).
     """
-    ops = list(graph.ops)
-    last_use = {graph.input: 0}
-    for i, op in enumerate(ops):
-        for t in op.inputs:
-            last_use[t] = i + 1
-        last_use.setdefault(op.output, i + 1)
-    last_use[graph.output] = len(ops) + 1
+    steps = steps_of(graph, scratch, overwrites, chains)
+    last_use = last_uses(graph, steps)
     choices: list[list[int]] = []
-    for i, op in enumerate(ops):
+    for step in steps:
         legal = [
             k
-            for k in overwrites(op)
-            if last_use[op.inputs[k]] == i + 1 and op.inputs.count(op.inputs[k]) == 1
+            for k in step.overwrites
+            if last_use[step.inputs[k]] == step.last and step.inputs.count(step.inputs[k]) == 1
         ]
         choices.append(legal or [-1])
     total = 1
@@ -85,7 +134,7 @@ def plan_memory(
     combos = product(*choices) if total <= 64 else [tuple(c[0] for c in choices)]
     best: MemoryPlan | None = None
     for combo in combos:
-        plan = _plan_with(graph, ops, combo, last_use, scratch)
+        plan = _plan_with(graph, steps, combo, last_use)
         if best is None or plan.arena < best.arena:
             best = plan
     assert best is not None
@@ -94,10 +143,9 @@ def plan_memory(
 
 def _plan_with(
     graph: QGraph,
-    ops: list[QOp],
+    steps: Sequence[Step],
     combo: Sequence[int],
     last_use: dict[str, int],
-    scratch: Callable[[QOp], int],
 ) -> MemoryPlan:
     block_of: dict[str, Block] = {}
     blocks: list[Block] = []
@@ -106,28 +154,26 @@ def _plan_with(
     )
     block_of[graph.input] = first
     blocks.append(first)
-    for i, (op, k) in enumerate(zip(ops, combo, strict=True)):
-        size = _align(graph.tensors[op.output].stored_bytes)
+    for step, k in zip(steps, combo, strict=True):
+        size = _align(graph.tensors[step.output].stored_bytes)
         if k >= 0:
-            b = block_of[op.inputs[k]]
-            b.names.append(op.output)
+            b = block_of[step.inputs[k]]
+            b.names.append(step.output)
             b.size = max(b.size, size)
-            b.last = max(b.last, last_use[op.output])
+            b.last = max(b.last, last_use[step.output])
         else:
-            b = Block([op.output], size, i + 1, last_use[op.output])
+            b = Block([step.output], size, step.first, last_use[step.output])
             blocks.append(b)
-        block_of[op.output] = b
+        block_of[step.output] = b
     scratch_blocks = []
-    for i, op in enumerate(ops):
-        n = _align(scratch(op))
+    for step in steps:
+        n = _align(step.scratch)
         if n:
-            sb = Block([f"scratch:{op.name}"], n, i + 1, i + 1)
+            sb = Block([f"scratch:{step.name}"], n, step.first, step.last)
             blocks.append(sb)
-            scratch_blocks.append((op.name, sb))
-    steps = len(ops) + 2
-    bound = max(
-        (sum(b.size for b in blocks if b.first <= s <= b.last) for s in range(steps)), default=0
-    )
+            scratch_blocks.append((step.name, sb))
+    times = range(len(graph.ops) + 2)
+    bound = max((sum(b.size for b in blocks if b.first <= s <= b.last) for s in times), default=0)
     index = range(len(blocks))
     orders = [
         sorted(index, key=lambda i: -blocks[i].size),

@@ -7,7 +7,7 @@ by walking the weights from the user's wish towards the budget that binds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -19,13 +19,15 @@ from ..coding.deal import FactoredMatrix
 from ..coding.sharing import share_tables
 from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
+from .chain import Chain
+from .chain_plan import COST_SHARE, Choice, code_of
 from .costs import NO_COST, Cost, cost, price_of, priced_as
-from .kernels import Kernel, Layer, all_kernels, get
+from .kernels import Kernel, Layer, all_kernels
 from .kernels.base import SMALL
 from .kernels.small import end_work
 from .kernels.unpack import UNPACKER_BYTES, is_coded
 from .library import Library, write
-from .memory import MemoryPlan, plan_memory
+from .memory import MemoryPlan
 
 #: Encodings whose streams kernels read where they lie.
 DIRECT = (
@@ -109,6 +111,7 @@ class Plan:
     code_bytes: int = 0  #: estimated
     ends: Cost = NO_COST  #: of the copies at both ends, estimated
     core: str = DEFAULT_CORE  #: whose costs the choices were made with (costs.CORES)
+    chains: tuple[Chain, ...] = ()  #: layers that run some rows at a time, none of them whole
 
     @property
     def arena(self) -> int:
@@ -279,13 +282,16 @@ def make_plan(
     optimize: str = "balanced",
     budget: Budget | None = None,
     core: str = DEFAULT_CORE,
+    chains: Sequence[tuple[str, str, int, int]] | None = None,
 ) -> Plan:
     """Plan `graph`.
 
     encodings: one encoding name for all layers or a mapping from operator name; layers it does
     not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS. core: a board's
-    core, whose costs count. Raises ModelError if an operator has no kernel, BudgetError if no plan
-    fits the budget.
+    core, whose costs count. chains: those that there shall be (chain.py), as (first operator, last
+    operator, rows of its output a step, most rows of any of them a call); None: where they lower
+    the arena. Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError
+    if no plan fits the budget.
     """
     if optimize not in WEIGHTS:
         raise ModelError(f"optimize is {optimize!r}; choose one of {', '.join(WEIGHTS)}")
@@ -297,20 +303,21 @@ def make_plan(
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
     wish = WEIGHTS[optimize]
     if budget is None or budget == Budget():
-        return _build(graph, _pick(options, wish, lambda c: True), wish, core)
-    return _within(graph, options, wish, budget, core)
+        return _build(graph, _pick(options, wish, lambda c: True), wish, core, wanted=chains)
+    return _within(graph, options, wish, budget, core, chains)
 
 
 def _within(
-    graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget, core: str
-) -> Plan:
+    graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget, core: str,
+    chains: Sequence[tuple[str, str, int, int]] | None,
+) -> Plan:  # fmt: skip
     """The plan nearest to the wish that keeps every budget."""
     weights = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
     nearest: tuple[float, str] | None = None
     for lean in (False, True):  # lean: nothing is unpacked to RAM
         for w in weights:
             chosen = _pick(options, w, _lean if lean else lambda c: True)
-            plan = _build(graph, chosen, w, core)
+            plan = _build(graph, chosen, w, core, budget, chains)
             over = _excess(plan, budget)
             if not over:
                 return plan
@@ -343,25 +350,45 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
     return out
 
 
-def _build(graph: QGraph, chosen: dict[str, Candidate], weight: float, core: str) -> Plan:
+def _build(
+    graph: QGraph, chosen: dict[str, Candidate], weight: float, core: str,
+    budget: Budget | None = None, wanted: Sequence[tuple[str, str, int, int]] | None = None,
+) -> Plan:  # fmt: skip
     coded = {n: c.layer.encoded for n, c in chosen.items() if c.layer.encoded is not None}
     stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
     layers = {n: replace(c.layer, weight=weight, encoded=stored.get(n)) for n, c in chosen.items()}
     kernels = {n: c.kernel.name for n, c in chosen.items()}
-    memory = plan_memory(
-        graph,
-        lambda op: get(kernels[op.name]).scratch(layers[op.name]),
-        lambda op: get(kernels[op.name]).overwrites(layers[op.name]),
-    )
+    choice = Choice(graph, layers, {n: c.kernel for n, c in chosen.items()}, core)
+    chains = _chains(choice, weight, budget or Budget(), wanted)
+    memory = choice.memory(chains)
+    layers |= {link.name: link.layer for c in chains for link in c.links}
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
-    library = write(graph, layers, kernels, memory, comments, weight >= SMALL)
+    library = write(graph, layers, kernels, memory, comments, weight >= SMALL, chains)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
-    plans = {
-        n: LayerPlan(n, kernels[n], c.encoding, c.instructions, c.cycles) for n, c in chosen.items()
-    }
-    code = BASE_CODE + _code(chosen.values())
+    plans = {}
+    for n, c in chosen.items():
+        estimate = cost(c.kernel, layers[n], core)
+        plans[n] = LayerPlan(n, kernels[n], c.encoding, estimate.instructions, estimate.cycles)
+    code = BASE_CODE + _code(chosen.values()) + code_of(chains)
     ends = price_of(end_work(graph), "ends", core)
-    return Plan(plans, memory, library, encoded, code, ends, priced_as(core))
+    return Plan(plans, memory, library, encoded, code, ends, priced_as(core), chains)
+
+
+def _chains(
+    choice: Choice,
+    weight: float,
+    budget: Budget,
+    wanted: Sequence[tuple[str, str, int, int]] | None,
+) -> tuple[Chain, ...]:
+    """The chains asked for, or those that lower the arena and cost little, or, where a budget of
+    RAM wants it, what they cost. Where flash counts most, only the last."""
+    if wanted is not None:
+        return tuple(choice.make(*w) for w in wanted)
+    small = weight >= SMALL or budget.flash is not None
+    chains = () if small else choice.best(COST_SHARE * choice.cycles)
+    if budget.ram is not None and choice.memory(chains).arena > budget.ram:
+        chains = choice.within(budget.ram)
+    return chains
 
 
 def describe(op: QOp, layer: Layer, kernel: str) -> str:
@@ -370,9 +397,11 @@ def describe(op: QOp, layer: Layer, kernel: str) -> str:
     shape = (
         f"{'x'.join(map(str, t[op.inputs[0]].shape))} -> {'x'.join(map(str, t[op.output].shape))}"
     )
+    s = layer.stripe
+    rows = f", {s.rows} row{'s' if s.rows > 1 else ''} a call" if s else ""
     w = matrix(op)
     if w is None:
-        return f"{op.name}: {kernel}, {shape}"
+        return f"{op.name}: {kernel}, {shape}{rows}"
     density = np.count_nonzero(w) / w.size
     name = layer.encoded.encoding if layer.encoded else "dense"
-    return f"{op.name}: {shape}, {name}, density {density:.1%}"
+    return f"{op.name}: {shape}, {name}, density {density:.1%}{rows}"

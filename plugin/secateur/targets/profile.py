@@ -120,22 +120,26 @@ class _Call:
 
 
 def _calls(source: str, name: str) -> list[_Call]:
-    """The statements of NAME_run_in: each stands below its comment, which begins with a name."""
+    """The statements of NAME_run_in: each stands below its comment, which begins with a name.
+
+    In a chain the calls stand in loops, and what unpacks their weights before them.
+    """
     lines = source.splitlines()
     start = next(i for i, s in enumerate(lines) if s.startswith(f"int {name}_run_in("))
     found: list[_Call] = []
     for i in range(start, len(lines)):
         if lines[i] == "}":
             break
-        comment = re.match(r" {4}/\* (\S+?):? .*\*/$|    /\* (output) \*/$", lines[i])
+        comment = re.match(r"( +)/\* (?:(\S+): .*|(output)) \*/$", lines[i])
         if not comment:
             continue
+        ends = (f"{comment[1]}/*", f"{comment[1]}return")
         end = i + 1
-        while end < len(lines) and not lines[end].startswith(("    /*", "    return", "}")):
+        while lines[end].startswith(comment[1]) and not lines[end].startswith(ends):
             end += 1
         text = " ".join(lines[i + 1 : end])
         function = re.search(r"(\w+)\(", text)
-        found.append(_Call(comment[1] or comment[2], function[1] if function else "", i + 2, end))
+        found.append(_Call(comment[2] or comment[3], function[1] if function else "", i + 2, end))
     return found
 
 
@@ -173,12 +177,14 @@ class _Profiler(Machine):
         start, size = self._symbols[run]
         self._span = range(start, start + size)
         source = lib.folder / "src" / f"{lib.name}.c"
-        self._list = _calls(source.read_text(encoding="utf-8"), lib.name)
+        calls = _calls(source.read_text(encoding="utf-8"), lib.name)
+        self._list = list({c.layer: c for c in calls}.values())  # the last one is the layer's work
+        index = {c.layer: i for i, c in enumerate(self._list)}
         lines = _lines(image.elf, source.name, start, start + size)
         self._call_at = {
-            a: i
+            a: index[c.layer]
             for a, line in lines.items()
-            for i, c in enumerate(self._list)
+            for c in calls
             if c.first <= line <= c.last
         }
         self._now: int | None = None

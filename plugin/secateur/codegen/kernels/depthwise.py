@@ -116,7 +116,7 @@ class Depthwise(Kernel):
         return {
             **({"fast": outputs} if fast else {"outputs": outputs, taps: outputs * kh * kw}),
             "copied": float(layer.graph.tensors[op.inputs[0]].size)
-            if calls == 1
+            if layer.stripe is None
             else float(calls * self._shape(layer)[0] * w * len(op.weight)),
             "planes": float(calls * len(op.weight)),
             **index_work(layer, float(op.weight.size)),
@@ -155,7 +155,7 @@ class Depthwise(Kernel):
         fast = fast and max((chunk + 1) * pitch, chunk * ow, ow) < 4096  # reach of a load
         fast = fast and not isinstance(q, ThresholdTable)  # the strips multiply and shift
         skip = frozenset[int]()
-        if s.calls == 1 and t_in.zero_point == 0:
+        if layer.stripe is None and t_in.zero_point == 0:
             skip = frozenset(range(op.pads[0])) | frozenset(range(op.pads[0] + h, rows))
         strips: list[CFunction] = []
         if fast:
@@ -168,7 +168,7 @@ class Depthwise(Kernel):
             "name": name, "title": f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
             "source": source, "q": q, "zero": t_in.zero_point, "rows": rows, "pitch": pitch,
             "c": c, "h": h, "w": w, "oh": oh, "ow": ow, "kh": kh, "kw": kw, "sy": sy, "sx": sx,
-            "pads": op.pads, "numbered": s.calls > 1, "ring": ring, "in_plane": s.held[0] * w,
+            "pads": op.pads, "numbered": layer.stripe is not None, "ring": ring, "in_plane": s.held[0] * w,
             "out_plane": s.out * ow,
         }  # fmt: skip
         text = render(
@@ -177,7 +177,7 @@ class Depthwise(Kernel):
         text = either(depthwise(shape, skip), text)
         functions = [CFunction(f.name, scalar_only(f.text)) for f in strips]
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
-        args += [layer.first] if s.calls > 1 else []
+        args += [layer.first] if layer.stripe else []
         return Emission(
             source.call(name, args), [*functions, CFunction(name, text)], [*source.arrays, q.array],
             source.headers, source.constants,

@@ -116,11 +116,12 @@ class Pool(Kernel):
         t_out = layer.graph.tensors[op.output]
         oh, ow = t_out.shape[1:] if len(t_out.shape) == 3 else (1, 1)
         s = layer.stripe or Stripe(oh, 1, (h,), oh)
-        oh, numbered = s.rows, s.calls > 1 and not self.straight(layer)
+        numbered = layer.stripe is not None and not self.straight(layer)
+        oh = s.rows
         q = table(layer.prefix, op.requant) if op.requant else None
         whole = op.mode == "avg" and op.window == (h, w) and not any(op.pads)
         name = f"{op.mode}_pool_{op.window[0]}x{op.window[1]}_{c}_{h}x{w}"
-        name += f"_{oh}_rows" if s.calls > 1 else ""
+        name += f"_{oh}_rows" if layer.stripe else ""
         text = render(
             "pool.c.j2",
             title=f"{'Maximum' if op.mode == 'max' else 'Mean'} of {op.window[0]}x{op.window[1]} "

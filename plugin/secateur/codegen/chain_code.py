@@ -1,0 +1,79 @@
+"""The C of a chain: loops around its operators' calls, and where each finds its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .chain import Chain, Link, reads_of
+from .emit import Emission, render
+from .kernels import Layer
+
+
+@dataclass(frozen=True)
+class LinkCode:
+    """What chain.c.j2 knows of an operator."""
+
+    name: str
+    comment: str
+    call: str
+    y: str  #: counter of its rows
+    rows: int  #: a call
+    goal: str  #: condition under which rows are missing
+
+
+def place(chain: Chain, at: Mapping[str, str], scratch: int) -> list[Layer]:
+    """The operators' layers with the C expressions of their operands.
+
+    at: of the tensors outside; scratch: offset of the chain's scratch in the arena.
+    """
+    at = {**at, **{t: f"arena + {scratch + o}" for t, o in chain.rings.items()}}
+    for link in chain.links:
+        layer, op, s = link.layer, link.layer.op, link.stripe
+        layer.first = _counter(link)
+        layer.inputs = [
+            _rows(link, at, t, held, reads_of(op, i).step)
+            if i or link.kernel.straight(layer)
+            else at[t]
+            for i, (t, held) in enumerate(zip(op.inputs, s.held, strict=True))
+        ]
+        layer.output = _rows(link, at, op.output, s.out, 1)
+        layer.kept = f"arena + {scratch + chain.kept[link.name]}"
+        layer.scratch = f"arena + {scratch + chain.work}"
+    return [link.layer for link in chain.links]
+
+
+def _rows(link: Link, at: Mapping[str, str], t: str, held: int, step: int) -> str:
+    """C pointer to the rows of tensor t, `held` of which its buffer holds, that belong to a call:
+    `step` of them to each row of the operator's output."""
+    _, h, w = link.layer.graph.tensors[t].shape
+    if link.stripe.rows * step % held == 0:  # the call's rows fill the ring
+        return at[t]
+    row = _counter(link) + (f" * {step}" if step > 1 else "")
+    return f"{at[t]} + {row if held == h else f'{row} % {held}'} * {w}"
+
+
+def code(
+    chain: Chain, emissions: Mapping[str, Emission], add: Callable[[Emission], tuple[str, str]],
+    comments: Mapping[str, str],
+) -> str:  # fmt: skip
+    """C of the chain; add: takes in an emission's functions and returns its setup and its call."""
+    last = chain.links[-1].layer
+    end = last.graph.tensors[last.op.output].shape[1]
+    links, setups = [], []
+    for link in chain.links:
+        setup, call = add(emissions[link.name])
+        if setup:
+            setups.append((link.name, setup))
+        height = link.layer.graph.tensors[link.layer.op.output].shape[1]
+        mine = _counter(link)
+        goal = f"{mine} < y{f' * {link.pace}' if link.pace > 1 else ''} + {link.lead}"
+        if (end - chain.rows) * link.pace + link.lead > height:
+            goal = f"{mine} < {height} && {goal}"
+        comment = comments.get(link.name, link.name)
+        links.append(LinkCode(link.name, comment, call, mine, link.stripe.rows, goal))
+    return render("chain.c.j2", chain=chain, links=links, setups=setups, height=end).strip()
+
+
+def _counter(link: Link) -> str:
+    return f"y_{link.name}"
