@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from secateur.lowering.factored import Factors
 from secateur.lowering.qgraph import QConv, QDense, QGraph, QOp, QPool, QTensor, Requant
+from secateur.lowering.quantize import _pool_counts
 from secateur.lowering.requant import DoesNotFitError, requantize
 
 Pads = tuple[int, int, int, int]
@@ -160,6 +161,20 @@ class Chain:
         name = f"pool{len(self.graph.ops)}"
         op = QPool(name, (self.top.name,), self._next, "max", window, stride, pads)
         return self._put(op, (c, oh, ow), self.top.zero_point)
+
+    def mean_pool(self, window: tuple[int, int], stride: tuple[int, int], pads: Pads) -> Chain:
+        """Average pooling."""
+        c, h, w = self.top.shape
+        oh = (h + pads[0] + pads[2] - window[0]) // stride[0] + 1
+        ow = (w + pads[1] + pads[3] - window[1]) // stride[1] + 1
+        counts = _pool_counts((h, w), window, stride, pads, (oh, ow))
+        n, zero = np.array(counts, np.float64), self.top.zero_point
+        requant, _ = requantize(1 / n, np.full(len(n), float(zero)), zero * n, 0 * n, 255 * n)
+        op = QPool(
+            f"pool{len(self.graph.ops)}", (self.top.name,), self._next, "avg", window, stride, pads,
+            requant, counts,
+        )  # fmt: skip
+        return self._put(op, (c, oh, ow), zero)
 
 
 @st.composite

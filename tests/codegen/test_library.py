@@ -40,20 +40,20 @@ def test_any_name_becomes_a_c_identifier(name: str) -> None:
 def test_the_same_text_is_defined_once() -> None:
     f = _Functions()
     one = CFunction("add_3", "static void add_3(void) { }")
-    assert f.add(Emission("add_3(a);", [one])) == "add_3(a);"
-    assert f.add(Emission("add_3(b);", [one])) == "add_3(b);"
+    assert f.add(Emission("add_3(a);", [one])) == ("", "add_3(a);")
+    assert f.add(Emission("add_3(b);", [one])) == ("", "add_3(b);")
     assert list(f.by_name) == ["add_3"]
 
 
 def test_another_text_of_the_same_name_is_renamed_with_its_callers() -> None:
     f = _Functions()
     f.add(Emission("f(1);", [CFunction("h", "int h;"), CFunction("f", "f() { h(); }")]))
-    call = f.add(Emission("f(2);", [CFunction("h", "long h;"), CFunction("f", "f() { h(); }")]))
+    _, call = f.add(Emission("f(2);", [CFunction("h", "long h;"), CFunction("f", "f() { h(); }")]))
     assert call == "f_2(2);"
     assert f.by_name == {
         "h": "int h;", "f": "f() { h(); }", "h_2": "long h_2;", "f_2": "f_2() { h_2(); }",
     }  # fmt: skip
-    third = f.add(Emission("f(3);", [CFunction("h", "long h;"), CFunction("f", "f() { h(); }")]))
+    _, third = f.add(Emission("f(3);", [CFunction("h", "long h;"), CFunction("f", "f() { h(); }")]))
     assert third == "f_2(3);"
 
 
