@@ -33,6 +33,30 @@ def need(core: str) -> None:
         pytest.skip(why)
 
 
+def test_the_layers_of_a_chain_are_told_apart(tmp_path: Path) -> None:
+    """In its loops, and with the unpacking of their weights before it."""
+    need("cortex-m4")
+    c = Chain("net", (4, 12, 16), 3, 0)
+    c.conv(8, (3, 3), "ternary", pads=(1, 1, 1, 1)).conv(8, (3, 3), "ternary")
+    c.max_pool((2, 2), (2, 2), (0, 0, 0, 0)).dense(5, "int8")
+    alone, chained = (
+        profile(
+            make_plan(c.graph, "rice_ternary", chains=chains).library.save(tmp_path / name),
+            "mps2_an386", tmp_path / f"{name}-build", codes(c.graph, 1),
+        )
+        for name, chains in [("alone", ()), ("chained", [("conv0", "pool2", 1, 2)])]
+    )  # fmt: skip
+    layers = ["input", "conv0", "conv1", "pool2", "dense3", "output"]
+    assert [s.layer for s in chained.steps] == [s.layer for s in alone.steps] == layers
+    assert chained.steps[1].function.startswith("ternary_3x3")
+    for a, b in zip(alone.steps, chained.steps, strict=True):
+        assert 0.7 * a.instructions < b.instructions < 1.4 * a.instructions, a.layer
+    image = targets.build(tmp_path / "chained", "mps2_an386", tmp_path / "again", flags=NO_INLINING)
+    counted = targets.get("sim").run(image, codes(c.graph, 1)).instructions
+    assert counted is not None
+    assert 0 <= counted - chained.instructions < 0.01 * counted
+
+
 @pytest.mark.parametrize("board", ["mps2_an386", "qemu_m0plus", "qemu_rv32"])
 def test_the_steps_add_up(board: str, tmp_path: Path) -> None:
     b = targets.boards.load(board)

@@ -217,6 +217,45 @@ def layer_chains(draw: st.DrawFn) -> QGraph:
     return c.graph
 
 
+@st.composite
+def stacks(draw: st.DrawFn) -> QGraph:
+    """Two to five convolutions and poolings: windows, strides, paddings and sides of all sorts."""
+
+    def number(low: int, high: int) -> int:
+        return draw(st.integers(low, high))
+
+    sides, channels = st.sampled_from([6, 7, 8, 9, 12, 13, 16, 17, 20]), st.integers(1, 6)
+    zeros = st.sampled_from([0, 0, 1, 128, 255])
+    c = Chain(
+        "stack", (draw(channels), draw(sides), draw(sides)), number(0, 2**32 - 1), draw(zeros)
+    )
+    kind = draw(st.sampled_from(["ternary", "sparse", "int8", "levels", "powers", "two"]))
+    for _ in range(number(2, 4)):
+        _, h, w = c.top.shape
+        if min(h, w) < 2:
+            break
+        what = draw(st.sampled_from(["pointwise", "window", "block", "depthwise", "pool"]))
+        zero = draw(zeros)
+        k = (number(1, min(5, h)), number(1, min(4, w)))
+        stride = (number(1, 3), number(1, 2))
+        p = [number(0, n // 2) for n in (*k, *k)] if draw(st.booleans()) else [0] * 4
+        pads = (p[0], p[1], p[2], p[3])
+        if what == "pointwise":
+            c.conv(draw(channels), (1, 1), kind, zero=zero)
+        elif what == "block":
+            before, same = c.top, (1, 1, 1, 1)
+            c.conv(draw(channels), (3, 3), kind, pads=same, zero=zero)
+            c.conv(before.shape[0], (3, 3), kind, pads=same, zero=zero, residual=before.name)
+        elif what == "pool":
+            (c.max_pool if draw(st.booleans()) else c.mean_pool)(k, stride, pads)
+        else:
+            c.conv(
+                draw(channels), k, "int8" if what == "depthwise" else kind, stride, pads, zero=zero,
+                depthwise=what == "depthwise",
+            )  # fmt: skip
+    return c.graph
+
+
 def codes(graph: QGraph, n: int, seed: int = 0) -> np.ndarray:
     """int8 inputs [n, ...]: all least, all greatest, then random ones."""
     shape = graph.interface_shape(graph.input)

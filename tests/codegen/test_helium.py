@@ -116,3 +116,15 @@ def test_codebook(tmp_path: Path) -> None:
     plan = make_plan(graph, "codebook", "latency")
     assert {(x.kernel, x.encoding) for x in plan.layers.values()} == {("conv_dense", "codebook")}
     check(graph, plan, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["dense", "ternary", "sparse"])
+def test_chains(encoding: str, tmp_path: Path) -> None:
+    """Some rows at a time, from rings of rows."""
+    graph = images().graph
+    if encoding == "ternary":
+        for op in graph.ops:
+            assert isinstance(op, QConv)
+            kept = np.arange(op.weight.size).reshape(op.weight.shape) % 4 == 0
+            op.weight = (np.sign(op.weight) * kept).astype(np.int8)
+    check(graph, make_plan(graph, encoding, chains=[("conv0", "conv4", 1, 2)]), tmp_path)

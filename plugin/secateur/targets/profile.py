@@ -122,7 +122,8 @@ class _Call:
 def _calls(source: str, name: str) -> list[_Call]:
     """The statements of NAME_run_in: each stands below its comment, which begins with a name.
 
-    In a chain the calls stand in loops, and what unpacks their weights before them.
+    In a chain the calls stand in loops, which count as theirs, and what unpacks their weights
+    stands before the chain.
     """
     lines = source.splitlines()
     start = next(i for i, s in enumerate(lines) if s.startswith(f"int {name}_run_in("))
@@ -139,7 +140,8 @@ def _calls(source: str, name: str) -> list[_Call]:
             end += 1
         text = " ".join(lines[i + 1 : end])
         function = re.search(r"(\w+)\(", text)
-        found.append(_Call(comment[2] or comment[3], function[1] if function else "", i + 2, end))
+        first = i if lines[i - 1].strip().startswith("for (;") else i + 2
+        found.append(_Call(comment[2] or comment[3], function[1] if function else "", first, end))
     return found
 
 

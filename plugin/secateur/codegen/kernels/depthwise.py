@@ -168,8 +168,8 @@ class Depthwise(Kernel):
             "name": name, "title": f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
             "source": source, "q": q, "zero": t_in.zero_point, "rows": rows, "pitch": pitch,
             "c": c, "h": h, "w": w, "oh": oh, "ow": ow, "kh": kh, "kw": kw, "sy": sy, "sx": sx,
-            "pads": op.pads, "numbered": layer.stripe is not None, "ring": ring, "in_plane": s.held[0] * w,
-            "out_plane": s.out * ow,
+            "pads": op.pads, "numbered": layer.stripe is not None, "ring": ring,
+            "in_plane": s.held[0] * w, "out_plane": s.out * ow,
         }  # fmt: skip
         text = render(
             "depthwise.c.j2", fast=fast, chunk=chunk, strip=strips[0].name if fast else "", **shape
