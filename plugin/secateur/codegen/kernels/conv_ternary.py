@@ -9,6 +9,7 @@ import numpy as np
 
 from ...lowering.qgraph import QConv
 from ..emit import CArray, CFunction, Emission, render
+from ..geometry import Geometry
 from ..requant import RequantTable, table
 from .base import Layer, register
 from .convtile import (
@@ -19,14 +20,18 @@ from .convtile import (
     copy_tile,
     in_memory_order,
     keep_rows,
+    may_overwrite,
     residual_work,
     shape_key,
+    start_tile,
     tile_store,
     tile_taps,
 )
+from .gather import gather_function, gathered, tile_bytes
 from .unpack import (
     align4,
     is_coded,
+    memory_order,
     most_symbols,
     unpack_rows,
     unpack_work,
@@ -63,12 +68,43 @@ class ConvTernary(TiledConv):
         most = max(int((w > 0).sum(axis=1).max()), int((w < 0).sum(axis=1).max()))
         return 255 * most <= 32767  # the sum of a row's +1s or -1s fits a lane
 
+    def window(self, layer: Layer) -> Geometry:
+        """Tiles and band of the layer as it is."""
+        return super().geometry(layer)
+
+    def geometry(self, layer: Layer) -> Geometry:
+        """The same as it is executed: pointwise where its columns are gathered."""
+        assert isinstance(layer.op, QConv)
+        window = self.window(layer)
+        return (layer.stripe is None and gathered(layer.op, window)) or window
+
+    def order(self, layer: Layer) -> np.ndarray | None:
+        return memory_order(self.window(layer))  # of gathered columns, too
+
+    def straight(self, layer: Layer) -> bool:
+        window = self.window(layer)
+        return window.pointwise or window.direct
+
+    def _offsets(self, layer: Layer) -> np.ndarray:
+        """Where each weight column reads, in the band or among the gathered ones."""
+        g, window = self.geometry(layer), self.window(layer)
+        if g == window:
+            return g.offsets()
+        offsets = np.empty(g.ci, np.int64)
+        offsets[memory_order(window)] = g.offsets()
+        return offsets
+
+    def _band_bytes(self, layer: Layer) -> int:
+        """Scratch for tiles and bands."""
+        g, window = self.geometry(layer), self.window(layer)
+        return g.band_bytes if g == window else tile_bytes(g) + window.band_bytes
+
     def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
         """Executable rows and their element type."""
         assert isinstance(layer.op, QConv)
         g = self.geometry(layer)
         weight = layer.op.weight.reshape(layer.op.weight.shape[0], -1)
-        values = ternary_rows(weight, g.offsets(), 4 if g.pointwise else 0)
+        values = ternary_rows(weight, self._offsets(layer), 4 if g.pointwise else 0)
         return values, "uint8_t" if values.max(initial=0) < 256 else "uint16_t"
 
     def _unpacked_bytes(self, layer: Layer) -> int:
@@ -81,31 +117,40 @@ class ConvTernary(TiledConv):
     def scratch(self, layer: Layer) -> int:
         g = self.geometry(layer)
         if not is_coded(layer.encoded):
-            return g.band_bytes
+            return self._band_bytes(layer)
         assert layer.encoded is not None
-        return self._unpacked_bytes(layer) + max(g.band_bytes, working_bytes(g, layer.encoded))
+        work = working_bytes(g, layer.encoded)
+        return self._unpacked_bytes(layer) + max(self._band_bytes(layer), work)
 
     def kept(self, layer: Layer) -> int:
         return self._unpacked_bytes(layer) if is_coded(layer.encoded) else 0
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        over = may_overwrite(layer.op, self.geometry(layer))
+        # each tile of a gathered layer reads the input
+        same = self.geometry(layer) == self.window(layer)
+        return over if same else tuple(i for i in over if i)
 
     plain_factor = 4.5
     code_bytes = 750
 
     def work(self, layer: Layer) -> dict[str, float]:
         assert isinstance(layer.op, QConv)
-        g = self.geometry(layer)
+        g, window = self.geometry(layer), self.window(layer)
+        gathers = {} if g == window else {"gathered": float(g.tiles * g.ci)}
         return {
+            **gathers,
             "taps" if g.pointwise else "window_taps": tile_taps(layer.op, g),
             "stores": float(g.tiles * g.co),
             **residual_work(layer),
-            **band_work(g),
+            **band_work(window),
             **unpack_work(layer.encoded),
         }
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op
         assert isinstance(op, QConv)
-        g = self.geometry(layer)
+        g, window = self.geometry(layer), self.window(layer)
         in_place = layer.inputs[0] == layer.output
         keep = keep_rows(g, in_place)
         q = table(layer.prefix, op.requant)
@@ -121,8 +166,8 @@ class ConvTernary(TiledConv):
                 "gap": (8 if elem == "uint8_t" else 16) * (values.size - 2 * g.co),
             },
         )  # fmt: skip
-        # two columns a turn where it pays; elsewhere the code is worth more
-        unroll = not layer.small and g.tiles * np.count_nonzero(op.weight) >= 6000
+        # four columns a turn where it pays; elsewhere the code is worth more
+        unroll = not layer.small and g.tiles * np.count_nonzero(op.weight) >= 4000
         shared = layer.weight >= 0.5
         steps = Steps(elem, unit, tuple(g.word_offsets()), g.pointwise, bool(unroll), shared)
         # codes straight from the routine where a row needs nothing but its two int16 constants
@@ -136,16 +181,23 @@ class ConvTernary(TiledConv):
             row = _tile_function(steps, g.co, g.out_plane, q, tuple(g.out_offsets()), looped)
         else:
             row = _row_function(steps)
-        functions = [row]
-        band = band_function(g, keep)
+        functions = [*_list_function(steps), row]
+        band = band_function(window, keep)
         if band:
             functions.append(band)
-        name = f"ternary_{shape_key(g)}"
+        before, tile_copy = "", copy_tile(g)
+        if g != window:
+            gather = gather_function(window)
+            functions.append(gather)
+            source = "in" if window.direct else f"band + {tile_bytes(g)}"
+            before = f"{band.name}({source}, in, 0);" if band else ""
+            tile_copy = f"{start_tile(g)}\n{gather.name}(band, {source}, x);"
+        name = f"ternary_{shape_key(window)}"
         lanes = [(f"a[{2 * i}]", f"a[{2 * i + 1}]") for i in range(4)]
         text = render(
             "conv_ternary.c.j2",
             name=name,
-            title=f"Ternary convolution {shape_key(g)}: one row of weights per {g.tw}x{g.th} tile.",
+            title=f"Ternary convolution {shape_key(window)}: one row of weights per {g.tw}x{g.th} tile.",
             elem=elem,
             g=g,
             q=q,
@@ -153,7 +205,8 @@ class ConvTernary(TiledConv):
             whole=whole,
             band_name=band.name if band else "",
             residual=op.residual is not None,
-            tile_copy=copy_tile(g),
+            before=before,
+            tile_copy=tile_copy,
             store=tile_store(op, g, q, lanes),
         )
         functions.append(CFunction(name, text))
@@ -161,7 +214,7 @@ class ConvTernary(TiledConv):
             args = call_arguments(layer, g, [rows.name, q.array.name])
             return Emission(f"{name}({args});", functions, [rows, q.array])
         u = unpack_rows(
-            layer, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.kept, layer.scratch
+            layer, g, f"{shape_key(window)}_{elem[4:-2]}", elem, 0, False, layer.kept, layer.scratch
         )
         args = call_arguments(
             layer, g, [f"(const {elem} *)(const void *)({layer.kept})", q.array.name]
@@ -180,8 +233,13 @@ class Steps:
     unit: int  #: a step is in units of 2**unit bytes
     offsets: tuple[int, ...]  #: of the tile's groups of four pixels
     aligned: bool  #: words lie at multiples of four
-    unroll: bool  #: two columns a turn
-    shared: bool = False  #: the lists of -1s and +1s by the same code, called twice
+    unroll: bool  #: four columns a turn
+    shared: bool = False  #: the lists of -1s and +1s by one routine, called twice
+
+    @property
+    def fours(self) -> bool:
+        """Whether a column's four words are loaded at once, in the turns of four columns."""
+        return self.aligned and self.unroll
 
     @property
     def eights(self) -> bool:
@@ -194,6 +252,19 @@ class Steps:
         words = "x16" if self.aligned else "_".join(str(o) for o in self.offsets[1:])
         bits = 8 if self.elem == "uint8_t" else 16
         return f"{bits}_{words}{'' if self.unroll else '_small'}"
+
+    @property
+    def list_name(self) -> str:
+        """Name of the shared routine."""
+        return f"ternary_list{self.key}"
+
+
+@lru_cache(maxsize=256)
+def _list_function(t: Steps) -> list[CFunction]:
+    """The routine that two lists of a row, and several layers, share; none if they do not."""
+    if not t.shared:
+        return []
+    return [CFunction(t.list_name, render("ternary_list.c.j2", t=t))]
 
 
 @lru_cache(maxsize=256)

@@ -98,22 +98,29 @@ def band_work(g: Geometry) -> dict[str, float]:
     return {"band_rows": rows, "band" if g.sx == 1 else "band_strided": rows * g.row_pitch}
 
 
+def start_tile(g: Geometry) -> str:
+    """C that sets x, where a pointwise tile begins: the last is moved back to end with the row."""
+    if g.ow % g.tw == 0 or g.ow < g.tw:
+        return "const int x = xt;"
+    return f"const int x = xt < {g.ow - g.tw} ? xt : {g.ow - g.tw};"
+
+
 def copy_tile(g: Geometry) -> str:
     """C that copies one pointwise tile (from xt) of every channel into the band and sets x.
 
-    The last tile is moved back to end with the row; the inputs of the pixels it shares with the
-    tile before may have been overwritten by then, but are still in the band.
+    The inputs of the pixels that the last tile shares with the one before may have been overwritten
+    by then, but are still in the band.
     """
     rest = g.ow % g.tw
     plane = f"in + i * {g.in_plane} + x"
     move = f"memcpy(band + i * {g.tw}, {plane}, {g.tw if g.ow >= g.tw else rest});"
+    channels = f"for (int i = 0; i < {g.ci}; i++) {{"
     if not rest or g.ow < g.tw:
-        return f"const int x = xt;\nfor (int i = 0; i < {g.ci}; i++) {{\n    {move}\n}}"
+        return f"{start_tile(g)}\n{channels}\n    {move}\n}}"
     again = g.tw - rest
     return (
-        f"const int x = xt < {g.ow - g.tw} ? xt : {g.ow - g.tw};\n"
-        f"for (int i = 0; i < {g.ci}; i++) {{\n"
-        f"    if (x == xt) {{\n        {move}\n    }} else {{\n"
+        f"{start_tile(g)}\n"
+        f"if (x == xt) {{\n    {channels}\n        {move}\n    }}\n}} else {{\n    {channels}\n"
         f"        sc_copy(band + i * {g.tw}, band + i * {g.tw} + {rest}, {again});\n"
         f"        memcpy(band + i * {g.tw} + {again}, {plane} + {again}, {rest});\n"
         "    }\n}"
