@@ -74,7 +74,7 @@ class Row:
 
 def prepare(names: list[str], cores: list[str], optimize: str, inputs: int) -> Iterator[Job]:
     """Convert every network in every encoding; one job a core."""
-    from benchmarks.networks import CALIBRATION, ENCODINGS, all_networks, projected
+    from benchmarks.networks import CALIBRATION, all_networks, encodings_of, projected
 
     import secateur
     from secateur.codegen.plan import make_plan
@@ -83,7 +83,7 @@ def prepare(names: list[str], cores: list[str], optimize: str, inputs: int) -> I
         if network.name not in names:
             continue
         print(f"{network.name}: {network.source}", flush=True)
-        for i, encoding in enumerate(ENCODINGS):
+        for i, encoding in enumerate(encodings_of(network.graph)):
             compiled = secateur.convert(
                 projected(network.graph, encoding),
                 network.inputs[:CALIBRATION],
@@ -123,7 +123,7 @@ def table(rows: list[Row]) -> str:
     """The rows as text, with the peer's figures where they are known."""
     head = ("network", "weights", "core", "instructions", "est. cycles", "flash", "arena", "same")
     lines = [
-        "{:9} {:17} {:14} {:>13} {:>13} {:>8} {:>7} {:>6}  {}".format(*head, "against the peer")
+        "{:9} {:27} {:14} {:>13} {:>13} {:>8} {:>7} {:>6}  {}".format(*head, "against the peer")
     ]
     for r in rows:
         ratio = ""
@@ -135,7 +135,7 @@ def table(rows: list[Row]) -> str:
                 f"arena x {r.arena / c:.2f}"
             )
         lines.append(
-            f"{r.network:9} {r.encoding:17} {r.target:14} {r.instructions:13,} {r.cycles:13,} "
+            f"{r.network:9} {r.encoding:27} {r.target:14} {r.instructions:13,} {r.cycles:13,} "
             f"{r.flash:8,} {r.arena:7,} {r.identical:3}/{r.total:<2}  {ratio}".rstrip()
         )
     return "\n".join(lines)
@@ -175,8 +175,8 @@ def main() -> int:
     print(f"\n{table(rows)}\n")
     print("Weights are one-shot projections of the float weights (pruned, clustered or ternarised")
     print("without training): sizes and counts are those of trained networks, accuracy is not.")
-    print("Depthwise layers stay int8 where the weights are sparse or ternary. Flash is model and")
-    print(f"runtime, the serial harness excluded. The peer: {PEER}.")
+    print("Depthwise layers stay int8 where the weights are sparse or ternary, unless it is said.")
+    print(f"Flash is model and runtime, the serial harness excluded. The peer: {PEER}.")
     print(f"{args.out}, {time.monotonic() - started:.0f} s, planned for {args.optimize}")
     return 0 if all(r.identical == r.total for r in rows) else 1
 

@@ -139,7 +139,16 @@ ENCODINGS = (
     Encoding("sparse int8 80 %", pruned, False, None),
     Encoding("clustered 4 bit", clustered, True, "codebook"),
     Encoding("ternary 80 %", ternary, False, None),
+    Encoding("ternary 80 %, depthwise too", ternary, True, None),
 )
+
+
+def encodings_of(graph: Graph) -> tuple[Encoding, ...]:
+    """The columns that differ for `graph`: without depthwise layers nothing happens to them."""
+    if any(node.op == "depthwise_conv2d" for node in graph):
+        return ENCODINGS
+    same = {(e.project, e.force): e for e in reversed(ENCODINGS)}
+    return tuple(e for e in ENCODINGS if same[e.project, e.force] is e)
 
 
 def projected(graph: Graph, encoding: Encoding) -> Graph:

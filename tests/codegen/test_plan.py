@@ -21,14 +21,28 @@ def _graph(density: float, ternary: bool, n: int = 32) -> QGraph:
     return QGraph("p", [QConv("c", ("x",), "y", w, requant)], tensors, "x", "y")
 
 
+def _depthwise(density: float, ternary: bool, stride: int) -> QGraph:
+    graph = _graph(density, ternary, 24)
+    (op,) = graph.ops
+    assert isinstance(op, QConv)
+    op.weight = np.ascontiguousarray(op.weight.reshape(-1)[: 24 * 9].reshape(24, 1, 3, 3))
+    op.groups, op.pads, op.stride = 24, (1, 1, 1, 1), (stride, stride)
+    side = 8 // stride
+    graph.tensors["y"] = QTensor("y", (24, side, side), 0.1, 0)
+    return graph
+
+
 @pytest.mark.parametrize("ternary", [True, False])
 @pytest.mark.parametrize("density", [0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
-def test_no_choice_is_worse_than_dense(density: float, ternary: bool) -> None:
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "depthwise_strided"])
+def test_no_choice_is_worse_than_dense(kind: str, density: float, ternary: bool) -> None:
     graph = _graph(density, ternary)
+    if kind != "conv":
+        graph = _depthwise(density, ternary, 1 + (kind != "depthwise"))
     (op,) = graph.ops
     for core in CORES:
         options = {(c.kernel.name, c.encoding): c for c in candidates(op, graph, core)}
-        dense = options["conv_dense", "dense"]
+        dense = options["conv_dense" if kind == "conv" else "depthwise", "dense"]
         fast = make_plan(graph, optimize="latency", core=core).layers["c"]
         assert options[fast.kernel, fast.encoding].cycles <= dense.cycles
         small = make_plan(graph, optimize="flash", core=core).layers["c"]

@@ -167,7 +167,8 @@ class ConvTernary(TiledConv):
             },
         )  # fmt: skip
         # four columns a turn where it pays; elsewhere the code is worth more
-        unroll = not layer.small and g.tiles * np.count_nonzero(op.weight) >= 4000
+        columns = g.tiles * np.count_nonzero(op.weight)
+        unroll = not layer.small and columns >= 4000
         shared = layer.weight >= 0.5
         steps = Steps(elem, unit, tuple(g.word_offsets()), g.pointwise, bool(unroll), shared)
         # codes straight from the routine where a row needs nothing but its two int16 constants
@@ -177,7 +178,7 @@ class ConvTernary(TiledConv):
             and not g.partial and op.residual is None
         )  # fmt: skip
         if whole:
-            looped = layer.weight >= 0.5 and not unroll
+            looped = layer.weight >= 0.5 and (not unroll or columns < 6000)
             row = _tile_function(steps, g.co, g.out_plane, q, tuple(g.out_offsets()), looped)
         else:
             row = _row_function(steps)
@@ -197,7 +198,8 @@ class ConvTernary(TiledConv):
         text = render(
             "conv_ternary.c.j2",
             name=name,
-            title=f"Ternary convolution {shape_key(window)}: one row of weights per {g.tw}x{g.th} tile.",
+            title=f"Ternary convolution {shape_key(window)}: one row of weights per {g.tw}x{g.th} "
+            "tile.",
             elem=elem,
             g=g,
             q=q,
@@ -233,12 +235,12 @@ class Steps:
     unit: int  #: a step is in units of 2**unit bytes
     offsets: tuple[int, ...]  #: of the tile's groups of four pixels
     aligned: bool  #: words lie at multiples of four
-    unroll: bool  #: four columns a turn
+    unroll: bool  #: four columns a turn, or eight
     shared: bool = False  #: the lists of -1s and +1s by one routine, called twice
 
     @property
     def fours(self) -> bool:
-        """Whether a column's four words are loaded at once, in the turns of four columns."""
+        """Whether a column's four words are loaded at once, in turns of eight columns."""
         return self.aligned and self.unroll
 
     @property

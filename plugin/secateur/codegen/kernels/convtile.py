@@ -62,18 +62,23 @@ def shape_key(g: Geometry) -> str:
     return f"{g.kh}x{g.kw}{s}_{g.ci}x{g.co}_{g.oh}x{g.ow}"
 
 
-def band_function(g: Geometry, keep: int) -> CFunction | None:
-    """The loader of a convolution's band; None where the input is read directly."""
-    if g.direct or g.pointwise:
-        return None
+def band_phases(g: Geometry) -> list[dict[str, int]]:
+    """Where the columns of each phase begin in a band's row and come from in the input's."""
     phases = []
     for p in range(g.phases):
         shift = p - g.pads[1]  # column = j * sx + shift
         first = -(shift // g.sx) if shift < 0 else 0
         last = min(g.phase_pitch, (g.w - 1 - shift) // g.sx + 1)
         phases.append({"first": first, "last": last, "shift": shift, "base": p * g.phase_pitch})
+    return phases
+
+
+def band_function(g: Geometry, keep: int) -> CFunction | None:
+    """The loader of a convolution's band; None where the input is read directly."""
+    if g.direct or g.pointwise:
+        return None
     name = f"band_{shape_key(g)}" + ("_keep" if keep else "") + ("_ring" if g.ring else "")
-    return CFunction(name, render("band.c.j2", name=name, g=g, keep=keep, phases=phases))
+    return CFunction(name, render("band.c.j2", name=name, g=g, keep=keep, phases=band_phases(g)))
 
 
 def tile_taps(op: QConv, g: Geometry) -> float:

@@ -6,7 +6,9 @@ widened once for the up to three output rows it contributes to.
 
 from __future__ import annotations
 
-from ...lowering.qgraph import QConv
+from typing import TypeGuard
+
+from ...lowering.qgraph import QConv, QOp
 from ..emit import CFunction, Emission, render
 from ..geometry import Ring, Stripe
 from ..requant import RequantTable, ThresholdTable, table
@@ -15,6 +17,31 @@ from .helium import either, scalar_only
 from .helium_depthwise import depthwise, work
 from .source import dense_source, index_work
 from .unpack import decode_work, is_coded
+
+
+def is_depthwise(op: QOp) -> TypeGuard[QConv]:
+    """Whether `op` filters every channel by itself."""
+    return (
+        isinstance(op, QConv)
+        and op.groups > 1
+        and op.weight.shape[0] == op.groups
+        and op.weight.shape[1] == 1
+        and op.residual is None
+    )
+
+
+def plane_over_plane(layer: Layer) -> tuple[int, ...]:
+    """Inputs over which a kernel that copies each plane before it writes one may write."""
+    a, b = (layer.graph.tensors[t].shape for t in (layer.op.inputs[0], layer.op.output))
+    return (0,) if b[1] * b[2] <= a[1] * a[2] and layer.stripe is None else ()
+
+
+def depthwise_name(op: QConv, channels: int, oh: int, ow: int) -> str:
+    """Name of a layer's C function."""
+    kh, kw = op.weight.shape[2:]
+    sy, sx = op.stride
+    s = f"s{sy}{sx}" if op.stride != (1, 1) else ""
+    return f"depthwise_{kh}x{kw}{s}_{channels}_{oh}x{ow}"
 
 
 def strip(outputs: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]) -> list[str]:
@@ -68,14 +95,7 @@ class Depthwise(Kernel):
     forms = frozenset({"dense"})
 
     def applies(self, layer: Layer) -> bool:
-        op = layer.op
-        return (
-            isinstance(op, QConv)
-            and op.groups > 1
-            and op.weight.shape[0] == op.groups
-            and op.weight.shape[1] == 1
-            and op.residual is None
-        )
+        return is_depthwise(layer.op)
 
     def _shape(self, layer: Layer) -> tuple[int, int]:
         """Rows and pitch of the padded plane; in a chain, of the rows that a call reads."""
@@ -93,8 +113,7 @@ class Depthwise(Kernel):
         return rows * pitch + 4 + dense_source(layer).row_buffer
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
-        a, b = (layer.graph.tensors[t].shape for t in (layer.op.inputs[0], layer.op.output))
-        return (0,) if b[1] * b[2] <= a[1] * a[2] and layer.stripe is None else ()
+        return plane_over_plane(layer)
 
     def chains(self, layer: Layer) -> bool:
         return not is_coded(layer.encoded)  # its rows would be decoded again in each call
@@ -162,8 +181,7 @@ class Depthwise(Kernel):
             none = frozenset[int]()
             strips.append(_strip_function(chunk, pitch, ow, q, skip if chunk == oh else none))
         sy, sx = op.stride
-        strides = f"s{sy}{sx}" if op.stride != (1, 1) else ""
-        name = f"depthwise_{kh}x{kw}{strides}_{c}_{oh}x{ow}{source.suffix}"
+        name = f"{depthwise_name(op, c, oh, ow)}{source.suffix}"
         shape = {
             "name": name, "title": f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
             "source": source, "q": q, "zero": t_in.zero_point, "rows": rows, "pitch": pitch,

@@ -1,0 +1,165 @@
+"""Ternary depthwise convolution: four columns by a few rows at a time, two lanes to an addition.
+
+A channel has few taps and many outputs, so its requantization costs more than its sums, and most
+channels have taps of one sign only. Those are summed without sign; where the sign is minus, the
+channel's multiplier takes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...coding.base import Encoding
+from ...lowering.qgraph import QConv, Requant
+from ..emit import CArray, CFunction, Emission, render
+from ..geometry import Geometry
+from ..requant import RequantTable, table
+from .base import Kernel, Layer, register
+from .convtile import band_phases
+from .depthwise import depthwise_name, is_depthwise, plane_over_plane
+from .unpack import align4, is_coded
+
+#: Most rows whose lanes fit in registers.
+ROWS = 5
+
+
+def _rows(oh: int) -> int:
+    """Rows of a strip: of all the cheapest, where a row costs as much as starting a strip does."""
+    return min(range(1, min(oh, ROWS) + 1), key=lambda r: (-(-oh // r) * (r + 1.5), -r))
+
+
+def strip_geometry(layer: Layer) -> Geometry:
+    """One padded plane, its columns split by phase, and strips of four columns."""
+    op = layer.op
+    assert isinstance(op, QConv)
+    _, h, w = layer.graph.tensors[op.inputs[0]].shape
+    c, oh, ow = layer.graph.tensors[op.output].shape
+    kh, kw = op.weight.shape[2:]
+    sy, sx = op.stride
+    rows, phases = (oh - 1) * sy + kh, min(sx, kw)
+    pitch = align4(ow + (kw - 1) // sx)
+    return Geometry(
+        1, h, w, c, oh, ow, kh, kw, sy, sx, op.pads, layer.graph.tensors[op.inputs[0]].zero_point,
+        4, _rows(oh), False, False, oh, rows, sy, phases, pitch, pitch * phases,
+        rows * pitch * phases, h * w, oh * ow, oh * ow, h, 1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Lists of taps as the kernel reads them, and the constants that go with them."""
+
+    values: np.ndarray  #: int64: a channel's lists
+    flipped: np.ndarray  #: bool [channels]: its taps are all -1 and listed as if they were +1
+
+
+def tap_lists(weight: np.ndarray, offsets: np.ndarray) -> Taps:
+    """Executable form of int8 [channels, taps] of -1, 0, 1.
+
+    Per channel lists of 1 + where in the plane a tap reads, a 0 behind each: of its -1s and then of
+    its +1s, or of the only sign it has; behind the last another 0. A channel without taps is one 0.
+    """
+    out: list[int] = []
+    flipped = []
+    for row in weight:
+        lists = [[int(o) + 1 for o in offsets[row == sign]] for sign in (-1, 1)]
+        some = [x for x in lists if x]
+        flipped.append(bool(lists[0]) and not lists[1])
+        out += [v for x in some for v in (*x, 0)] + [0]
+    return Taps(np.array(out), np.array(flipped))
+
+
+@register
+class DepthwiseTernary(Kernel):
+    """Depthwise convolution of -1, 0, 1 weights."""
+
+    name = "depthwise_ternary"
+    forms = frozenset({"ternary"})
+
+    def applies(self, layer: Layer) -> bool:
+        op = layer.op
+        if not is_depthwise(op) or is_coded(layer.encoded) or np.any(np.abs(op.weight) > 1):
+            return False
+        w = op.weight.reshape(len(op.weight), -1)
+        most = max(int((w > 0).sum(axis=1).max()), int((w < 0).sum(axis=1).max()))
+        return (
+            isinstance(op.requant, Requant)
+            and int(op.requant.multiplier.min()) > -32768  # its negative fits, too
+            and layer.graph.tensors[op.output].shape[2] >= 4
+            and 255 * most <= 32767  # a list's sum fits a lane
+        )
+
+    def takes(self, encoding: Encoding) -> bool:
+        return encoding.decoder is None
+
+    def scratch(self, layer: Layer) -> int:
+        return strip_geometry(layer).band_bytes
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return plane_over_plane(layer)
+
+    plain_factor = 4.0
+    code_bytes = 650
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        op = layer.op
+        assert isinstance(op, QConv)
+        g = strip_geometry(layer)
+        strips = float(-(-g.oh // g.th) * -(-g.ow // 4))
+        live = float(np.count_nonzero(np.any(op.weight, axis=(1, 2, 3))))
+        taps = float(np.count_nonzero(op.weight))
+        w = op.weight.reshape(g.co, -1)
+        both = float(np.count_nonzero(np.any(w > 0, axis=1) & np.any(w < 0, axis=1)))
+        return {
+            "taps": strips * taps,
+            "words": strips * g.th * taps,
+            "changes": strips * g.th * both,
+            "strips": strips * live,
+            "stores": strips * g.th * live,
+            "copied" if g.phases == 1 else "split": float(g.co * g.h * g.w),
+            "planes": float(g.co),
+        }
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QConv)
+        assert isinstance(op.requant, Requant)
+        g = strip_geometry(layer)
+        weight = op.weight.reshape(g.co, -1)
+        taps = tap_lists(weight, g.offsets())
+        sign = np.where(taps.flipped, -1, 1)
+        multiplier = (op.requant.multiplier * sign).astype(np.int16)
+        q = table(layer.prefix, replace(op.requant, multiplier=multiplier))
+        elem = "uint8_t" if taps.values.max() < 256 else "uint16_t"
+        width, zeros = (8 if elem == "uint8_t" else 16), int((taps.values == 0).sum())
+        lists = CArray(
+            f"{layer.prefix}_taps", elem, taps.values,
+            f"{op.name}: per channel 1 + where its -1 taps read, 0, the same of its +1 taps, 0, 0; "
+            f"density {np.count_nonzero(weight) / weight.size:.1%}",
+            {"count": width * zeros, "index": width * (taps.values.size - zeros)},
+        )  # fmt: skip
+        strip = _strip_function(g, q, elem)
+        name = f"{depthwise_name(op, g.co, g.oh, g.ow)}_ternary"
+        text = render(
+            "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem, strip=strip.name,
+            phases=band_phases(g), copied=min(g.h, g.in_rows - g.pads[0]),
+            title=f"Ternary depthwise {g.kh}x{g.kw} convolution, {g.co} channels of {g.oh}x{g.ow}.",
+        )  # fmt: skip
+        args = [lists.name, q.array.name, layer.inputs[0], layer.output, layer.scratch]
+        return Emission(
+            f"{name}({', '.join(args)});", [strip, CFunction(name, text)], [lists, q.array]
+        )
+
+
+def _strip_function(g: Geometry, q: RequantTable, elem: str) -> CFunction:
+    """The routine that makes all columns of `g.th` output rows of a channel."""
+    offsets = [r * g.step * g.row_pitch for r in range(g.th)]
+    name = f"taps{8 if elem == 'uint8_t' else 16}_{g.th}x{g.ow}"
+    text = render(
+        "depthwise_taps.c.j2", name=name, g=g, q=q, elem=elem, offsets=offsets,
+        # reach of a load and of a store; one multiplication makes a code of a lane
+        assembler=max(offsets[-1], g.th * g.ow) < 4096 and q.pre_shift == 0 and 0 < q.shift < 32,
+    )  # fmt: skip
+    return CFunction(name, text)
