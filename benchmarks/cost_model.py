@@ -142,14 +142,14 @@ def networks(
     names: list[str], cores: list[str], counter: Counter
 ) -> Iterator[tuple[list[Sample], Image]]:
     """The benchmark's networks in its encodings, planned for every core."""
-    from benchmarks.networks import CALIBRATION, ENCODINGS, all_networks, projected
+    from benchmarks.networks import CALIBRATION, all_networks, encodings_of, projected
 
     import secateur
 
     for network in all_networks():
         if network.name not in names:
             continue
-        for encoding in ENCODINGS:
+        for encoding in encodings_of(network.graph):
             compiled = secateur.convert(
                 projected(network.graph, encoding),
                 network.inputs[:CALIBRATION],

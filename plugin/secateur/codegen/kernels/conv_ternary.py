@@ -235,12 +235,12 @@ class Steps:
     unit: int  #: a step is in units of 2**unit bytes
     offsets: tuple[int, ...]  #: of the tile's groups of four pixels
     aligned: bool  #: words lie at multiples of four
-    unroll: bool  #: four columns a turn, or eight
+    unroll: bool  #: four columns a turn, or seven
     shared: bool = False  #: the lists of -1s and +1s by one routine, called twice
 
     @property
     def fours(self) -> bool:
-        """Whether a column's four words are loaded at once, in turns of eight columns."""
+        """Whether a column's four words are loaded at once, in turns of seven columns."""
         return self.aligned and self.unroll
 
     @property

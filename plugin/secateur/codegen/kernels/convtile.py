@@ -123,12 +123,23 @@ def copy_tile(g: Geometry) -> str:
     if not rest or g.ow < g.tw:
         return f"{start_tile(g)}\n{channels}\n    {move}\n}}"
     again = g.tw - rest
+    tile = f"band + i * {g.tw}"
+    if again < 4:
+        mask = f"0x{(1 << 8 * again) - 1:X}u"
+        last = (
+            f"const uint32_t kept = sc_load4({tile} + {g.tw - 4}) >> {32 - 8 * again};\n"
+            f"{move}\nsc_store4({tile}, (sc_load4({tile}) & ~{mask}) | kept);"
+        )
+    else:
+        last = (
+            f"sc_copy({tile}, {tile} + {rest}, {again});\n"
+            f"memcpy({tile} + {again}, {plane} + {again}, {rest});"
+        )
+    last = last.replace("\n", "\n        ")
     return (
         f"{start_tile(g)}\n"
         f"if (x == xt) {{\n    {channels}\n        {move}\n    }}\n}} else {{\n    {channels}\n"
-        f"        sc_copy(band + i * {g.tw}, band + i * {g.tw} + {rest}, {again});\n"
-        f"        memcpy(band + i * {g.tw} + {again}, {plane} + {again}, {rest});\n"
-        "    }\n}"
+        f"        {last}\n    }}\n}}"
     )
 
 
