@@ -118,7 +118,7 @@ def copy_tile(g: Geometry) -> str:
     """
     rest = g.ow % g.tw
     plane = f"in + i * {g.in_plane} + x"
-    move = f"memcpy(band + i * {g.tw}, {plane}, {g.tw if g.ow >= g.tw else rest});"
+    move = f"memcpy(SC_ALIGNED4(band + i * {g.tw}), {plane}, {g.tw if g.ow >= g.tw else rest});"
     channels = f"for (int i = 0; i < {g.ci}; i++) {{"
     if not rest or g.ow < g.tw:
         return f"{start_tile(g)}\n{channels}\n    {move}\n}}"
