@@ -43,7 +43,7 @@ def strip_geometry(layer: Layer) -> Geometry:
     return Geometry(
         1, h, w, c, oh, ow, kh, kw, sy, sx, op.pads, layer.graph.tensors[op.inputs[0]].zero_point,
         4, _rows(oh), False, False, oh, rows, sy, phases, pitch, pitch * phases,
-        rows * pitch * phases, h * w, oh * ow, oh * ow, h, 1,
+        rows * pitch * phases, h * w, oh * ow, oh * ow, h, 1, False,
     )  # fmt: skip
 
 
