@@ -1,8 +1,9 @@
 """Memory planner: where every tensor and every layer's scratch lies in the arena.
 
 Tensors that may share an address (an output over an input, where the kernel allows it and nobody
-reads the input later) become one block; blocks get offsets so that no two live at the same time
-overlap. Small graphs make a thorough search cheap: several placement orders, best one kept.
+reads the input later) become one block, at any time of the size of what it holds; blocks get
+offsets so that no two live at the same time overlap. Small graphs make a thorough search cheap:
+several placement orders, best one kept.
 """
 
 from __future__ import annotations
@@ -17,13 +18,34 @@ from .chain import Chain
 
 @dataclass
 class Block:
-    """Something that occupies `size` bytes from step `first` to step `last` inclusive."""
+    """Tensors at one address, one written over the other, or a scratch.
+
+    A span is (first step, last step, bytes); of those that cover a step the largest counts, so that
+    a block takes no more room than what it holds at the time.
+    """
 
     names: list[str]
-    size: int
-    first: int
-    last: int
+    spans: list[tuple[int, int, int]]
     offset: int = -1
+
+    @property
+    def size(self) -> int:
+        """Bytes at its largest."""
+        return max(n for _, _, n in self.spans)
+
+    @property
+    def first(self) -> int:
+        """Step in which it begins to live."""
+        return min(first for first, _, _ in self.spans)
+
+    @property
+    def last(self) -> int:
+        """Last step of its life."""
+        return max(last for _, last, _ in self.spans)
+
+    def at(self, step: int) -> int:
+        """Bytes that it holds during `step`."""
+        return max((n for first, last, n in self.spans if first <= step <= last), default=0)
 
 
 @dataclass
@@ -98,13 +120,25 @@ def _place(blocks: Sequence[Block], order: Sequence[int]) -> int:
     placed: list[Block] = []
     for i in order:
         b = blocks[i]
-        offset = 0
-        for p in sorted(placed, key=lambda p: p.offset):
-            if p.first <= b.last and b.first <= p.last and p.offset < offset + b.size:
-                offset = max(offset, p.offset + p.size)
-        b.offset = offset
+        b.offset = 0
+        placed.sort(key=lambda p: p.offset)
+        while (end := next((e for p in placed if (e := _clash(p, b))), 0)) > 0:
+            b.offset = end
         placed.append(b)
     return max((b.offset + b.size for b in blocks), default=0)
+
+
+def _clash(p: Block, b: Block) -> int:
+    """Where b may begin at the earliest so as not to meet p; 0 where they do not meet."""
+    end = 0
+    for first, last, size in p.spans:
+        for other_first, other_last, other in b.spans:
+            if (
+                first <= other_last and other_first <= last
+                and p.offset < b.offset + other and b.offset < p.offset + size
+            ):  # fmt: skip
+                end = max(end, p.offset + size)
+    return end
 
 
 def plan_memory(
@@ -149,31 +183,30 @@ def _plan_with(
 ) -> MemoryPlan:
     block_of: dict[str, Block] = {}
     blocks: list[Block] = []
-    first = Block(
-        [graph.input], _align(graph.tensors[graph.input].stored_bytes), 0, last_use[graph.input]
-    )
+    size = _align(graph.tensors[graph.input].stored_bytes)
+    first = Block([graph.input], [(0, last_use[graph.input], size)])
     block_of[graph.input] = first
     blocks.append(first)
     for step, k in zip(steps, combo, strict=True):
         size = _align(graph.tensors[step.output].stored_bytes)
+        span = (step.first, last_use[step.output], size)
         if k >= 0:
             b = block_of[step.inputs[k]]
             b.names.append(step.output)
-            b.size = max(b.size, size)
-            b.last = max(b.last, last_use[step.output])
+            b.spans.append(span)
         else:
-            b = Block([step.output], size, step.first, last_use[step.output])
+            b = Block([step.output], [span])
             blocks.append(b)
         block_of[step.output] = b
     scratch_blocks = []
     for step in steps:
         n = _align(step.scratch)
         if n:
-            sb = Block([f"scratch:{step.name}"], n, step.first, step.last)
+            sb = Block([f"scratch:{step.name}"], [(step.first, step.last, n)])
             blocks.append(sb)
             scratch_blocks.append((step.name, sb))
     times = range(len(graph.ops) + 2)
-    bound = max((sum(b.size for b in blocks if b.first <= s <= b.last) for s in times), default=0)
+    bound = max((sum(b.at(s) for b in blocks) for s in times), default=0)
     index = range(len(blocks))
     orders = [
         sorted(index, key=lambda i: -blocks[i].size),
