@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import secateur
+from secateur.cli import main
 from secateur.errors import BudgetError, DataError, ModelError, TargetError
 from secateur.targets import boards
 
@@ -73,6 +75,27 @@ def test_the_manifest_tells_what_the_header_tells(
     assert f"#define NET_INPUT_ZERO_POINT ({manifest['input']['zero_point']})" in header
     assert f"#define NET_OUTPUT_SCALE {manifest['output']['scale']!r}" in header
     assert sum(layer["stored_bytes"] for layer in manifest["layers"]) <= manifest["size"]["stored"]
+
+
+def test_manifest_and_inspect_name_the_chains(tmp_path: Path) -> None:
+    layers = keras.layers
+    image = keras.Sequential(
+        [
+            keras.Input((32, 32, 1)),
+            layers.Conv2D(8, 3, activation="relu", name="window"),
+            layers.MaxPooling2D(2, name="pool"),
+            layers.Flatten(),
+            layers.Dense(3, name="dense"),
+        ],
+        name="image",
+    )
+    x = np.random.default_rng(0).normal(0, 1, (8, 32, 32, 1)).astype(np.float32)
+    folder = secateur.convert(image, calibration=x).save(tmp_path / "image")
+    (chain,) = json.loads((folder / "secateur.json").read_text())["chains"]
+    assert chain["layers"] == ["window", "pool"]
+    shown = CliRunner().invoke(main, ["inspect", str(folder)])
+    assert shown.exit_code == 0
+    assert f"chain: window, pool: {chain['rows']} row" in shown.output
 
 
 def test_converting_twice_gives_the_same_library(model: Any, x: np.ndarray) -> None:

@@ -174,6 +174,10 @@ class CompiledModel:
                 {**asdict(layer), "bits": self.plan.library.bits_of(layer.name)}
                 for layer in self.layers
             ],
+            "chains": [
+                {"layers": [link.name for link in c.links], "rows": c.rows, "scratch": c.scratch}
+                for c in self.plan.chains
+            ],
         }  # fmt: skip
 
 

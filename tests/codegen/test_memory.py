@@ -115,6 +115,18 @@ def test_nothing_alive_overlaps(
     assert m.lower_bound <= m.arena
 
 
+def test_a_block_grows_when_its_tensor_does() -> None:
+    """What a small tensor is written over with later does not take room before."""
+    none = Requant(np.ones(1, np.int16), np.zeros(1, np.int32), 0, 0)
+    graph = QGraph("g", [], {}, "x", "b")
+    for name, size in (("x", 800), ("a", 100), ("b", 900)):
+        graph.tensors[name] = QTensor(name, (size,), 1, 0)
+    graph.ops = [QRescale("first", ("x",), "a", none), QRescale("second", ("a",), "b", none)]
+    m = planned(graph, {}, {"first": (), "second": (0,)})
+    assert m.arena == m.lower_bound == 900
+    assert m.tensors["a"] == m.tensors["b"]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(layer_chains() | stacks())
 def test_the_kernels_claims_hold_together(graph: QGraph) -> None:

@@ -35,6 +35,7 @@ def _library(path: Path, as_json: bool) -> None:
         layers = [LayerFigures.from_dict(layer) for layer in data["layers"]]
         bits = [dict(layer["bits"]) for layer in data["layers"]]
         name, factors = data["name"], Factors(**data["factors"])
+        chains = [_chain(c["layers"], c["rows"]) for c in data.get("chains", [])]
     except FileNotFoundError:
         raise ModelError(
             f"{path} holds no secateur.json: give a folder that `secateur convert` wrote."
@@ -46,10 +47,16 @@ def _library(path: Path, as_json: bool) -> None:
         from rich.console import Group
 
         causes = cause_table(list(zip(layers, bits, strict=True)))
-        text = f"factors: {factors}"
+        text = "\n".join([f"factors: {factors}", *chains])
         return Group(layer_table(layers, title=f"{name} in {path}"), text, "", causes)
 
     print_result(as_json, data, tables)
+
+
+def _chain(layers: list[str], rows: int) -> str:
+    """One line about layers that run some rows at a time."""
+    count = "1 row" if rows == 1 else f"{rows} rows"
+    return f"chain: {', '.join(layers[:-1])}, {layers[-1]}: {count} of the last at a time"
 
 
 def _model(path: Path, as_json: bool) -> None:
