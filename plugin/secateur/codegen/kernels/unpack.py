@@ -167,9 +167,10 @@ def unpack_rows(
     map_ = at_map if column_map else "0"
     if c.encoded.encoding in RICE:
         k, sparse = c.encoded.meta["k"], c.encoded.encoding == "rice_sparse"
-        name = f"unpack_rice{k}_{form}"
+        name = f"unpack_rice{k}_{form}{'_mapped' if column_map else ''}"
         text = render(
-            "unpack_rice.c.j2", name=name, elem=elem, k=k, record=record, wide=wide
+            "unpack_rice.c.j2", name=name, elem=elem, k=k, record=record, wide=wide,
+            mapped=column_map is not None,
         )  # fmt: skip
         gaps = c.arrays[0].name
         args = [gaps, f"{c.encoded.stream('g').bits}u"]
@@ -178,8 +179,8 @@ def unpack_rows(
             values = c.arrays[1].name if size else "0"
             args += [values, f"{values} + {size}" if size else "0"]
         args += [
-            str(g.co if sparse else 2 * g.co), f"{c.encoded.cols}u", map_,
-            _pointer(elem or "uint8_t", out),
+            str(g.co if sparse else 2 * g.co), f"{c.encoded.cols}u",
+            *([at_map] if column_map else []), _pointer(elem or "uint8_t", out),
         ]  # fmt: skip
         call = f"{fill_map}if ({name}({', '.join(args)})" + fail
         return Unpacking([*functions, CFunction(name, text)], call, c.arrays, [], [])

@@ -128,11 +128,13 @@ SC_INLINE uint32_t sc_clamp(int32_t v)
     return v < 0 ? 0u : v > 255 ? 255u : (uint32_t)v;
 }
 
-/* Zero bits below the lowest one, at most 16. */
+/* Zero bits below the lowest one; 16 or more where there are as many. */
 SC_INLINE uint32_t sc_zeros(uint32_t v)
 {
 #if SC_DSP
-    return (uint32_t)__builtin_ctz(v | 0x10000u);
+    uint32_t n;
+    __asm__("rbit %0, %1\n\tclz %0, %0" : "=r"(n) : "r"(v));
+    return n;
 #else
     uint32_t n = 0;
     for (v |= 0x10000u; !(v & 1u); v >>= 1) {
