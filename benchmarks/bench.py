@@ -1,4 +1,4 @@
-"""`make bench`: four networks, four kinds of weights, five cores.
+"""`make bench`: four networks, four kinds of weights (and ternary depthwise layers), five cores.
 
     python -m benchmarks.bench [--networks kws,lenet5] [--targets cortex-m4] [--optimize balanced]
 
