@@ -26,7 +26,7 @@ from . import run_c
 from .qgraphs import Chain, codes, stacks
 
 SLOW = settings(
-    max_examples=6, deadline=None,
+    max_examples=4, deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 
@@ -80,7 +80,7 @@ def test_chains_give_the_bytes_of_the_reference(graph: QGraph, random: object) -
     every = possible(graph)
     assume(every)
     random.shuffle(every)  # type: ignore[attr-defined]
-    check(chained(graph, every[:5]), codes(graph, 3))
+    check(chained(graph, every[:4]), codes(graph, 3))
 
 
 def block() -> Chain:
@@ -148,7 +148,7 @@ def replay(graph: QGraph, chain: Rows) -> None:
         assert made[link.name] == link.stripe.calls * link.stripe.rows
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(stacks())
 def test_every_row_is_there_when_it_is_read(graph: QGraph) -> None:
     layers, kernels = chosen(graph)
