@@ -169,10 +169,16 @@ def plan_memory(
     best: MemoryPlan | None = None
     for combo in combos:
         plan = _plan_with(graph, steps, combo, last_use)
-        if best is None or plan.arena < best.arena:
+        if best is None or _bytes(plan, graph) < _bytes(best, graph):
             best = plan
     assert best is not None
     return best
+
+
+def _bytes(plan: MemoryPlan, graph: QGraph) -> tuple[int, int]:
+    """Of the arena, and of all that lives in it, step by step: of two plans the lesser wins."""
+    times = range(len(graph.ops) + 2)
+    return plan.arena, sum(b.at(s) for b in plan.blocks for s in times)
 
 
 def _plan_with(
