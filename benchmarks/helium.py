@@ -103,11 +103,11 @@ def lessons() -> Iterator[Sample]:
             way = f"{coding}/{p.kernel}"
             again = replace(op, name="again", output="again")
             tensors = {t: graph.tensors[t] for t in (*op.inputs, op.output)}
-            tensors["again"] = replace(graph.tensors[op.output], name="again")
             one = replace(graph, ops=[op], tensors=tensors, output=op.output)
             done, n = count(one, {op.name: way}, x)
             if (x.shape, shape) not in ends:
-                two = replace(one, ops=[op, again], output="again")
+                tensors = {**tensors, "again": replace(graph.tensors[op.output], name="again")}
+                two = replace(one, ops=[op, again], tensors=tensors, output="again")
                 ends[x.shape, shape] = 2 * n - count(two, {op.name: way, "again": way}, x)[1]
             nothing = {"input": [0.0, 0.0], "output": [0.0, 0.0], op.name: [0.0, 0.0]}
             sample, _ = samples(graph.name, one, done, CORE, nothing)

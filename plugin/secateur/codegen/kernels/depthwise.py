@@ -149,8 +149,9 @@ class Depthwise(Kernel):
         calls, rows = 1, h
         if layer.stripe:
             calls, rows = layer.stripe.calls, self._shape(layer)[0]
+            oh = layer.stripe.rows
         return {
-            **work(c * oh * -(-ow // 4), op.weight.shape[2:], op.stride),
+            **work(calls * c, (oh, ow), op.weight.shape[2:], op.stride),
             "copied": float(calls * c * rows * -(-w // 16)),
             "planes": float(calls * c),
             **index_work(layer, float(op.weight.size)),

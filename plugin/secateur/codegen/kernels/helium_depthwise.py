@@ -10,7 +10,7 @@ from ..requant import RequantTable
 from .helium import store4
 
 #: Products written out for one strip of four columns; windows larger than that are looped over.
-UNROLLED = 64
+UNROLLED = 54
 
 
 def _load(offset: int, ow: int, sx: int) -> str:
@@ -55,12 +55,23 @@ def _strip(
     return "\n".join(lines)
 
 
+def rows_at_once(oh: int, kernel: tuple[int, int], sy: int) -> int:
+    """Output rows of a strip: those that share most loads and make fewest rows twice."""
+    kh, kw = kernel
+
+    def instructions(rows: int) -> int:
+        loads = kw * ((rows - 1) * min(sy, kh) + kh)
+        return -(-oh // rows) * (rows * (kh * kw + 8) + loads)
+
+    most = max(1, min(oh, UNROLLED // (kh * kw)))
+    return min(range(1, most + 1), key=lambda rows: (instructions(rows), rows))
+
+
 def depthwise(shape: Mapping[str, Any], skip: frozenset[int]) -> str:
     """C of a depthwise convolution. shape: the values of depthwise.c.j2; skip: rows of the padded
     plane that hold nothing but zeros."""
     kh, kw, oh, ow, q = (shape[name] for name in ("kh", "kw", "oh", "ow", "q"))
-    rows = max(1, min(oh, UNROLLED // (kh * kw)))
-    rows = -(-oh // -(-oh // rows))
+    rows = rows_at_once(oh, (kh, kw), shape["sy"])
     unrolled = kh * kw <= UNROLLED
     text = ""
     if unrolled:
@@ -74,13 +85,17 @@ def depthwise(shape: Mapping[str, Any], skip: frozenset[int]) -> str:
     )  # fmt: skip
 
 
-def work(fours: int, kernel: tuple[int, ...], stride: tuple[int, int]) -> dict[str, float]:
-    """Units of the filter itself, for so many times four pixels."""
-    kh, kw = kernel
+def work(
+    channels: int, out: tuple[int, int], kernel: tuple[int, ...], stride: tuple[int, int]
+) -> dict[str, float]:
+    """Units of the filter itself on planes of `out` rows and columns."""
+    (oh, ow), (kh, kw) = out, kernel
+    rows = rows_at_once(oh, (kh, kw), stride[0])
+    strips = float(channels * -(-oh // rows) * -(-ow // 4))
     if kh * kw > UNROLLED:
-        return {"fours": float(fours), "looped": float(fours * kh * kw)}
-    loads = kw * min(stride[0], kh)  # an input row is loaded once for all rows that read it
-    return {"fours": float(fours), "taps": float(fours * (kh * kw + loads))}
+        return {"fours": strips, "looped": strips * kh * kw}
+    loads = kw * ((rows - 1) * min(stride[0], kh) + kh)
+    return {"fours": strips * rows, "taps": strips * (rows * kh * kw + loads)}
 
 
 def _pieces(n: int) -> list[tuple[int, int]]:
