@@ -175,7 +175,7 @@ def main() -> int:
     print(f"\n{table(rows)}\n")
     print("Weights are one-shot projections of the float weights (pruned, clustered or ternarised")
     print("without training): sizes and counts are those of trained networks, accuracy is not.")
-    print("Depthwise layers stay int8 where the weights are sparse or ternary, unless it is said.")
+    print("Depthwise layers stay int8 where the weights are sparse.")
     print(f"Flash is model and runtime, the serial harness excluded. The peer: {PEER}.")
     print(f"{args.out}, {time.monotonic() - started:.0f} s, planned for {args.optimize}")
     return 0 if all(r.identical == r.total for r in rows) else 1

@@ -138,8 +138,8 @@ ENCODINGS = (
     Encoding("dense int8", None, False, "dense"),
     Encoding("sparse int8 80 %", pruned, False, None),
     Encoding("clustered 4 bit", clustered, True, "codebook"),
-    Encoding("ternary 80 %", ternary, False, None),
-    Encoding("ternary 80 %, depthwise too", ternary, True, None),
+    Encoding("ternary 80 %", ternary, True, None),
+    Encoding("ternary 80 %, depthwise int8", ternary, False, None),
 )
 
 
