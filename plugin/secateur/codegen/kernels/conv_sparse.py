@@ -6,6 +6,7 @@ import numpy as np
 
 from ...lowering.qgraph import QConv
 from ..emit import CArray, CFunction, Emission, render
+from ..geometry import Geometry
 from ..requant import table
 from .base import Layer, register
 from .convtile import (
@@ -20,7 +21,7 @@ from .convtile import (
     shape_key,
     tile_taps,
 )
-from .helium import either
+from .helium import either, scalar_only
 from .helium_sparse import sparse, tile, work
 from .unpack import (
     align4,
@@ -90,6 +91,10 @@ class ConvSparse(TiledConv):
     def kept(self, layer: Layer) -> int:
         return self._unpacked_bytes(layer) if is_coded(layer.encoded) else 0
 
+    def _called(self, op: QConv, g: Geometry) -> bool:
+        """Whether rows are long enough for assembler without a spill to make up for its call."""
+        return np.count_nonzero(op.weight) >= (10 if g.pointwise else 8) * len(op.weight)
+
     plain_factor = 2.2
     code_bytes = 550
 
@@ -97,8 +102,9 @@ class ConvSparse(TiledConv):
         assert isinstance(layer.op, QConv)
         g = self.geometry(layer)
         return {
-            "taps" if g.pointwise else "window_taps": tile_taps(layer.op, g),
-            "stores": float(g.tiles * g.co),
+            ("called_" if self._called(layer.op, g) else "")
+            + ("taps" if g.pointwise else "window_taps"): tile_taps(layer.op, g),
+            "called" if self._called(layer.op, g) else "stores": float(g.tiles * g.co),
             **residual_work(layer),
             **band_work(g),
             **unpack_work(layer.encoded),
@@ -136,15 +142,24 @@ class ConvSparse(TiledConv):
         if band:
             functions.append(band)
         name = f"sparse_{shape_key(g)}"
-        accs = [f"a{i}" for i in range(8)]
+        accs = [f"a[{i}]" for i in range(8)]
         shape = {
             "name": name, "record": record, "wide_count": wide, "residual": op.residual is not None,
             "title": f"Sparse int8 convolution {shape_key(g)}: a weight on {g.tw}x{g.th} pixels.",
             "band_name": band.name if band else "",
         }  # fmt: skip
+        offsets = g.word_offsets()
+        key = "lanes" if g.pointwise else "_".join(str(o) for o in offsets)
+        called = self._called(op, g)
+        row_name = f"sparse_row{record}_{key}{'' if called else '_inline'}"
+        row = render(
+            "sparse_row.c.j2", name=row_name, record=record, wide=g.pointwise, offsets=offsets,
+            assembler=called,
+        )  # fmt: skip
+        functions.append(CFunction(row_name, scalar_only(row)))
         text = render(
-            "conv_sparse.c.j2", **shape, g=g, q=q, scale=16 if g.pointwise else 1,
-            offsets=g.word_offsets(), store=accumulator_store(op, g, q, accs),
+            "conv_sparse.c.j2", **shape, g=g, q=q, row_name=row_name,
+            store=accumulator_store(op, g, q, accs),
         )  # fmt: skip
         text = either(sparse(op, tile(op, g), q, shape), text)
         functions.append(CFunction(name, text))
