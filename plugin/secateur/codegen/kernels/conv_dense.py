@@ -14,9 +14,15 @@ from .convtile import accumulator_store, may_overwrite, residual_work, shape_key
 from .helium import either, scalar_only
 from .helium_conv import Turned, convolution, turned
 from .helium_conv import work as vector_work
-from .pairs import dense_plan, pair_rows, pair_scratch, pair_work
+from .pairs import DensePlan, dense_plan, pair_rows, pair_scratch, pair_work
 from .source import index_work
 from .unpack import decode_work, is_coded
+
+
+def unrolled(d: DensePlan) -> bool:
+    """Whether all rows of a window are written out."""
+    reach = 4 * ((d.inner[0] - 1) * d.inner[1] + max(d.taps)) + 8
+    return d.inner[0] * len(d.taps) <= 12 and reach <= 1020
 
 
 @register
@@ -66,8 +72,10 @@ class ConvDense(Kernel):
         words = d.outer[0] * d.inner[0] * len(d.taps)
         tiles = float(g.tiles * g.co)
         bands = g.calls * (-(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows))
+        turns = d.outer[0] * (1 + (0 if unrolled(d) else d.inner[0]))
         return {
             "words" if d.block == 2 else "single_words": words * tiles,
+            "turns": turns * tiles,
             "stores": tiles,
             "copied" if g.pointwise else "band": float(bands * d.band_words),
             **pair_work(layer, g, bands),
@@ -103,11 +111,9 @@ class ConvDense(Kernel):
             accumulator_store(op, g, q, [f"a[{4 * k + j}]" for j in range(4)])
             for k in range(d.block)
         ]
-        reach = 4 * ((d.inner[0] - 1) * d.inner[1] + max(d.taps)) + 8
-        unroll = d.inner[0] * len(d.taps) <= 12 and reach <= 1020
         tile_name = f"dot_{shape_key(g)}"
         title = f"Dense int8 convolution {shape_key(g)}: 4 pixels x {d.block} output channels."
-        tile = render("dense_tile.c.j2", name=tile_name, d=d, unroll=unroll)
+        tile = render("dense_tile.c.j2", name=tile_name, d=d, unroll=unrolled(d))
         text = render(
             "conv_dense.c.j2",
             tile_name=tile_name,

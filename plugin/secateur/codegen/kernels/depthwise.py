@@ -87,6 +87,11 @@ def _strip_function(
     return CFunction(name, text)
 
 
+def chunk_of(rows: int) -> int:
+    """Rows of a strip, for an output of `rows`."""
+    return min(range(1, min(rows, 6) + 1), key=lambda r: (-(-rows // r) * (r + 1.0), -r))
+
+
 @register
 class Depthwise(Kernel):
     """Depthwise convolution with one filter per channel."""
@@ -124,20 +129,26 @@ class Depthwise(Kernel):
     def work(self, layer: Layer) -> dict[str, float]:
         op = layer.op
         assert isinstance(op, QConv)
-        (_, _, w), (_, oh, ow) = (layer.graph.tensors[t].shape for t in (op.inputs[0], op.output))
+        (_, h, w), (_, oh, ow) = (layer.graph.tensors[t].shape for t in (op.inputs[0], op.output))
         kh, kw = op.weight.shape[2:]
         calls, lines = 1, oh
         if layer.stripe:
             calls, lines = layer.stripe.calls, layer.stripe.rows
         fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and lines >= 2
+        planes = float(calls * len(op.weight))
         outputs = float(len(op.weight) * oh * ow)
         taps = "taps" if kh * kw <= 9 else "looped_taps"
+        made = {"outputs": outputs, taps: outputs * kh * kw}
+        if fast:
+            chunk = chunk_of(lines)
+            strips = planes * -(-lines // chunk) * -(-ow // 2)
+            made = {"strips": strips, "strip_rows": strips * chunk}
+        rows = self._shape(layer)[0] if layer.stripe else h
         return {
-            **({"fast": outputs} if fast else {"outputs": outputs, taps: outputs * kh * kw}),
-            "copied": float(layer.graph.tensors[op.inputs[0]].size)
-            if layer.stripe is None
-            else float(calls * self._shape(layer)[0] * w * len(op.weight)),
-            "planes": float(calls * len(op.weight)),
+            **made,
+            "rows": planes * rows,
+            "copied": planes * rows * w,
+            "planes": planes,
             **index_work(layer, float(op.weight.size)),
             **decode_work(layer.encoded),
         }
@@ -170,7 +181,7 @@ class Depthwise(Kernel):
         rows, pitch = self._shape(layer)
         q = table(layer.prefix, op.requant)
         source = dense_source(layer, f"scratch + {rows * pitch + 4}")
-        chunk = min(range(1, min(oh, 6) + 1), key=lambda r: (-(-oh // r) * (r + 1.0), -r))
+        chunk = chunk_of(oh)
         fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
         fast = fast and max((chunk + 1) * pitch, chunk * ow, ow) < 4096  # reach of a load
         fast = fast and not isinstance(q, ThresholdTable)  # the strips multiply and shift
