@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from benchmarks import bit_lessons
 
 from secateur.codegen.plan import Plan, candidates, make_plan
+from secateur.lowering.factored import Factors
 from secateur.lowering.qgraph import (
     QAdd,
     QConv,
@@ -226,6 +228,31 @@ class _Builder:
                     self.finish()
                     self.bytes = option.bytes
                 self.force[add().name] = way
+        if c.coded:
+            self.factored(c)
+
+    def factored(self, c: Conv | Fc) -> None:
+        """`c` with weights made of SmartDeal's factors, which are stored in their place."""
+        shape = self.weight_shape(c)
+        size = int(np.prod(shape[1:]))
+        made = (shape[0], -(-size // 3), 3)
+        coefficients = self.rng.choice([-1, 1], made) << self.rng.integers(0, 7, made)
+        coefficients *= self.rng.random(made) < 0.6
+        coefficients[self.rng.random(made[:2]) < 0.3] = 0
+        basis = self.rng.integers(-127, 128, (shape[0], 3, 3)).astype(np.int8)
+        dims = (1, 1, size) if isinstance(c, Fc) else (shape[1], shape[2], shape[3])
+        strides = (dims[1] * dims[2], dims[2], 1)
+        factors = Factors(coefficients.astype(np.int8), basis, dims, strides)
+        weight = factors.weights().reshape(shape)
+        op = (
+            self.conv(c, weight) if isinstance(c, Conv)
+            else self.put(
+                lambda name, y: QDense(name, ("x",), y, weight, _requant(weight)), (c.n,)
+            )
+        )  # fmt: skip
+        assert isinstance(op, QConv | QDense)
+        op.factors = factors
+        self.force[op.name] = "deal"
 
     def rest(self) -> None:
         if len(self.shape) == 1:
@@ -266,3 +293,5 @@ def prepared(core: str) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
         for graph, force in b.done:
             graph.zero_share["x"] = (x[0] == -128).astype(float)
             yield graph, make_plan(graph, force, "latency", core=core), x
+    for graph, x in bit_lessons.lessons():
+        yield graph, make_plan(graph, None, "latency", core=core), x

@@ -93,7 +93,7 @@ class ConvSparse(TiledConv):
 
     def _called(self, op: QConv, g: Geometry) -> bool:
         """Whether rows are long enough for assembler without a spill to make up for its call."""
-        return np.count_nonzero(op.weight) >= (10 if g.pointwise else 8) * len(op.weight)
+        return bool(np.count_nonzero(op.weight) >= (10 if g.pointwise else 8) * len(op.weight))
 
     plain_factor = 2.2
     code_bytes = 550
