@@ -179,15 +179,20 @@ class ConvBinary(Kernel):
     plain_factor = 1.6
     code_bytes = 1200
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
         c, g = self._parts(layer)
-        columns = g.ci * g.taps
-        finish = 150.0 * c.pairs + 120.0 + 110.0 * max(1, c.steps.shape[1])
+        columns, rows = g.ci * g.taps, float(g.tiles * g.co)
+        steps = c.steps.shape[1]
+        finish = {"counted": rows * c.pairs, "steps": rows * max(1, steps)}
         if c.sliced:
-            finish = 20.0 if c.steps.shape[1] == 1 else 7.0 * g.levels * c.steps.shape[1]
-        each = c.pairs * (5.1 * columns + 14.0) + finish
-        fill = len(c.q) * columns * (14.0 + (0 if g.pointwise else 45.0))
-        return g.tiles * (g.co * each + fill * -(-g.co // g.block))
+            finish = {"passed": rows} if steps == 1 else {"levels": rows * g.levels * steps}
+        filled = float(g.tiles * -(-g.co // g.block) * len(c.q) * columns)
+        return {
+            "words": rows * c.pairs * columns,
+            "pairs": rows * c.pairs,
+            **finish,
+            "pointwise_filled" if g.pointwise else "filled": filled,
+        }
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op

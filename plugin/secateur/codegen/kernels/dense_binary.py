@@ -46,9 +46,16 @@ class DenseBinary(Kernel):
     plain_factor = 1.6
     code_bytes = 500
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
         c, n = self._parts(layer)
-        return len(c.p) * (c.pairs * (9.5 * n + 50) + 30) + 6.0 * n * len(c.q)
+        rows = float(len(c.p))
+        return {
+            "words": rows * c.pairs * n,
+            "pairs": rows * c.pairs,
+            "rows": rows,
+            "steps": rows * c.steps.shape[1],
+            "gathered": float(n * len(c.q)),
+        }
 
     def emit(self, layer: Layer) -> Emission:
         op = layer.op

@@ -20,9 +20,10 @@ class Pack(Kernel):
     def applies(self, layer: Layer) -> bool:
         return isinstance(layer.op, QPack)
 
-    def cost(self, layer: Layer) -> float:
+    def work(self, layer: Layer) -> dict[str, float]:
         t = layer.graph.tensors[layer.op.output]
-        return (1.6 if t.packed else 2.5) * t.size * len(t.planes)
+        what = "packed" if t.packed else "unpacked"
+        return {what: float(t.size), f"{what}_bits": float(t.size * len(t.planes))}
 
     def emit(self, layer: Layer) -> Emission:
         t = layer.graph.tensors[layer.op.output]
