@@ -27,6 +27,10 @@ CORES = {
     "rv32imac": "plain",
 }
 
+#: How much of what a kernel's code grows by on a core without the DSP extension
+#: (`Kernel.plain_code`) a core has to bear: Thumb-2 alone helps.
+CODE_GROWTH = {"cortex-m0plus": 1.0, "rv32imac": 1.0, "cortex-m3": 0.4}
+
 #: The core whose prices stand in, with a kernel's factor, where a core has none.
 REFERENCE = "cortex-m4"
 
@@ -89,6 +93,12 @@ def price_of(work: Mapping[str, float], family: str, core: str, plain_factor: fl
 def cost(kernel: Kernel, layer: Layer, core: str) -> Cost:
     """Estimated cost of `layer` executed by `kernel` on `core`."""
     return price_of(work_of(kernel, layer, core), kernel.name, core, kernel.plain_factor)
+
+
+def code_of(kernel: Kernel, layer: Layer, core: str) -> float:
+    """Estimated bytes of code of `kernel` for a layer's shape."""
+    growth = CODE_GROWTH.get(priced_as(core), 0.0)
+    return kernel.code(layer) * (1.0 + growth * (kernel.plain_code - 1.0))
 
 
 def work_of(kernel: Kernel, layer: Layer, core: str) -> dict[str, float]:

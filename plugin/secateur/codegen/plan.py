@@ -21,7 +21,8 @@ from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from .chain import Chain
 from .chain_plan import COST_SHARE, Choice, code_of
-from .costs import NO_COST, Cost, cost, price_of, priced_as
+from .costs import NO_COST, REFERENCE, Cost, cost, price_of, priced_as
+from .costs import code_of as kernel_code
 from .kernels import Kernel, Layer, all_kernels
 from .kernels.base import SMALL
 from .kernels.small import end_work
@@ -189,7 +190,7 @@ def _candidate(kernel: Kernel, layer: Layer, core: str) -> Candidate:
     return Candidate(kernel, layer, size, estimate.instructions, estimate.cycles)
 
 
-def _code(chosen: Iterable[Candidate]) -> int:
+def _code(chosen: Iterable[Candidate], core: str = REFERENCE) -> int:
     """Estimated code of a choice: kernels once per shape, decoders once."""
     shapes = {
         (c.kernel.name, c.encoding if is_coded(c.layer.encoded) else "", _shape(c.layer)): c
@@ -203,7 +204,7 @@ def _code(chosen: Iterable[Candidate]) -> int:
         if c.decoder and not (c.encoding in own and _unpacks(c))
     )
     return (
-        sum(c.kernel.code_bytes for c in shapes.values())
+        round(sum(kernel_code(c.kernel, c.layer, core) for c in shapes.values()))
         + inlined
         + sum(UNPACKER_BYTES[e] for e in own)
     )
@@ -217,7 +218,8 @@ def _unpacks(c: Candidate) -> bool:
 def _shape(layer: Layer) -> tuple[object, ...]:
     t = layer.graph.tensors
     w = matrix(layer.op)
-    return (t[layer.op.inputs[0]].shape, t[layer.op.output].shape, None if w is None else w.shape)
+    shapes = (t[layer.op.inputs[0]].shape, t[layer.op.output].shape)
+    return (*shapes, None if w is None else w.shape, len(layer.op.inputs))
 
 
 def _pick(
@@ -369,7 +371,7 @@ def _build(
     for n, c in chosen.items():
         estimate = cost(c.kernel, layers[n], core)
         plans[n] = LayerPlan(n, kernels[n], c.encoding, estimate.instructions, estimate.cycles)
-    code = BASE_CODE + _code(chosen.values()) + code_of(chains)
+    code = BASE_CODE + _code(chosen.values(), core) + code_of(chains)
     ends = price_of(end_work(graph), "ends", core)
     return Plan(plans, memory, library, encoded, code, ends, priced_as(core), chains)
 

@@ -108,6 +108,8 @@ class Kernel(ABC):
     skips_zeros: ClassVar[bool] = False
     #: about how many bytes of code it adds to a library, once per shape
     code_bytes: ClassVar[int] = 150
+    #: the same on a core with neither the DSP extension nor Thumb-2, relative
+    plain_code: ClassVar[float] = 1.0
     #: instructions on a core without the DSP extension, relative to one with it; only used for
     #: units of `work` that nobody has fitted yet
     plain_factor: ClassVar[float] = 1.0
@@ -119,6 +121,10 @@ class Kernel(ABC):
         price of another family, such as the decoders'.
         """
         return {"instructions": self.cost(layer)}
+
+    def code(self, layer: Layer) -> int:
+        """Bytes of code for a layer's shape, on a Cortex-M4."""
+        return self.code_bytes
 
     def vector_work(self, layer: Layer) -> dict[str, float]:
         """The same for a core with Helium, where the layer has a form of its own for it."""

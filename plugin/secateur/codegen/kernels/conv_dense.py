@@ -15,7 +15,7 @@ from .helium import either, scalar_only
 from .helium_conv import Turned, convolution, turned
 from .helium_conv import work as vector_work
 from .pairs import DensePlan, dense_plan, pair_rows, pair_scratch, pair_work
-from .source import index_work
+from .source import book_bits, index_work
 from .unpack import decode_work, is_coded
 
 
@@ -64,7 +64,13 @@ class ConvDense(Kernel):
         return tuple(i for i in may_overwrite(layer.op, g) if g.pointwise or i == 1)
 
     plain_factor = 3.0
-    code_bytes = 700
+    plain_code = 1.85
+
+    def code(self, layer: Layer) -> int:
+        g = self.geometry(layer)
+        d = dense_plan(layer, g)
+        taps = len(d.taps) * (d.inner[0] if unrolled(d) else 1)
+        return 580 + 46 * taps + (150 if book_bits(layer) else 0)
 
     def work(self, layer: Layer) -> dict[str, float]:
         g = self.geometry(layer)

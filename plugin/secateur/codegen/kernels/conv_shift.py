@@ -176,6 +176,7 @@ class ConvShift(TiledConv):
 
     plain_factor = 4.0
     code_bytes = 900
+    plain_code = 2.3
 
     def work(self, layer: Layer) -> dict[str, float]:
         assert isinstance(layer.op, QConv)

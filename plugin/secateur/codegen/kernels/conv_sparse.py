@@ -97,6 +97,7 @@ class ConvSparse(TiledConv):
 
     plain_factor = 2.2
     code_bytes = 550
+    plain_code = 2.3
 
     def work(self, layer: Layer) -> dict[str, float]:
         assert isinstance(layer.op, QConv)

@@ -133,6 +133,11 @@ class ConvTernary(TiledConv):
 
     plain_factor = 4.5
     code_bytes = 750
+    plain_code = 2.3
+
+    def code(self, layer: Layer) -> int:
+        return 500 if self.geometry(layer).pointwise else self.code_bytes
+
 
     def work(self, layer: Layer) -> dict[str, float]:
         assert isinstance(layer.op, QConv)

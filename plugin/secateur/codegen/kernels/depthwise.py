@@ -125,6 +125,7 @@ class Depthwise(Kernel):
 
     plain_factor = 2.5
     code_bytes = 650
+    plain_code = 4.6
 
     def work(self, layer: Layer) -> dict[str, float]:
         op = layer.op

@@ -102,6 +102,7 @@ class DepthwiseTernary(Kernel):
 
     plain_factor = 4.0
     code_bytes = 650
+    plain_code = 2.3
 
     def work(self, layer: Layer) -> dict[str, float]:
         op = layer.op

@@ -106,6 +106,7 @@ class ConvTwoLevel(TiledConv):
 
     plain_factor = 3.5
     code_bytes = 1100
+    plain_code = 2.3
 
     def work(self, layer: Layer) -> dict[str, float]:
         g, split = self.geometry(layer), split_of(layer)
