@@ -117,15 +117,19 @@ def samples(
     yield Sample(source, core, "ends", keys, ends, (a, b))
 
 
-def lessons(core: str, counter: Counter) -> list[Sample]:
-    """The layers to learn from."""
+def lessons(cores: list[str], counter: Counter) -> Iterator[tuple[str, list[Sample]]]:
+    """The layers to learn from, core by core.
+
+    Their libraries are the same on every core: what executes a layer is asked for.
+    """
     from benchmarks.lessons import prepared
 
-    out: list[Sample] = []
-    for graph, plan, x in prepared(core):
-        out += samples(graph.name, graph, plan, core, counter.count(plan, core, x))
-        print(f"  {core}: {graph.name}, {len(graph.ops)} layers", flush=True)
-    return out
+    made = list(prepared(cores[0]))
+    for core in cores:
+        out: list[Sample] = []
+        for graph, plan, x in made:
+            out += samples(graph.name, graph, plan, core, counter.count(plan, core, x))
+        yield core, out
 
 
 @dataclass(frozen=True)
@@ -210,8 +214,7 @@ def fit(learned: list[Sample]) -> dict[str, dict[str, list[float]]]:
 def refit(cores: list[str], counter: Counter) -> None:
     """Write the prices of `cores`; those of others stay."""
     table = json.loads(PRICES.read_text(encoding="utf-8"))
-    for core in cores:
-        learned = lessons(core, counter)
+    for core, learned in lessons(cores, counter):
         table[core] = fit(learned)
         errors = []
         for s in learned:
@@ -304,8 +307,8 @@ The planner predicts what a layer costs before any code exists. A kernel counts 
 of its own (`Kernel.work`): weights, tiles stored, bytes copied, streams decoded. Every unit has a
 price in instructions and in cycles on each core, in one table,
 `plugin/secateur/codegen/costs.json`. The prices are fitted by
-`python -m benchmarks.cost_model --fit` to some 2,000 layers that belong to
-no network (`benchmarks/lessons.py`), counted in the simulator: prices >= 0 with the least squared
+`python -m benchmarks.cost_model --fit` to some 800 layers on every core that
+belong to no network (`benchmarks/lessons.py`), counted in the simulator: prices >= 0 with the least squared
 relative error. Cycles are the estimates of docs/cycle-model.md for memory without wait states, not
 measurements.
 

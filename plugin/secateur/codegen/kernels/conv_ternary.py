@@ -138,7 +138,6 @@ class ConvTernary(TiledConv):
     def code(self, layer: Layer) -> int:
         return 500 if self.geometry(layer).pointwise else self.code_bytes
 
-
     def work(self, layer: Layer) -> dict[str, float]:
         assert isinstance(layer.op, QConv)
         g, window = self.geometry(layer), self.window(layer)
