@@ -307,9 +307,9 @@ The planner predicts what a layer costs before any code exists. A kernel counts 
 of its own (`Kernel.work`): weights, tiles stored, bytes copied, streams decoded. Every unit has a
 price in instructions and in cycles on each core, in one table,
 `plugin/secateur/codegen/costs.json`. The prices are fitted by
-`python -m benchmarks.cost_model --fit` to some 800 layers on every core that
-belong to no network (`benchmarks/lessons.py`), counted in the simulator: prices >= 0 with the least squared
-relative error. Cycles are the estimates of docs/cycle-model.md for memory without wait states, not
+`python -m benchmarks.cost_model --fit` to some 800 layers on every core that belong to no network
+(`benchmarks/lessons.py`), counted in the simulator: prices >= 0 with the least squared relative
+error. Cycles are the estimates of docs/cycle-model.md for memory without wait states, not
 measurements.
 
 Below, the four networks of `make bench` in its four kinds of weights, planned for each core: what
