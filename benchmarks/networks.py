@@ -28,6 +28,12 @@ class Network:
     graph: Graph
     inputs: np.ndarray
     source: str
+    more: np.ndarray | None = None  #: inputs after those, if there are any
+
+    def unseen(self, n: int) -> np.ndarray:
+        """Up to n inputs that do not calibrate."""
+        rest = self.inputs[CALIBRATION:]
+        return (rest if self.more is None else np.concatenate([rest, self.more]))[:n]
 
 
 def all_networks() -> list[Network]:
@@ -86,12 +92,13 @@ def lenet(name: str) -> Network:
     path = folder / "mnist_test_0.npz" if folder else None
     if path is not None and path.is_file():
         with np.load(path, allow_pickle=False) as z:
-            x, what = z["x"][: CALIBRATION + 8], "MNIST"
+            x, what = z["x"][: CALIBRATION + 64], "MNIST"
     else:
         x = np.random.default_rng(5).integers(0, 256, (CALIBRATION + 8, 28, 28))
         what = "random images (no ../shared/data)"
     images = (x.reshape(-1, 28, 28, 1) / 255).astype(np.float32)
-    return Network(name, graph, images, f"random weights; {what}")
+    seen, more = np.split(images, [CALIBRATION + 8])
+    return Network(name, graph, seen, f"random weights; {what}", more)
 
 
 def pruned(w: np.ndarray, zeros: float = 0.8) -> np.ndarray:

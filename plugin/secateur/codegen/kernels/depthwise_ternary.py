@@ -102,7 +102,7 @@ class DepthwiseTernary(Kernel):
 
     plain_factor = 4.0
     code_bytes = 650
-    plain_code = 2.3
+    plain_code = 3.2
 
     def work(self, layer: Layer) -> dict[str, float]:
         op = layer.op
