@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ static void run_{name}(int n)
 """
 
 
-def plan(graph: QGraph, name: str, encoding: str | None = None) -> Plan:
+def plan(graph: QGraph, name: str, encoding: Mapping[str, str] | str | None = None) -> Plan:
     """The plan of `graph` under a C name of its own."""
     graph.name = name
     return make_plan(graph, encoding)

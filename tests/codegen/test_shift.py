@@ -81,7 +81,8 @@ def test_lanes_at_their_limits(place: str, tmp_path: Path) -> None:
             assert make_plan(c.graph, "shift").layers["conv0"].kernel == "conv_shift"
             graphs.append(c.graph)
             inputs.append(codes(c.graph, 4))
-    run(graphs, inputs, place, tmp_path, "shift")
+    run(graphs, inputs, place, tmp_path / "direct", "shift")
+    run(graphs, inputs, place, tmp_path / "unpacked", "power_codes/conv_shift")
 
 
 def test_the_129th_input_of_a_magnitude_is_refused() -> None:
@@ -110,7 +111,9 @@ def test_nothing_is_multiplied_but_the_sum(tmp_path: Path) -> None:
     c.conv(8, (3, 3), "", pads=(1, 1, 1, 1), weight=powers(2, 8, 144, 6).reshape(8, 16, 3, 3))
     c.dense(5, "", weight=powers(4, 5, c.top.size, 6))
     for encoding in ("shift", "power_codes"):
-        plan = run_c.plan(c.graph, "powers", encoding)
+        plan = run_c.plan(
+            c.graph, "powers", {"conv0": f"{encoding}/conv_shift", "dense1": encoding}
+        )
         text = plan.library.files["src/powers.c"]
         body = text.split(f" {encoding}_288x5(")[1].split("\n{\n")[1].split("\n}\n")[0]
         loops = body.split("const int32_t m =")[0]
