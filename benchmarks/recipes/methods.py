@@ -140,12 +140,12 @@ class Bench:
         """The float network every fit starts from."""
         return self._baseline(self.x, self.y)
 
-    def train(self, method: Method, seed: int) -> keras.Model:
-        """The network under `method`."""
+    def train(self, method: Method, seed: int, times: int = 1) -> keras.Model:
+        """The network under `method`; `times`: so many times the steps of the table."""
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
         model = self._prepared(self.baseline(), method)
-        steps = STEPS[self.network]
+        steps = times * STEPS[self.network]
         callbacks = [
             kind(**{k: self._value(v, steps) for k, v in arguments.items()}, include=self.main())
             for kind, arguments in method.callbacks
