@@ -98,3 +98,16 @@ def test_damaged_gaps_stay_within_bounds(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         np.frombuffer(done.stdout, np.int8), reference.run(graph, x).reshape(-1)
     )
+
+
+def test_a_shared_table_may_have_levels_that_a_layer_has_not(tmp_path: Path) -> None:
+    """Three values and four under one Huffman table."""
+    c = Chain("shared", (1, 1, 2), 11, zero=0)
+    c.dense(2, "", weight=np.array([[-95, 76], [0, 23]], np.int8))
+    c.dense(2, "", weight=np.array([[26, 54], [-120, -4]], np.int8))
+    x = codes(c.graph, 4)
+    plan = run_c.plan(c.graph, "m", "huffman_joint")
+    tables = [s for e in plan.encoded.values() for s in e.streams if s.name == "t"]
+    assert [bool(s.shared) for s in tables] == [True, True]
+    (got,) = run_c.on_host([plan], [x], tmp_path)
+    np.testing.assert_array_equal(got, reference.run(c.graph, x).reshape(len(x), -1))

@@ -60,10 +60,8 @@ static inline int sc_huffman_joint_open(sc_huffman_joint *s, const sc_huffman_jo
     for (uint32_t i = 0u; i < 1u << SC_HUFFMAN_PEEK; i++) {
         const uint32_t entry = s->code.quick[i];
         if ((entry & 15u) != SC_HUFFMAN_LONG) {
+            /* a table that layers share has symbols of theirs: no pair, until one is read */
             s->code.quick[i] = sc_huffman_joint_pair(s, entry);
-            if (s->code.quick[i] == SC_HUFFMAN_NONE) {
-                return SC_CODING_ERROR;
-            }
         }
     }
     return 0;
