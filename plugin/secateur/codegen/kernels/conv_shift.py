@@ -21,14 +21,15 @@ from ..requant import table
 from .base import Layer, register
 from .conv_ternary import Steps
 from .convtile import (
+    Rows,
     TiledConv,
     accumulator_store,
     band_function,
     band_work,
-    call_arguments,
     copy_tile,
     in_memory_order,
     keep_rows,
+    remembered,
     residual_work,
     shape_key,
     tile_store,
@@ -41,7 +42,7 @@ from .unpack import (
     decode_work,
     is_coded,
     map_function,
-    working_bytes,
+    pointer,
 )
 
 _LANE = 32767
@@ -93,6 +94,7 @@ def segments(weight: np.ndarray) -> tuple[Segment, ...]:
     return tuple(out)
 
 
+@remembered
 def shift_rows(
     weight: np.ndarray, offsets: np.ndarray, unit: int, parts: tuple[Segment, ...]
 ) -> np.ndarray:
@@ -156,23 +158,13 @@ class ConvShift(TiledConv):
         assert isinstance(layer.op, QConv)
         return layer.op.weight.reshape(layer.op.weight.shape[0], -1)
 
-    def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
-        """Executable rows and their element type."""
+    def rows(self, layer: Layer) -> Rows:
         g, weight = self.geometry(layer), self._matrix(layer)
-        values = shift_rows(weight, g.offsets(), 4 if g.pointwise else 0, segments(weight))
-        return values, "uint8_t" if values.max(initial=0) < 256 else "uint16_t"
+        unit = 4 if g.pointwise else 0
+        return Rows.of_steps(shift_rows(weight, g.offsets(), unit, segments(weight)))
 
-    def scratch(self, layer: Layer) -> int:
-        g = self.geometry(layer)
-        if not is_coded(layer.encoded):
-            return g.band_bytes
-        assert layer.encoded is not None
-        return self.kept(layer) + max(g.band_bytes, working_bytes(g, layer.encoded))
-
-    def kept(self, layer: Layer) -> int:
-        values, elem = self._rows(layer)
-        size = align4(values.size * (1 if elem == "uint8_t" else 2))
-        return size if is_coded(layer.encoded) else 0
+    def kept(self, layer: Layer) -> int:  # its unpacker writes no more than the layer has
+        return align4(self.rows(layer).size) if is_coded(layer.encoded) else 0
 
     plain_factor = 4.0
     code_bytes = 900
@@ -206,7 +198,8 @@ class ConvShift(TiledConv):
         keep = keep_rows(g, layer.inputs[0] == layer.output)
         q = table(layer.prefix, op.requant)
         parts = segments(weight)
-        values, elem = self._rows(layer)
+        made = self.rows(layer)
+        values, elem = made.values, made.elem
         unit = 4 if g.pointwise else 0
         unroll = not layer.small and g.tiles * np.count_nonzero(op.weight) >= 6000
         steps = Steps(elem, unit, tuple(g.word_offsets()), g.pointwise, bool(unroll))
@@ -237,24 +230,17 @@ class ConvShift(TiledConv):
             store=store,
         )
         functions.append(CFunction(name, text))
-        if not is_coded(layer.encoded):
-            density = np.count_nonzero(op.weight) / op.weight.size
-            width, counts = 8 if elem == "uint8_t" else 16, len(slots(parts)) * g.co
-            rows = CArray(
-                f"{layer.prefix}_rows", elem, values,
-                f"{op.name}: per output channel, for each of {slots(parts)} the number of columns "
-                f"and the steps to them; density {density:.1%}",
-                {"count": width * counts, "gap": width * (values.size - counts)},
-            )  # fmt: skip
-            args = call_arguments(layer, g, [rows.name, q.array.name])
-            return Emission(f"{name}({args});", functions, [rows, q.array])
-        u = _unpack(layer, g, elem, parts, layer.kept, layer.scratch)
-        args = call_arguments(
-            layer, g, [f"(const {elem} *)(const void *)({layer.kept})", q.array.name]
-        )
-        return Emission(
-            f"{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
-            u.headers, u.constants, u.call,
+        density = np.count_nonzero(op.weight) / op.weight.size
+        counts = len(slots(parts)) * g.co
+        rows = CArray(
+            f"{layer.prefix}_rows", elem, values,
+            f"{op.name}: per output channel, for each of {slots(parts)} the number of columns "
+            f"and the steps to them; density {density:.1%}",
+            {"count": 8 * made.each * counts, "gap": 8 * made.each * (values.size - counts)},
+        )  # fmt: skip
+        return self.emission(
+            layer, name, functions, rows, [q.array],
+            lambda: _unpack(layer, g, elem, parts, layer.kept, layer.scratch),
         )  # fmt: skip
 
 
@@ -271,6 +257,5 @@ def _unpack(
         map_name=column_map.name if column_map else "",
     )  # fmt: skip
     functions = [column_map] if column_map else []
-    at = out if elem == "uint8_t" else f"({elem} *)(void *)({out})"
-    call = f"if ({name}(&{c.name}, {at}, {work}) != 0) {{\n    return -1;\n}}"
+    call = f"if ({name}(&{c.name}, {pointer(elem, out)}, {work}) != 0) {{\n    return -1;\n}}"
     return Unpacking([*functions, CFunction(name, text)], call, c.arrays, [c.header], [c.constant])

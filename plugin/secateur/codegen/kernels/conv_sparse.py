@@ -10,29 +10,24 @@ from ..geometry import Geometry
 from ..requant import table
 from .base import Layer, register
 from .convtile import (
+    Rows,
     TiledConv,
     accumulator_store,
     band_function,
     band_work,
-    call_arguments,
     in_memory_order,
     keep_rows,
+    remembered,
     residual_work,
     shape_key,
     tile_taps,
 )
 from .helium import either, scalar_only
 from .helium_sparse import sparse, tile, work
-from .unpack import (
-    align4,
-    is_coded,
-    most_symbols,
-    unpack_rows,
-    unpack_work,
-    working_bytes,
-)
+from .unpack import unpack_rows, unpack_work
 
 
+@remembered
 def sparse_rows(weight: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, int, bool]:
     """Executable form as bytes: per row a count, then (step, value) records.
 
@@ -67,29 +62,19 @@ class ConvSparse(TiledConv):
         return isinstance(layer.op, QConv) and layer.op.groups == 1
 
     def _rows(self, layer: Layer) -> tuple[np.ndarray, int, bool]:
-        """Executable rows: see `sparse_rows`."""
+        """Rows, record size, whether counts are wide: see `sparse_rows`."""
         assert isinstance(layer.op, QConv)
         g = self.geometry(layer)
         weight = layer.op.weight.reshape(layer.op.weight.shape[0], -1)
         return sparse_rows(weight, np.arange(g.ci) if g.pointwise else g.offsets())
 
-    def scratch(self, layer: Layer) -> int:
-        g = self.geometry(layer)
-        band = 16 * g.ci if g.pointwise else g.band_bytes
-        if not is_coded(layer.encoded):
-            return band
-        assert layer.encoded is not None
-        return self._unpacked_bytes(layer) + max(band, working_bytes(g, layer.encoded))
-
-    def _unpacked_bytes(self, layer: Layer) -> int:
-        """Scratch for the rows of a coded layer."""
-        assert layer.encoded is not None
+    def rows(self, layer: Layer) -> Rows:
         values, record, _ = self._rows(layer)
-        extra = most_symbols(layer.encoded) - layer.encoded.meta["nnz"]
-        return align4(values.size + record * extra)
+        return Rows(values, "uint8_t", record)
 
-    def kept(self, layer: Layer) -> int:
-        return self._unpacked_bytes(layer) if is_coded(layer.encoded) else 0
+    def band_bytes(self, layer: Layer) -> int:
+        g = self.geometry(layer)
+        return 16 * g.ci if g.pointwise else g.band_bytes
 
     def _called(self, op: QConv, g: Geometry) -> bool:
         """Whether rows are long enough for assembler without a spill to make up for its call."""
@@ -150,9 +135,9 @@ class ConvSparse(TiledConv):
             "band_name": band.name if band else "",
         }  # fmt: skip
         offsets = g.word_offsets()
-        key = "lanes" if g.pointwise else "_".join(str(o) for o in offsets)
+        lanes = "lanes" if g.pointwise else "_".join(str(o) for o in offsets)
         called = self._called(op, g)
-        row_name = f"sparse_row{record}_{key}{'' if called else '_inline'}"
+        row_name = f"sparse_row{record}_{lanes}{'' if called else '_inline'}"
         row = render(
             "sparse_row.c.j2", name=row_name, record=record, wide=g.pointwise, offsets=offsets,
             assembler=called,
@@ -164,14 +149,8 @@ class ConvSparse(TiledConv):
         )  # fmt: skip
         text = either(sparse(op, tile(op, g), q, shape), text)
         functions.append(CFunction(name, text))
-        if not is_coded(layer.encoded):
-            args = call_arguments(layer, g, [rows.name, q.array.name])
-            return Emission(f"{name}({args});", functions, [rows, q.array])
-        u = unpack_rows(
-            layer, g, f"{shape_key(g)}_{record}", "", record, wide, layer.kept, layer.scratch
-        )
-        args = call_arguments(layer, g, [layer.kept, q.array.name])
-        return Emission(
-            f"{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
-            u.headers, u.constants, u.call,
+        key = f"{shape_key(g)}_{record}"
+        return self.emission(
+            layer, name, functions, rows, [q.array],
+            lambda: unpack_rows(layer, g, key, "", record, wide, layer.kept, layer.scratch),
         )  # fmt: skip

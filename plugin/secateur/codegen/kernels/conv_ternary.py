@@ -13,14 +13,15 @@ from ..geometry import Geometry
 from ..requant import RequantTable, table
 from .base import Layer, register
 from .convtile import (
+    Rows,
     TiledConv,
     band_function,
     band_work,
-    call_arguments,
     copy_tile,
     in_memory_order,
     keep_rows,
     may_overwrite,
+    remembered,
     residual_work,
     shape_key,
     start_tile,
@@ -28,17 +29,10 @@ from .convtile import (
     tile_taps,
 )
 from .gather import gather_function, gathered, tile_bytes
-from .unpack import (
-    align4,
-    is_coded,
-    memory_order,
-    most_symbols,
-    unpack_rows,
-    unpack_work,
-    working_bytes,
-)
+from .unpack import memory_order, unpack_rows, unpack_work
 
 
+@remembered
 def ternary_rows(weight: np.ndarray, offsets: np.ndarray, unit: int) -> np.ndarray:
     """Executable form: per row n_minus, steps of the -1 columns, n_plus, steps of the +1 columns.
 
@@ -94,36 +88,15 @@ class ConvTernary(TiledConv):
         offsets[memory_order(window)] = g.offsets()
         return offsets
 
-    def _band_bytes(self, layer: Layer) -> int:
-        """Scratch for tiles and bands."""
+    def band_bytes(self, layer: Layer) -> int:
         g, window = self.geometry(layer), self.window(layer)
         return g.band_bytes if g == window else tile_bytes(g) + window.band_bytes
 
-    def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
-        """Executable rows and their element type."""
+    def rows(self, layer: Layer) -> Rows:
         assert isinstance(layer.op, QConv)
-        g = self.geometry(layer)
         weight = layer.op.weight.reshape(layer.op.weight.shape[0], -1)
-        values = ternary_rows(weight, self._offsets(layer), 4 if g.pointwise else 0)
-        return values, "uint8_t" if values.max(initial=0) < 256 else "uint16_t"
-
-    def _unpacked_bytes(self, layer: Layer) -> int:
-        """Scratch for the rows of a coded layer."""
-        assert layer.encoded is not None
-        values, elem = self._rows(layer)
-        size = values.size + most_symbols(layer.encoded) - layer.encoded.meta["nnz"]
-        return align4(size * (1 if elem == "uint8_t" else 2))
-
-    def scratch(self, layer: Layer) -> int:
-        g = self.geometry(layer)
-        if not is_coded(layer.encoded):
-            return self._band_bytes(layer)
-        assert layer.encoded is not None
-        work = working_bytes(g, layer.encoded)
-        return self._unpacked_bytes(layer) + max(self._band_bytes(layer), work)
-
-    def kept(self, layer: Layer) -> int:
-        return self._unpacked_bytes(layer) if is_coded(layer.encoded) else 0
+        unit = 4 if self.geometry(layer).pointwise else 0
+        return Rows.of_steps(ternary_rows(weight, self._offsets(layer), unit))
 
     def overwrites(self, layer: Layer) -> tuple[int, ...]:
         over = may_overwrite(layer.op, self.geometry(layer))
@@ -159,15 +132,16 @@ class ConvTernary(TiledConv):
         keep = keep_rows(g, in_place)
         q = table(layer.prefix, op.requant)
         unit = 4 if g.pointwise else 0
-        values, elem = self._rows(layer)
+        made = self.rows(layer)
+        values, elem = made.values, made.elem
         density = np.count_nonzero(op.weight) / op.weight.size
         rows = CArray(
             f"{layer.prefix}_rows", elem, values,
             f"{op.name}: per output channel n(-1), steps to them, n(+1), steps to them; "
             f"density {density:.1%}",
             {
-                "count": (8 if elem == "uint8_t" else 16) * 2 * g.co,
-                "gap": (8 if elem == "uint8_t" else 16) * (values.size - 2 * g.co),
+                "count": 8 * made.each * 2 * g.co,
+                "gap": 8 * made.each * (values.size - 2 * g.co),
             },
         )  # fmt: skip
         # four columns a turn where it pays; elsewhere the code is worth more
@@ -216,18 +190,10 @@ class ConvTernary(TiledConv):
             store=tile_store(op, g, q, lanes),
         )
         functions.append(CFunction(name, text))
-        if not is_coded(layer.encoded):
-            args = call_arguments(layer, g, [rows.name, q.array.name])
-            return Emission(f"{name}({args});", functions, [rows, q.array])
-        u = unpack_rows(
-            layer, g, f"{shape_key(window)}_{elem[4:-2]}", elem, 0, False, layer.kept, layer.scratch
-        )
-        args = call_arguments(
-            layer, g, [f"(const {elem} *)(const void *)({layer.kept})", q.array.name]
-        )
-        return Emission(
-            f"{name}({args});", [*u.functions, *functions], [*u.arrays, q.array],
-            u.headers, u.constants, u.call,
+        key = f"{shape_key(window)}_{elem[4:-2]}"
+        return self.emission(
+            layer, name, functions, rows, [q.array],
+            lambda: unpack_rows(layer, g, key, elem, 0, False, layer.kept, layer.scratch),
         )  # fmt: skip
 
 

@@ -2,23 +2,116 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from ...coding.base import Encoded
 from ...lowering.qgraph import QConv, QOp
-from ..emit import CFunction, render
+from ..emit import CArray, CFunction, Emission, render
 from ..geometry import Geometry, conv_geometry
 from ..requant import RequantTable
 from .base import Kernel, Layer
-from .unpack import memory_order
+from .unpack import (
+    Unpacking,
+    align4,
+    is_coded,
+    memory_order,
+    most_symbols,
+    pointer,
+    working_bytes,
+)
+
+T = TypeVar("T")
+
+
+def remembered(rows: Callable[..., T]) -> Callable[..., T]:
+    """`rows(weight int8 [rows, cols], offsets [cols], ...)`, remembered by content: the planner
+    asks for a layer's rows for every chain it tries."""
+
+    @lru_cache(maxsize=128)
+    def of(weight: bytes, cols: int, offsets: bytes, *rest: Any) -> T:
+        w = np.frombuffer(weight, np.int8).reshape(-1, cols)
+        return rows(w, np.frombuffer(offsets, np.int64), *rest)
+
+    def call(weight: np.ndarray, offsets: np.ndarray, *rest: Any) -> T:
+        w, at = weight.astype(np.int8), offsets.astype(np.int64)
+        return of(w.tobytes(), w.shape[1], at.tobytes(), *rest)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The executable rows of a layer: what its kernel reads."""
+
+    values: np.ndarray
+    elem: str  #: their C type
+    each: int  #: bytes a non-zero takes
+
+    @classmethod
+    def of_steps(cls, values: np.ndarray) -> Rows:
+        """Counts and steps, of the smallest type that holds them."""
+        wide = values.max(initial=0) >= 256
+        return cls(values, "uint16_t" if wide else "uint8_t", 2 if wide else 1)
+
+    @property
+    def size(self) -> int:
+        """Bytes of them all."""
+        return int(self.values.size) * (2 if self.elem == "uint16_t" else 1)
 
 
 class TiledConv(Kernel):
-    """A convolution by tiles of `pixels`, over a band."""
+    """A convolution by tiles of `pixels`, over a band; coded rows are unpacked before it runs."""
 
     pixels: ClassVar[int]
+
+    @abstractmethod
+    def rows(self, layer: Layer) -> Rows:
+        """The executable rows."""
+
+    def stored(self, layer: Layer) -> Encoded:
+        """What is decoded of a coded layer."""
+        assert layer.encoded is not None
+        return layer.encoded
+
+    def band_bytes(self, layer: Layer) -> int:
+        """Scratch for tiles and bands."""
+        return self.geometry(layer).band_bytes
+
+    def kept(self, layer: Layer) -> int:
+        if not is_coded(layer.encoded):
+            return 0
+        e, rows = self.stored(layer), self.rows(layer)
+        return align4(rows.size + rows.each * (most_symbols(e) - e.meta["nnz"]))
+
+    def scratch(self, layer: Layer) -> int:
+        band = self.band_bytes(layer)
+        if not is_coded(layer.encoded):
+            return band
+        work = working_bytes(self.geometry(layer), self.stored(layer))
+        return self.kept(layer) + max(band, work)
+
+    def emission(
+        self, layer: Layer, name: str, functions: list[CFunction], rows: CArray,
+        others: list[CArray], unpack: Callable[[], Unpacking],
+    ) -> Emission:  # fmt: skip
+        """A call of function `name` with the rows as stored or, of a coded layer, as `unpack` puts
+        them at `layer.kept`, and the arrays `others`."""
+        g, names = self.geometry(layer), [a.name for a in others]
+        if not is_coded(layer.encoded):
+            args = call_arguments(layer, g, [rows.name, *names])
+            return Emission(f"{name}({args});", functions, [rows, *others])
+        u = unpack()
+        args = call_arguments(layer, g, [pointer(rows.ctype, layer.kept), *names])
+        return Emission(
+            f"{name}({args});", [*u.functions, *functions], [*u.arrays, *others],
+            u.headers, u.constants, u.call,
+        )  # fmt: skip
 
     def geometry(self, layer: Layer) -> Geometry:
         """Tiles and band of the layer."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ... import coding
+from ...coding.base import Encoded
 from ...coding.two_level import TwoLevel, TwoLevels, two_levels
 from ...lowering.qgraph import QConv, QDense
 from ..emit import CArray, CFunction, Emission, render
@@ -17,11 +18,11 @@ from ..requant import table
 from .base import Kernel, Layer, register
 from .conv_ternary import Steps, _row_function, ternary_rows
 from .convtile import (
+    Rows,
     TiledConv,
     accumulator_store,
     band_function,
     band_work,
-    call_arguments,
     copy_tile,
     keep_rows,
     shape_key,
@@ -31,10 +32,8 @@ from .unpack import (
     coded,
     decode_work,
     is_coded,
-    most_symbols,
     unpack_rows,
     unpack_work,
-    working_bytes,
 )
 
 
@@ -79,30 +78,15 @@ class ConvTwoLevel(TiledConv):
         split = split_of(layer)
         return split is not None and 255 * int(split.mask.sum(axis=1).max()) <= 32767
 
-    def _rows(self, layer: Layer) -> tuple[np.ndarray, str]:
-        """Executable rows of the mask and their element type."""
+    def rows(self, layer: Layer) -> Rows:
         g, split = self.geometry(layer), split_of(layer)
         assert split is not None
-        values = ternary_rows(split.mask, g.offsets(), 4 if g.pointwise else 0)
-        return values, "uint8_t" if values.max(initial=0) < 256 else "uint16_t"
+        return Rows.of_steps(ternary_rows(split.mask, g.offsets(), 4 if g.pointwise else 0))
 
-    def _unpacked_bytes(self, layer: Layer) -> int:
-        values, elem = self._rows(layer)
+    def stored(self, layer: Layer) -> Encoded:
         mask = mask_layer(layer).encoded
         assert mask is not None
-        size = values.size + most_symbols(mask) - mask.meta["nnz"]
-        return align4(size * (1 if elem == "uint8_t" else 2))
-
-    def scratch(self, layer: Layer) -> int:
-        g = self.geometry(layer)
-        if not is_coded(layer.encoded):
-            return g.band_bytes
-        mask = mask_layer(layer).encoded
-        assert mask is not None
-        return self._unpacked_bytes(layer) + max(g.band_bytes, working_bytes(g, mask))
-
-    def kept(self, layer: Layer) -> int:
-        return self._unpacked_bytes(layer) if is_coded(layer.encoded) else 0
+        return mask
 
     plain_factor = 3.5
     code_bytes = 1100
@@ -123,7 +107,8 @@ class ConvTwoLevel(TiledConv):
         g = self.geometry(layer)
         keep = keep_rows(g, layer.inputs[0] == layer.output)
         q = table(layer.prefix, op.requant)
-        values, elem = self._rows(layer)
+        made = self.rows(layer)
+        values, elem = made.values, made.elem
         split = split_of(layer)
         assert split is not None
         unroll = not layer.small and g.tiles * np.count_nonzero(split.mask) >= 6000
@@ -164,28 +149,19 @@ class ConvTwoLevel(TiledConv):
             store=accumulator_store(op, g, q, accs),
         )
         functions.append(CFunction(name, text))
-        levels = levels_array(layer)
-        if not is_coded(layer.encoded):
-            width = 8 if elem == "uint8_t" else 16
-            rows = CArray(
-                f"{layer.prefix}_rows", elem, values,
-                f"{op.name}: per output channel 0, the number of columns with the rarer value, "
-                f"steps to them; density {split.mask.mean():.1%}",
-                {"count": width * 2 * g.co, "gap": width * (values.size - 2 * g.co)},
-            )  # fmt: skip
-            args = call_arguments(layer, g, [rows.name, levels.name, q.array.name])
-            return Emission(f"{name}({args});", functions, [rows, levels, q.array])
-        mask = mask_layer(layer)
-        u = unpack_rows(
-            mask, g, f"{shape_key(g)}_{elem[4:-2]}", elem, 0, False, layer.kept, layer.scratch
-        )
-        args = call_arguments(
-            layer, g,
-            [f"(const {elem} *)(const void *)({layer.kept})", levels.name, q.array.name],
+        width = 8 * made.each
+        rows = CArray(
+            f"{layer.prefix}_rows", elem, values,
+            f"{op.name}: per output channel 0, the number of columns with the rarer value, "
+            f"steps to them; density {split.mask.mean():.1%}",
+            {"count": width * 2 * g.co, "gap": width * (values.size - 2 * g.co)},
         )  # fmt: skip
-        return Emission(
-            f"{name}({args});", [*u.functions, *functions],
-            [*u.arrays, levels, q.array], u.headers, u.constants, u.call,
+        key = f"{shape_key(g)}_{elem[4:-2]}"
+        return self.emission(
+            layer, name, functions, rows, [levels_array(layer), q.array],
+            lambda: unpack_rows(
+                mask_layer(layer), g, key, elem, 0, False, layer.kept, layer.scratch
+            ),
         )  # fmt: skip
 
 

@@ -126,6 +126,11 @@ def align4(n: int) -> int:
     return (n + 3) & ~3
 
 
+def pointer(elem: str, at: str) -> str:
+    """C of the byte pointer `at` as one to `elem`."""
+    return at if elem == "uint8_t" else f"({elem} *)(void *)({at})"
+
+
 @dataclass(frozen=True)
 class Unpacking:
     """What a convolution adds to its library to unpack its rows into scratch first."""
@@ -180,7 +185,7 @@ def unpack_rows(
             args += [values, f"{values} + {size}" if size else "0"]
         args += [
             str(g.co if sparse else 2 * g.co), f"{c.encoded.cols}u",
-            *([at_map] if column_map else []), _pointer(elem or "uint8_t", out),
+            *([at_map] if column_map else []), pointer(elem or "uint8_t", out),
         ]  # fmt: skip
         call = f"{fill_map}if ({name}({', '.join(args)})" + fail
         return Unpacking([*functions, CFunction(name, text)], call, c.arrays, [], [])
@@ -190,9 +195,9 @@ def unpack_rows(
             "unpack_huffman.c.j2", name=name, elem=elem, record=record, wide=wide, c=c,
             joint=c.encoded.encoding != "huffman_sparse",
         )  # fmt: skip
-        args = [f"&{c.name}", map_, f"{c.room}u", _pointer(elem or "uint8_t", out)]
+        args = [f"&{c.name}", map_, f"{c.room}u", pointer(elem or "uint8_t", out)]
         if elem:
-            args.append(_pointer(elem, f"{work} + {map_bytes}"))
+            args.append(pointer(elem, f"{work} + {map_bytes}"))
         call = f"{fill_map}if ({name}({', '.join(args)})" + fail
         return Unpacking(
             [*functions, CFunction(name, text)], call, c.arrays, [c.header], [c.constant]
@@ -202,9 +207,5 @@ def unpack_rows(
         "unpack.c.j2", name=name, c=c, g=g, elem=elem, record=record, wide=wide, room=c.room,
         map_bytes=map_bytes, map_name=column_map.name if column_map else "",
     )  # fmt: skip
-    call = f"if ({name}(&{c.name}, {_pointer(elem or 'uint8_t', out)}, {work})" + fail
+    call = f"if ({name}(&{c.name}, {pointer(elem or 'uint8_t', out)}, {work})" + fail
     return Unpacking([*functions, CFunction(name, text)], call, c.arrays, [c.header], [c.constant])
-
-
-def _pointer(elem: str, at: str) -> str:
-    return at if elem == "uint8_t" else f"({elem} *)(void *)({at})"
