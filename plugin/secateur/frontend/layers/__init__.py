@@ -1,0 +1,29 @@
+"""Keras layers to graph nodes, for every front end whose layers carry Keras' names and configs.
+
+A front end walks its own model and hands each layer over as a `Layer`; one handler per type emits
+nodes. Every file of this folder is a family of layers that registers its handlers with
+`@handles`; the registry is the list of supported layers.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from .base import Builder, Handler, Layer, add_layer, canonical, handles, refuse, supported
+from .geometry import Pads, resolve_padding, window_shape
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "Builder",
+    "Handler",
+    "Layer",
+    "Pads",
+    "add_layer",
+    "canonical",
+    "handles",
+    "refuse",
+    "resolve_padding",
+    "supported",
+    "window_shape",
+]

@@ -1,0 +1,18 @@
+"""Layers that act during training alone."""
+
+from __future__ import annotations
+
+from .base import Builder, Layer, handles
+
+
+@handles(
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "GaussianNoise",
+    "GaussianDropout",
+    "ActivityRegularization",
+    "Identity",
+)
+def _identity(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+    return inputs[0]
