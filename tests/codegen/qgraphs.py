@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from secateur.lowering.factored import Factors
+from secateur.lowering.operators.pool import pool_counts
 from secateur.lowering.qgraph import QConv, QDense, QGraph, QOp, QPool, QTensor, Requant
-from secateur.lowering.quantize import _pool_counts
 from secateur.lowering.requant import DoesNotFitError, requantize
 
 Pads = tuple[int, int, int, int]
@@ -167,7 +167,7 @@ class Chain:
         c, h, w = self.top.shape
         oh = (h + pads[0] + pads[2] - window[0]) // stride[0] + 1
         ow = (w + pads[1] + pads[3] - window[1]) // stride[1] + 1
-        counts = _pool_counts((h, w), window, stride, pads, (oh, ow))
+        counts = pool_counts((h, w), window, stride, pads, (oh, ow))
         n, zero = np.array(counts, np.float64), self.top.zero_point
         requant, _ = requantize(1 / n, np.full(len(n), float(zero)), zero * n, 0 * n, 255 * n)
         op = QPool(

@@ -6,7 +6,6 @@ representable (2^24, 2^53), which is integer arithmetic at the speed of a BLAS.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from secateur.lowering.qgraph import (
     QConv,
     QDense,
     QGraph,
-    QOp,
     QPack,
     QPad,
     QPool,
@@ -26,6 +24,7 @@ from secateur.lowering.qgraph import (
     Requant,
     Thresholds,
 )
+from secateur.lowering.registry import executes, execution_of
 
 Array = np.ndarray
 
@@ -105,7 +104,7 @@ def _execute(qgraph: QGraph, q: Array, keep: bool) -> dict[str, Array]:
     values = {qgraph.input: u}
     last = {t: i for i, op in enumerate(qgraph.ops) for t in op.inputs}
     for i, op in enumerate(qgraph.ops):
-        y = _RUN[type(op)](qgraph, op, [values[t] for t in op.inputs])
+        y = execution_of(op)(qgraph, op, [values[t] for t in op.inputs])
         values[op.output] = y.reshape(len(q), *qgraph.tensors[op.output].shape)
         if not keep:
             for t in set(op.inputs):
@@ -188,6 +187,7 @@ def _depthwise(op: QConv, x: Array) -> Array:
     return acc
 
 
+@executes(QConv)
 def _conv(qgraph: QGraph, op: QConv, inputs: list[Array]) -> Array:
     acc = accumulate(qgraph, op, inputs[0])
     extra: Array | int = 0
@@ -196,10 +196,12 @@ def _conv(qgraph: QGraph, op: QConv, inputs: list[Array]) -> Array:
     return requantize(acc, op.requant, extra=extra)
 
 
+@executes(QDense)
 def _dense(qgraph: QGraph, op: QDense, inputs: list[Array]) -> Array:
     return requantize(accumulate(qgraph, op, inputs[0]), op.requant)
 
 
+@executes(QPool)
 def _pool(qgraph: QGraph, op: QPool, inputs: list[Array]) -> Array:
     u = inputs[0]
     if op.mode == "max":
@@ -216,25 +218,30 @@ def _pool(qgraph: QGraph, op: QPool, inputs: list[Array]) -> Array:
     return np.clip(t >> op.requant.shift, 0, 255).astype(np.uint8)
 
 
+@executes(QAdd)
 def _add(qgraph: QGraph, op: QAdd, inputs: list[Array]) -> Array:
     a, b = (v.reshape(len(v), -1).astype(np.int64) for v in inputs)
     t = ((a * op.multipliers[0]) >> 16) + ((b * op.multipliers[1]) >> 16) + op.offset
     return np.clip(t >> op.shift, 0, 255).astype(np.uint8)
 
 
+@executes(QRescale)
 def _rescale(qgraph: QGraph, op: QRescale, inputs: list[Array]) -> Array:
     u = inputs[0]
     return requantize(u.reshape(len(u), 1, -1), op.requant).reshape(u.shape)
 
 
+@executes(QPad)
 def _pad_op(qgraph: QGraph, op: QPad, inputs: list[Array]) -> Array:
     return _pad(inputs[0], op.pads, qgraph.tensors[op.inputs[0]].zero_point)
 
 
+@executes(QPack)
 def _pack(qgraph: QGraph, op: QPack, inputs: list[Array]) -> Array:
     return inputs[0]  # packed or not, here a tensor holds its codes
 
 
+@executes(QSoftmax)
 def _softmax(qgraph: QGraph, op: QSoftmax, inputs: list[Array]) -> Array:
     u = inputs[0].reshape(len(inputs[0]), -1).astype(np.uint64)
     t = (u.max(axis=1, keepdims=True) - u) * np.uint64(op.beta)
@@ -247,15 +254,3 @@ def _softmax(qgraph: QGraph, op: QSoftmax, inputs: list[Array]) -> Array:
     return np.minimum((e * np.uint64(256) + s // np.uint64(2)) // s, np.uint64(255)).astype(
         np.uint8
     )
-
-
-_RUN: dict[type[QOp], Callable[[QGraph, Any, list[Array]], Array]] = {
-    QConv: _conv,
-    QDense: _dense,
-    QPool: _pool,
-    QAdd: _add,
-    QRescale: _rescale,
-    QPad: _pad_op,
-    QPack: _pack,
-    QSoftmax: _softmax,
-}

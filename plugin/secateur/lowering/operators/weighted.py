@@ -1,0 +1,108 @@
+"""Convolutions, Dense layers and lone normalisations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from secateur.errors import ModelError
+from secateur.frontend.ir import Node
+from secateur.lowering.factored import factored
+from secateur.lowering.lowerer import Lowering
+from secateur.lowering.qgraph import QConv, QDense, QTensor
+from secateur.lowering.registry import lowers
+from secateur.lowering.weights import QWeights, quantize_weights
+
+
+@lowers("conv2d")
+def _conv2d(lo: Lowering, node: Node) -> None:
+    x = lo.image(node)
+    rows = node.params["kernel"].transpose(3, 2, 0, 1)
+    _conv(lo, node, x, rows, groups=1)
+
+
+@lowers("depthwise_conv2d")
+def _depthwise_conv2d(lo: Lowering, node: Node) -> None:
+    x = lo.image(node)
+    rows = node.params["kernel"].transpose(2, 3, 0, 1)
+    _conv(lo, node, x, rows, groups=len(rows))
+
+
+def _conv(lo: Lowering, node: Node, x: QTensor, rows: np.ndarray, groups: int) -> None:
+    _, ci, kh, kw = rows.shape
+    pair = node.attrs.get("factors")
+    flat = rows.reshape(len(rows), -1)
+    made = factored(flat, pair, (ci, kh, kw), (kh * kw, kw, 1))
+    weights = made[0] if made else quantize_weights(flat)
+    residual = lo.image(node, 1) if len(node.inputs) > 1 else None
+    y, requant, r = lo.weighted(node, x, weights, residual)
+    names = (x.name,) if residual is None else (x.name, residual.name)
+    lo.emit(
+        QConv(
+            node.name,
+            names,
+            y.name,
+            weights.values.reshape(rows.shape),
+            requant,
+            node.attrs["strides"],
+            node.attrs["pads"],
+            groups,
+            r,
+            weights.bits,
+            made[1] if made else None,
+        )
+    )
+
+
+@lowers("dense")
+def _dense(lo: Lowering, node: Node) -> None:
+    value = lo.values[node.inputs[0]]
+    if len(lo.shape(node.inputs[0])) != 1:
+        raise lo.misplaced(node)
+    x = lo.q.tensors[value.stored]
+    rows = node.params["kernel"].T
+    if value.order is not None:
+        rows = rows[:, value.order]
+    dims, strides = (1, 1, rows.shape[1]), (0, 0, 1)
+    if len(x.shape) == 3:
+        c, h, w = x.shape
+        dims, strides = (h, w, c), (w, 1, h * w)
+    made = factored(rows, node.attrs.get("factors"), dims, strides)
+    weights = made[0] if made else quantize_weights(rows)
+    y, requant, _ = lo.weighted(node, x, weights, None)
+    lo.emit(
+        QDense(
+            node.name,
+            (x.name,),
+            y.name,
+            weights.values,
+            requant,
+            weights.bits,
+            made[1] if made else None,
+        )
+    )
+
+
+@lowers("batch_norm")
+def _batch_norm(lo: Lowering, node: Node) -> None:
+    """A lone normalisation is a depthwise 1x1 convolution whose weights are all one."""
+    value = lo.values[node.inputs[0]]
+    scale, shift = node.params["scale"], node.params["shift"]
+    if value.order is not None:
+        scale, shift = scale[value.order], shift[value.order]
+        x = lo.q.tensors[value.stored]
+        raise ModelError(
+            f"layer '{node.name}' (batch_norm) normalises a flattened image of shape "
+            f"{x.shape}; put it before Flatten"
+        )
+    x = lo.image(node)
+    weights = QWeights(np.ones((len(scale), 1), np.int8), np.ones(len(scale)), 1.0, "ternary")
+    as_conv = replace(node, params={"factor": scale, "bias": shift})
+    y, requant, _ = lo.weighted(as_conv, x, weights, None)
+    for name in {y.name, node.output} if len(y.shape) == 1 else ():
+        lo.q.tensors[name] = replace(lo.q.tensors[name], shape=x.shape)
+    kernel = weights.values.reshape(-1, 1, 1, 1)
+    lo.emit(
+        QConv(node.name, (x.name,), y.name, kernel, requant, groups=len(scale), weight_bits=1.0)
+    )
