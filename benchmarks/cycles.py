@@ -18,7 +18,7 @@ import numpy as np
 from secateur import targets
 from secateur.targets import Image
 from secateur.targets.blocks import Instruction
-from secateur.targets.cycles import block_cycles, table
+from secateur.targets.cycles import block_cycles
 from secateur.targets.sim import Sim
 
 LOOPS = Path(__file__).resolve().parents[1] / "tests" / "targets" / "fixtures" / "loops"
@@ -137,7 +137,7 @@ def code(lines: tuple[str, ...]) -> list[Instruction]:
 
 def published(case: Published) -> float:
     """The model's cycles of a published sequence."""
-    return block_cycles(code(case.code), table("cortex-m7"))
+    return block_cycles(code(case.code), "cortex-m7")
 
 
 def turn(image: Image, loop: str) -> float:

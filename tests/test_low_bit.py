@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secateur import targets
+from secateur import cores, targets
 from secateur.flow import CompiledModel, convert
 from secateur.frontend import execute
 from secateur.lowering import reference
@@ -73,7 +73,7 @@ def identical(compiled: CompiledModel, x: np.ndarray, folder: Path) -> None:
     want = compiled.run(q).reshape(len(q), -1)
     for board, n in (("host", len(q)), ("mps2_an386", 4)):
         core = targets.boards.load(board).core
-        if core != "host" and (why := tools.missing(tools.flags().prefix(core) + "gcc")):
+        if core != "host" and (why := tools.missing(cores.get(core).compiler)):
             pytest.skip(why)
         image = targets.build(compiled.save(folder / "library"), board, folder / board)
         target = targets.get("host" if board == "host" else "sim")

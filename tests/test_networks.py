@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from benchmarks.networks import ENCODINGS, lenet, projected, resnet8
 
-from secateur import data, targets
+from secateur import cores, data, targets
 from secateur.codegen.plan import make_plan
 from secateur.flow import CompiledModel, convert
 from secateur.frontend.ir import Graph
@@ -25,7 +25,7 @@ CORES = ("cortex-m4", "cortex-m0plus", "rv32imac")
 
 def need(board: str) -> None:
     core = targets.boards.load(board).core
-    if core != "host" and (why := tools.missing(tools.flags().prefix(core) + "gcc")):
+    if core != "host" and (why := tools.missing(cores.get(core).compiler)):
         pytest.skip(why)
 
 

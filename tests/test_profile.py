@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from secateur import targets
+from secateur import cores, targets
 from secateur.cli import main
 from secateur.codegen.plan import make_plan
 from secateur.errors import TargetError
@@ -29,7 +29,7 @@ def library(folder: Path) -> tuple[Path, np.ndarray]:
 
 
 def need(core: str) -> None:
-    if why := tools.missing(tools.flags().prefix(core) + "gcc"):
+    if why := tools.missing(cores.get(core).compiler):
         pytest.skip(why)
 
 

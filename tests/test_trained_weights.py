@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from benchmarks import break_even
 
+from secateur import cores
 from secateur.codegen.plan import Plan, make_plan
 from secateur.flow import CompiledModel, convert
 from secateur.lowering import reference
@@ -73,7 +74,7 @@ def runs_everywhere(
     plans = [run_c.plan(deepcopy(compiled.qgraph), f"m{i}", e) for i, e in enumerate(encodings)]
     inputs = [x] * len(plans)
     got = [run_c.on_host(plans, inputs, folder)]
-    if tools.missing(tools.flags().prefix("cortex-m4") + "gcc") is None:
+    if tools.missing(cores.get("cortex-m4").compiler) is None:
         got.append(run_c.on_core("cortex-m4", plans, inputs, folder))
     for outputs in got:
         for p, y in zip(plans, outputs, strict=True):
@@ -158,7 +159,7 @@ def test_smart_deal_stores_factors_and_rebuilds_without_multiplying(tmp_path: Pa
     turned_plan = run_c.plan(turned, "turned", "deal")
     (got,) = run_c.on_host([turned_plan], [x], tmp_path / "turned")
     np.testing.assert_array_equal(got, reference.run(compiled.qgraph, x).reshape(4, -1))
-    if tools.missing(tools.flags().prefix("cortex-m4") + "gcc") is None:
+    if tools.missing(cores.get("cortex-m4").compiler) is None:
         row = run_c.instructions(tmp_path / "cortex-m4.elf", "sc_deal_row")
         assert [i for i in row if i.startswith(("lsl", "asr"))]
         assert not [i for i in row if i.startswith(("mul", "mla", "mls", "sm", "um"))]
@@ -199,7 +200,7 @@ def test_factors_survive_saving_and_are_dropped_with_the_weights(tmp_path: Path)
 @pytest.mark.emulator
 def test_a_tenth_of_weights_present_runs_faster_than_dense_binary() -> None:
     """Instructions of a simulated Cortex-M4, 8-bit activations, each as planned for latency."""
-    if why := tools.missing(tools.flags().prefix("cortex-m4") + "gcc"):
+    if why := tools.missing(cores.get("cortex-m4").compiler):
         pytest.skip(why)
     rng = np.random.default_rng(0)
     for family in break_even.FAMILIES[::2]:

@@ -6,25 +6,11 @@ nothing but the standard library.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-LD = Path(__file__).resolve().parent.parent / "ld"
-
-#: Machine flags by the manifest's `secateur.core`.
-CORES = {
-    "cortex-m0": ["-mcpu=cortex-m0", "-mthumb", "-mfloat-abi=soft"],
-    "cortex-m0plus": ["-mcpu=cortex-m0plus", "-mthumb", "-mfloat-abi=soft"],
-    "cortex-m3": ["-mcpu=cortex-m3", "-mthumb", "-mfloat-abi=soft"],
-    "cortex-m4": [
-        "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard",
-    ],
-    "cortex-m7": ["-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard"],
-    "cortex-m33": [
-        "-mcpu=cortex-m33", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard",
-    ],
-    "cortex-m55": ["-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"],
-    "rv32imac": ["-march=rv32imac", "-mabi=ilp32", "-mcmodel=medany", "--specs=picolibc.specs"],
-}  # fmt: skip
+HERE = Path(__file__).resolve().parent
+LD = HERE.parent / "ld"
 
 COMPILE = [
     "-std=c11", "-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-common",
@@ -34,9 +20,20 @@ COMPILE = [
 ]  # fmt: skip
 
 
-def prefix(core: str) -> str:
+def toolchain(manifest: dict) -> dict:
+    """What the manifest's core needs: as Secateur put it there, else from cores.json."""
+    board = manifest["secateur"]
+    if "toolchain" in board:
+        return dict(board["toolchain"])
+    known = json.loads((HERE / "cores.json").read_text(encoding="utf-8"))
+    if board["core"] not in known:
+        raise ValueError(f"core {board['core']} is unknown: {', '.join(known)} are known")
+    return dict(known[board["core"]])
+
+
+def prefix(manifest: dict) -> str:
     """The tool chain's prefix."""
-    return "riscv64-unknown-elf-" if core.startswith("rv32") else "arm-none-eabi-"
+    return str(toolchain(manifest)["prefix"])
 
 
 def pin(name: str, port_size: int = 16) -> int:
@@ -76,7 +73,7 @@ def defines(manifest: dict) -> dict[str, str]:
 
 def machine_flags(manifest: dict) -> list[str]:
     """For the compiler and the linker."""
-    return list(CORES[manifest["secateur"]["core"]])
+    return list(toolchain(manifest)["machine"])
 
 
 def compile_flags(manifest: dict) -> list[str]:
@@ -88,7 +85,7 @@ def link_flags(manifest: dict) -> list[str]:
     """Everything but objects and output."""
     board = manifest["secateur"]
     memory = board["memory"]
-    riscv = board["core"].startswith("rv32")
+    core = toolchain(manifest)
     regions = [
         f"-Wl,--defsym={region.upper()}_{field.upper()}={int(str(memory[region][field]), 0):#x}"
         for region in ("flash", "ram")
@@ -97,10 +94,10 @@ def link_flags(manifest: dict) -> list[str]:
     return [
         *machine_flags(manifest),
         "-nostartfiles",
-        *([] if riscv else ["--specs=nano.specs"]),
+        *core["link"],
         "-Wl,--gc-sections",
         "-Wl,--no-warn-rwx-segments",
         f"-Wl,--defsym=MIN_STACK={int(board.get('min_stack', 1024)):#x}",
         *regions,
-        f"-T{LD / ('rv32.ld' if riscv else 'cortexm.ld')}",
+        f"-T{LD / core['script']}",
     ]

@@ -62,7 +62,7 @@ def _jlink(board: dict, files: Files, port: str | None) -> list[str]:
     files.script.write_text(f"r\nh\nloadfile {files.hex}\nr\ng\nexit\n", encoding="utf-8")
     chosen = ["-USB", port] if port else []
     return ["JLinkExe", "-device", device,
-            "-if", "JTAG" if board["core"].startswith("rv32") else "SWD", "-speed", "4000", *chosen,
+            "-if", board["toolchain"]["debug"], "-speed", "4000", *chosen,
             "-autoconnect", "1", "-ExitOnError", "1", "-NoGui", "1",
             "-CommandFile", str(files.script)]  # fmt: skip
 

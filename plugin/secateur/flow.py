@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .codegen.costs import priced_as
 from .codegen.formats import save_as
 from .codegen.kernels import get as get_kernel
 from .codegen.library import c_identifier
@@ -76,11 +75,11 @@ class CompiledModel:
         The host runs every plan as it is. Encodings and kernels may differ, outputs do not. Raises
         BudgetError if no plan for the board keeps the budgets.
         """
-        if board.core == "host":
+        if board.hosted:
             return self
         timed = self.budget.latency_ms is not None
         budget = replace(self.budget, clock_hz=board.clock_hz) if timed else self.budget
-        if priced_as(board.core) == self.plan.core and budget == self.budget:
+        if board.cpu.priced_as == self.plan.core and budget == self.budget:
             return self
         tell(f"planning for {board.core}")
         plan = make_plan(self.qgraph, self.encodings, self.optimize, budget, board.core)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from secateur import cores
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
 from secateur.targets import elf, tools
@@ -118,7 +119,7 @@ SECTIONS {{
 
 def instructions(program: Path, function: str) -> list[str]:
     """Mnemonics of the Cortex-M functions whose names begin with `function`."""
-    command = [tools.flags().prefix("cortex-m4") + "objdump", "-d", str(program)]
+    command = [cores.get("cortex-m4").architecture.prefix + "objdump", "-d", str(program)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found: list[str] = []
     for part in text.split("\n\n"):
@@ -139,17 +140,17 @@ def on_core(
     from unicorn import arm_const, riscv_const
 
     flags = tools.flags()
-    machine = flags.CORES[core]
-    compiler = flags.prefix(core) + "gcc"
+    row = cores.get(core)
+    machine, compiler = row.machine, row.compiler
     sources = _sources(plans, folder)
     keep = [f"-Wl,-u,{p.library.name}_run_in" for p in plans]
     static = [f"-D{p.library.name.upper()}_NO_STATIC_ARENA" for p in plans]
     objects = _compile(compiler, [*machine, *flags.COMPILE, "-g0", *static], sources)
     program = folder / f"{core}.elf"
-    riscv = core.startswith("rv32")
+    riscv = row.riscv
     # nothing here sets the global pointer that relaxed RISC-V code would address by; code comes
     # before constants, because the C library's carries no alignment of its own
-    specs = ["-Wl,--no-relax"] if riscv else ["--specs=nano.specs"]
+    specs = ["-Wl,--no-relax", *row.architecture.link]
     script = folder / "flash.ld"
     script.write_text(_SCRIPT)
     tools.run(
@@ -164,8 +165,7 @@ def on_core(
         pc = riscv_const.UC_RISCV_REG_PC
     else:
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-        model = {"cortex-m4": "M4", "cortex-m0plus": "M0"}[core]
-        uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_CORTEX_{model}"))
+        uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{row.unicorn}"))
         args = [getattr(arm_const, f"UC_ARM_REG_R{i}") for i in range(3)]
         sp, link = arm_const.UC_ARM_REG_SP, arm_const.UC_ARM_REG_LR
         pc = arm_const.UC_ARM_REG_PC

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from secateur import cores
 from secateur.codegen import packing
 from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder, window_shape
@@ -130,7 +131,7 @@ def check(graphs: list[Graph], where: str, n: int = 3) -> list[QGraph]:
         if where == "host":
             got = run_c.on_host(plans, inputs, Path(tmp))
         else:
-            if why := tools.missing(tools.flags().prefix(where) + "gcc"):
+            if why := tools.missing(cores.get(where).compiler):
                 pytest.skip(why)
             got = run_c.on_core(where, plans, inputs, Path(tmp))
     for p, y, want in zip(plans, got, wanted, strict=True):
@@ -212,7 +213,7 @@ def test_a_binary_pointwise_layer_needs_a_quarter_instruction_a_mac(channels: in
     """Counted, table and thresholds included; tiles of 32 pixels are full."""
     from benchmarks.binary import measure
 
-    if why := tools.missing(tools.flags().prefix("cortex-m4") + "gcc"):
+    if why := tools.missing(cores.get("cortex-m4").compiler):
         pytest.skip(why)
     row = measure((8, 16), 1, channels, channels, "sign", "sign")
     assert row.kernel == "conv_binary"

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from secateur import cores
 from secateur.codegen.chain import Chain as Rows
 from secateur.codegen.chain import make
 from secateur.codegen.chain_plan import COST_SHARE, SAVING
@@ -95,7 +96,7 @@ def block() -> Chain:
 @pytest.mark.emulator
 @pytest.mark.parametrize("core", run_c.CORES)
 def test_chains_on_the_cores(core: str) -> None:
-    prefix = tools.flags().prefix(core)
+    prefix = cores.get(core).architecture.prefix
     if why := tools.missing(prefix + "gcc"):
         pytest.skip(why)
     graph = block().graph

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import coding
+from secateur import coding, cores
 from secateur.codegen.plan import candidates, make_plan, matrix
 from secateur.lowering import reference
 from secateur.lowering.observe import observe_zeros
@@ -55,7 +55,7 @@ def test_a_layer_of_every_kind_of_kernel() -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_every_kernel(place: str, tmp_path: Path) -> None:
-    if place != "host" and (why := tools.missing(tools.flags().prefix(place) + "gcc")):
+    if place != "host" and (why := tools.missing(cores.get(place).compiler)):
         pytest.skip(why)
     plans, inputs, expected = [], [], []
     for g in LAYERS:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from secateur import coding
+from secateur import coding, cores
 from secateur.codegen.plan import DIRECT, Plan
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
@@ -101,6 +101,6 @@ def test_an_output_over_what_is_added(tmp_path: Path) -> None:
 @settings(SLOW, max_examples=5)
 @given(q=layer_chains(), forced=FORCED)
 def test_layer_chains_on_cores(core: str, q: QGraph, forced: list[str]) -> None:
-    if why := tools.missing(tools.flags().prefix(core) + "gcc"):
+    if why := tools.missing(cores.get(core).compiler):
         pytest.skip(why)
     check(q, forced, codes(q, 3), core)

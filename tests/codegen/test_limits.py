@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur import cores
 from secateur.codegen.plan import make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph, Requant
@@ -28,7 +29,7 @@ def run(
     if place == "host":
         got = run_c.on_host(plans, inputs, folder)
     else:
-        if why := tools.missing(tools.flags().prefix(place) + "gcc"):
+        if why := tools.missing(cores.get(place).compiler):
             pytest.skip(why)
         got = run_c.on_core(place, plans, inputs, folder)
     for g, x, y in zip(graphs, inputs, got, strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur import cores
 from secateur.codegen.geometry import conv_geometry
 from secateur.codegen.kernels.pairs import plan, stored_order
 from secateur.codegen.plan import Plan, make_plan
@@ -56,7 +57,7 @@ def layers() -> list[tuple[QGraph, str]]:
 
 @pytest.mark.parametrize("place", ["host", *run_c.CORES])
 def test_every_width_and_shape(place: str, tmp_path: Path) -> None:
-    if place != "host" and (why := tools.missing(tools.flags().prefix(place) + "gcc")):
+    if place != "host" and (why := tools.missing(cores.get(place).compiler)):
         pytest.skip(why)
     plans: list[Plan] = []
     inputs, expected, widths = [], [], set()

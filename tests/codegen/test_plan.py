@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from secateur.codegen.costs import CORES
+from secateur.codegen.costs import prices
 from secateur.codegen.plan import Budget, candidates, make_plan
 from secateur.errors import BudgetError, ModelError
 from secateur.lowering.qgraph import QConv, QGraph, QTensor, Requant
@@ -40,7 +40,7 @@ def test_no_choice_is_worse_than_dense(kind: str, density: float, ternary: bool)
     if kind != "conv":
         graph = _depthwise(density, ternary, 1 + (kind != "depthwise"))
     (op,) = graph.ops
-    for core in CORES:
+    for core in prices():
         options = {(c.kernel.name, c.encoding): c for c in candidates(op, graph, core)}
         dense = options["conv_dense" if kind == "conv" else "depthwise", "dense"]
         fast = make_plan(graph, optimize="latency", core=core).layers["c"]

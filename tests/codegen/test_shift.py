@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from secateur import cores
 from secateur.codegen.kernels.conv_shift import segments, slots, times
 from secateur.codegen.plan import candidates, make_plan
 from secateur.lowering.qgraph import QGraph
@@ -119,7 +120,7 @@ def test_nothing_is_multiplied_but_the_sum(tmp_path: Path) -> None:
         loops = body.split("const int32_t m =")[0]
         assert "a0" in loops
         assert not re.search(r"\w \* \w", loops)
-        if tools.missing(tools.flags().prefix("cortex-m4") + "gcc") is None:
+        if tools.missing(cores.get("cortex-m4").compiler) is None:
             run_c.on_core("cortex-m4", [plan], [codes(c.graph, 1)], tmp_path)
             row = run_c.instructions(tmp_path / "cortex-m4.elf", "shift_row")
             assert "uadd16" in row

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import targets
+from secateur import cores, targets
 from secateur.targets import Image, tools
 
 ECHO = Path(__file__).parent / "fixtures" / "echo"
@@ -50,4 +50,4 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Image]:
 
 def _compilers(board: str) -> list[str]:
     core = targets.boards.load(board).core
-    return ["cc"] if core == "host" else [tools.flags().prefix(core) + "gcc"]
+    return [cores.get(core).compiler]

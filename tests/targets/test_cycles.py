@@ -60,7 +60,7 @@ def _code(*lines: str) -> list[Instruction]:
     ],
 )
 def test_block(core: str, lines: tuple[str, ...], expected: float) -> None:
-    assert cycles.block_cycles(_code(*lines), cycles.table(core)) == expected
+    assert cycles.block_cycles(_code(*lines), core) == expected
 
 
 def test_conditions_and_widths_do_not_hide_an_instruction() -> None:

@@ -33,8 +33,9 @@ manifest = json.loads(json.dumps(board.manifest))
 if "secateur" not in manifest:
     sys.stderr.write(f"Error: board {board.id} has no 'secateur' block (see docs/boards.md)\n")
     env.Exit(1)
+manifest["secateur"]["toolchain"] = flags.toolchain(manifest)
 
-prefix = flags.prefix(manifest["secateur"]["core"])
+prefix = flags.prefix(manifest)
 for package in ("toolchain-gccarmnoneeabi", "toolchain-riscv"):
     folder = platform.get_package_dir(package)
     if folder:

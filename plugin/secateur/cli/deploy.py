@@ -170,7 +170,7 @@ def _boards(names: tuple[str, ...], all_emulated: bool, emulator: str | None) ->
         return [
             board.id
             for board in targets.boards.all()
-            if board.core != "host"
+            if not board.hosted
             and any(t.supports(board) for t in usable if emulator in (None, t.name))
         ]
     if not names:

@@ -1,8 +1,9 @@
 """What a layer costs on a core: the work its kernel counts, times the price of each unit.
 
-Prices are in costs.json: core -> family -> unit -> [instructions, cycles]. They are fitted to
-layers counted in the simulator by `python -m benchmarks.cost_model --fit`; docs/cost-model.md says
-how far off they are. Those of Cortex-M55 are counted in QEMU (`python -m benchmarks.helium --fit`),
+Prices are in costs.json: core -> family -> unit -> [instructions, cycles]; a core's row
+(secateur.cores) says whose prices it takes. They are fitted to layers counted
+in the simulator by `python -m benchmarks.cost_model --fit`; docs/cost-model.md says how far off
+they are. Those of Cortex-M55 are counted in QEMU (`python -m benchmarks.helium --fit`),
 and stand for cycles, too, of which there is no estimate for that core.
 """
 
@@ -14,28 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from .. import cores
 from .kernels import Kernel, Layer
 
-#: Cores with prices of their own; "dsp" ones have the DSP extension, "helium" ones vectors, too.
-CORES = {
-    "cortex-m0plus": "plain",
-    "cortex-m3": "plain",
-    "cortex-m4": "dsp",
-    "cortex-m7": "dsp",
-    "cortex-m33": "dsp",
-    "cortex-m55": "helium",
-    "rv32imac": "plain",
-}
-
-#: How much of what a kernel's code grows by on a core without the DSP extension
-#: (`Kernel.plain_code`) a core has to bear: Thumb-2 alone helps.
-CODE_GROWTH = {"cortex-m0plus": 1.0, "rv32imac": 1.0, "cortex-m3": 0.4}
-
 #: The core whose prices stand in, with a kernel's factor, where a core has none.
-REFERENCE = "cortex-m4"
-
-#: Cores that are planned for as if they were another; the host stands for the core it imitates.
-ALIKE = {"cortex-m0": "cortex-m0plus", "host": "cortex-m4"}
+REFERENCE = cores.DEFAULT
 
 #: Cycles per instruction where nothing is fitted.
 CYCLES_PER_INSTRUCTION = 1.35
@@ -54,11 +38,6 @@ class Cost:
 NO_COST = Cost(0.0, 0.0)
 
 
-def priced_as(core: str) -> str:
-    """The core whose prices are used for `core`."""
-    return ALIKE.get(core, core)
-
-
 @cache
 def prices() -> Prices:
     """The table in costs.json."""
@@ -75,9 +54,9 @@ def price_key(family: str, unit: str) -> tuple[str, str]:
 
 def price_of(work: Mapping[str, float], family: str, core: str, plain_factor: float = 1.0) -> Cost:
     """Estimated cost of `work` on `core`."""
-    core = priced_as(core)
-    table, reference = prices().get(core, {}), prices().get(REFERENCE, {})
-    factor = plain_factor if CORES.get(core) == "plain" else 1.0
+    row = cores.get(core)
+    table, reference = prices().get(row.priced_as, {}), prices().get(REFERENCE, {})
+    factor = plain_factor if row.isa == "plain" else 1.0
     instructions = cycles = 0.0
     for unit, amount in work.items():
         other, name = price_key(family, unit)
@@ -97,11 +76,10 @@ def cost(kernel: Kernel, layer: Layer, core: str) -> Cost:
 
 def code_of(kernel: Kernel, layer: Layer, core: str) -> float:
     """Estimated bytes of code of `kernel` for a layer's shape."""
-    growth = CODE_GROWTH.get(priced_as(core), 0.0)
-    return kernel.code(layer) * (1.0 + growth * (kernel.plain_code - 1.0))
+    return kernel.code(layer) * (1.0 + cores.get(core).code_growth * (kernel.plain_code - 1.0))
 
 
 def work_of(kernel: Kernel, layer: Layer, core: str) -> dict[str, float]:
     """What `kernel` does on `core`."""
-    helium = CORES.get(priced_as(core)) == "helium"
-    return kernel.vector_work(layer) if helium else kernel.work(layer)
+    vectors = cores.get(core).isa == "helium"
+    return kernel.vector_work(layer) if vectors else kernel.work(layer)

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .. import coding
+from .. import coding, cores
 from ..coding.base import Encoded
 from ..coding.deal import FactoredMatrix
 from ..coding.sharing import share_tables
@@ -21,7 +21,7 @@ from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from .chain import Chain
 from .chain_plan import COST_SHARE, Choice, code_of
-from .costs import NO_COST, REFERENCE, Cost, cost, price_of, priced_as
+from .costs import NO_COST, REFERENCE, Cost, cost, price_of
 from .costs import code_of as kernel_code
 from .kernels import Kernel, Layer, all_kernels
 from .kernels.base import SMALL
@@ -40,7 +40,7 @@ DIRECT = (
 WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
 
 #: The core that is planned for where no board is given.
-DEFAULT_CORE = "cortex-m4"
+DEFAULT_CORE = cores.DEFAULT
 
 #: About how many bytes of code a decoder adds to a library.
 DECODER_BYTES = {
@@ -111,7 +111,7 @@ class Plan:
     encoded: dict[str, Encoded] = field(default_factory=dict)
     code_bytes: int = 0  #: estimated
     ends: Cost = NO_COST  #: of the copies at both ends, estimated
-    core: str = DEFAULT_CORE  #: whose costs the choices were made with (costs.CORES)
+    core: str = DEFAULT_CORE  #: whose costs the choices were made with (Core.priced_as)
     chains: tuple[Chain, ...] = ()  #: layers that run some rows at a time, none of them whole
 
     @property
@@ -373,7 +373,7 @@ def _build(
         plans[n] = LayerPlan(n, kernels[n], c.encoding, estimate.instructions, estimate.cycles)
     code = BASE_CODE + _code(chosen.values(), core) + code_of(chains)
     ends = price_of(end_work(graph), "ends", core)
-    return Plan(plans, memory, library, encoded, code, ends, priced_as(core), chains)
+    return Plan(plans, memory, library, encoded, code, ends, cores.get(core).priced_as, chains)
 
 
 def _chains(

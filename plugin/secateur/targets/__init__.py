@@ -35,9 +35,9 @@ def build(
     """
     board = boards.load(board) if isinstance(board, str) else board
     build_dir = Path(build_dir).resolve()
-    if sanitize and board.core != "host":
+    if sanitize and not board.hosted:
         raise ToolError(f"sanitize is for the board 'host', not for {board.id}: leave it out")
-    if builder == "platformio" and board.core != "host":
+    if builder == "platformio" and not board.hosted:
         from . import platformio
 
         return platformio.build(library_dir, board, build_dir, flags=flags)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import capstone
 
+from .. import cores
+
 
 @dataclass(frozen=True)
 class Instruction:
@@ -21,15 +23,12 @@ class Decoder:
     """Decodes code of one core."""
 
     def __init__(self, core: str) -> None:
-        if core.startswith("rv32"):
-            mode = capstone.CS_MODE_RISCV32 | capstone.CS_MODE_RISCVC
-            self._cs = capstone.Cs(capstone.CS_ARCH_RISCV, mode)
-        else:
-            mode = capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
-            if core in ("cortex-m33", "cortex-m55"):
-                mode |= capstone.CS_MODE_V8
-            self._cs = capstone.Cs(capstone.CS_ARCH_ARM, mode)
-        self._thumb = not core.startswith("rv32")
+        row = cores.get(core)
+        mode = 0
+        for name in row.disassembler_modes:
+            mode |= getattr(capstone, name)
+        self._cs = capstone.Cs(getattr(capstone, row.architecture.disassembler), mode)
+        self._thumb = not row.riscv
 
     def decode(self, code: bytes, address: int) -> list[Instruction]:
         """Every instruction of `code`; what capstone does not know is kept as '?'."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -22,13 +23,16 @@ from pydantic import (
     model_validator,
 )
 
+from .. import cores
+from ..cores import Core, TimerKind
 from ..errors import TargetError
 from . import assets
 
-Core = Literal[
-    "host", "cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33",
-    "cortex-m55", "rv32imac",
-]  # fmt: skip
+
+def _known(name: str) -> str:
+    if name not in cores.names():
+        raise ValueError(f"{name} is no known core: {', '.join(cores.names())}")
+    return name
 
 
 def _address(value: object) -> object:
@@ -66,7 +70,7 @@ class Memory(_Block):
 class Timer(_Block):
     """The counter behind an inference's time; `hz` ticks a second."""
 
-    kind: Literal["systick", "dwt", "mcycle", "nrf", "none"]
+    kind: TimerKind
     hz: int = Field(gt=0)
 
 
@@ -89,7 +93,7 @@ class Qemu(_Block):
 
 
 class Sim(_Block):
-    cpu: str  #: unicorn's model of the core
+    cpu: str | None = None  #: unicorn's model, where it is not the core's own
 
 
 class Renode(_Block):
@@ -164,7 +168,7 @@ class Board(_Block):
     id: str = Field(pattern=r"^[a-z0-9_]+$")
     title: str
     mcu: str = "unknown"
-    core: Core
+    core: Annotated[str, AfterValidator(_known)]  #: a name of secateur.cores
     clock_hz: int = Field(gt=0)
     memory: Memory
     timer: Timer
@@ -179,18 +183,37 @@ class Board(_Block):
     defines: dict[str, str] = {}
     #: Who ran the firmware on the real board, and when; None while nobody has said so.
     flashed: str | None = Field(default=None, min_length=4)
-    manifest: dict[str, Any] = Field(repr=False)  #: the whole file, for the builders
+    manifest: dict[str, Any] = Field(repr=False)  #: the whole file
     path: Path
 
     @model_validator(mode="after")
     def _sound(self) -> Board:
-        if self.core != "host" and self.memory.flash.overlaps(self.memory.ram):
+        if not self.hosted and self.memory.flash.overlaps(self.memory.ram):
             raise ValueError("memory.flash and memory.ram overlap")
-        if self.timer.kind == "dwt" and self.core in ("cortex-m0", "cortex-m0plus"):
-            raise ValueError(f"timer.kind is dwt, which {self.core} has not: use systick")
-        if (self.timer.kind == "mcycle") != self.core.startswith("rv32") and self.core != "host":
-            raise ValueError(f"timer.kind {self.timer.kind} does not exist on {self.core}")
+        if self.timer.kind not in self.cpu.timers:
+            raise ValueError(
+                f"timer.kind is {self.timer.kind}, which {self.core} has not: use "
+                f"{' or '.join(self.cpu.timers)}"
+            )
+        if self.emulator.sim and not self.emulator.sim.cpu and self.cpu.unicorn is None:
+            raise ValueError(f"emulator.sim: the simulator has no model of {self.core}")
         return self
+
+    @property
+    def cpu(self) -> Core:
+        """What is known of its core."""
+        return cores.get(self.core)
+
+    @property
+    def hosted(self) -> bool:
+        """Whether it is this computer."""
+        return self.cpu.hosted
+
+    @property
+    def build_manifest(self) -> dict[str, Any]:
+        """The manifest with the core's compiler flags in it, for the builders."""
+        block = {**self.manifest["secateur"], "toolchain": self.cpu.toolchain()}
+        return {**self.manifest, "secateur": block}
 
     @property
     def emulators(self) -> list[str]:
@@ -289,7 +312,7 @@ def table() -> str:
         "|---|---|---|---|---|",
     ]
     for board in all():
-        if board.core == "host":
+        if board.hosted:
             continue
         # Renode's files are written and checked, which is not the same as having run.
         where = [{"qemu": "QEMU", "sim": "simulator"}[e] for e in board.emulators if e != "renode"]

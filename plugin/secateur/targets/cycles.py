@@ -1,4 +1,4 @@
-"""Cycle estimates: a cost table per core, applied to the basic blocks a run executed.
+"""Cycle estimates: a core's cost table (secateur.cores), applied to the blocks a run executed.
 
 Costs are those of the cores' technical reference manuals for zero-wait-state memory, in processor
 cycles. docs/cycle-model.md derives them, says what is left out and shows how far hand-counted
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from functools import lru_cache
 
+from .. import cores
+from ..cores import CycleTable
 from ..errors import TargetError
 from .blocks import Instruction
-from .pipeline import CORTEX_M7, SIFIVE_E31, Pipeline, operation
 from .pipeline import cycles as pipeline_cycles
+from .pipeline import operation
 
 #: (block before, block): how often control went from one to the other. A block is
 #: (address, size in bytes); None before the first.
@@ -73,66 +74,13 @@ def kind(mnemonic: str, riscv: bool) -> str:
     return "alu"
 
 
-@dataclass(frozen=True)
-class Table:
-    """Cycles by kind of instruction for one core; anything not named takes one."""
-
-    core: str
-    source: str
-    costs: dict[str, int]
-    refill: int  #: more for a taken direct branch
-    refill_indirect: int  #: more for a taken branch through a register or the stack
-    multiple: int = 1  #: of a multiple load or store, besides one a register
-    pipelined: bool = False  #: a load or store behind another takes one cycle
-    load_use: int = 0  #: more if the next instruction reads what a load just brought
-    unaligned_target: int = 0  #: more for a branch to a 4-byte instruction across words
-    pipeline: Pipeline | None = None  #: a model of its own for what is inside a block
-    riscv: bool = False
-
-
-_M0 = {"load": 2, "store": 2, "system": 4}
-_M3 = {"load": 2, "multiply-add": 2, "multiply-long": 4, "multiply-long-add": 5, "divide": 6,
-       "system": 2, "float-divide": 14}  # fmt: skip
-_M4 = {"load": 2, "divide": 6, "system": 2, "float-divide": 14}
-
-TABLES = {
-    table.core: table
-    for table in (
-        Table("cortex-m0", "Arm DDI 0432C, table 3-1", _M0, refill=2, refill_indirect=2),
-        Table(
-            "cortex-m0plus", "Arm DDI 0484C, table 3-1", {**_M0, "system": 3},
-            refill=1, refill_indirect=1,
-        ),
-        Table(
-            "cortex-m3", "Arm DDI 0337I, tables 3-1 and 3-2", _M3,
-            refill=1, refill_indirect=2, pipelined=True, unaligned_target=1,
-        ),
-        Table(
-            "cortex-m4", "Arm DDI 0439D, tables 3-1 and 7-1", _M4,
-            refill=1, refill_indirect=2, pipelined=True, unaligned_target=1,
-        ),
-        Table(
-            "cortex-m7", "approximate: Arm publishes no table; measured by others on STM32H7",
-            {}, refill=0, refill_indirect=0, pipeline=CORTEX_M7,
-        ),
-        Table(
-            "cortex-m33", "approximate: Arm 100230 has no table; single issue, load latency 2",
-            {"divide": 6, "system": 2, "float-divide": 14},
-            refill=1, refill_indirect=2, load_use=1,
-        ),
-        Table(
-            "rv32imac", "SiFive E31 core complex manual, chapter 3",
-            {}, refill=0, refill_indirect=0, pipeline=SIFIVE_E31, riscv=True,
-        ),
-    )
-}  # fmt: skip
-
-
-def table(core: str) -> Table:
+def table(core: str) -> CycleTable:
     """The core's cost table. Raises TargetError if there is none."""
-    if core not in TABLES:
-        raise TargetError(f"core {core} has no cycle table: {', '.join(TABLES)} have one")
-    return TABLES[core]
+    costs = cores.get(core).cycles
+    if costs is None:
+        able = (name for name in cores.names() if cores.get(name).cycles)
+        raise TargetError(f"core {core} has no cycle table: {', '.join(able)} have one")
+    return costs
 
 
 def _registers(operands: str) -> list[str]:
@@ -152,17 +100,18 @@ def _destination(instruction: Instruction, what: str) -> str | None:
     return registers[0] if registers else None
 
 
-def block_cycles(code: list[Instruction], costs: Table) -> float:
+def block_cycles(code: list[Instruction], core: str) -> float:
     """Cycles of a block whose last instruction does not branch away."""
+    costs, riscv = table(core), cores.get(core).riscv
     if costs.pipeline is not None:
-        kinds = (kind(i.mnemonic, costs.riscv) for i in code)
+        kinds = (kind(i.mnemonic, riscv) for i in code)
         operations = [operation(i, k) for i, k in zip(code, kinds, strict=True)]
         return pipeline_cycles(operations, costs.pipeline)
     total = 0.0
     before: str | None = None  #: kind of the instruction before
     written: str | None = None  #: register it wrote
     for instruction in code:
-        what = kind(instruction.mnemonic, costs.riscv)
+        what = kind(instruction.mnemonic, riscv)
         cost = float(costs.costs.get(what, 1))
         reads = _registers(instruction.operands)
         if what not in ("alu", "load", "multiply") or instruction.mnemonic.startswith("cmp"):
@@ -186,15 +135,13 @@ def block_cycles(code: list[Instruction], costs: Table) -> float:
     return total
 
 
-def taken_cycles(last: Instruction, target: Instruction, costs: Table) -> float:
+def taken_cycles(last: Instruction, target: Instruction, core: str) -> float:
     """What a block costs more because its last instruction branched to `target`."""
-    what = kind(last.mnemonic, costs.riscv)
+    costs = table(core)
+    what = kind(last.mnemonic, cores.get(core).riscv)
     indirect = what in ("indirect", "pop", "load", "load-multiple", "table", "alu")
     extra = float(costs.refill_indirect if indirect else costs.refill)
-    if what == "call" and costs.core in ("cortex-m0", "cortex-m0plus"):
-        extra += 1
-    if what == "pop" and costs.core in ("cortex-m0", "cortex-m0plus"):
-        extra += 1
+    extra += costs.refill_more.get(what, 0)
     if target.size == 4 and target.address & 2:
         extra += costs.unaligned_target
     return extra
@@ -211,15 +158,14 @@ def estimate(
 
     Without a flash cache every taken branch waits for the flash once more.
     """
-    costs = table(core)
     blocks: dict[Block, float] = {}
     total = 0.0
     for (before, block), times in edges.items():
         if block not in blocks:
-            blocks[block] = block_cycles(decode[block], costs)
+            blocks[block] = block_cycles(decode[block], core)
         cycles = blocks[block]
         if before is not None and before[0] + before[1] != block[0]:
-            cycles += taken_cycles(decode[before][-1], decode[block][0], costs)
+            cycles += taken_cycles(decode[before][-1], decode[block][0], core)
             if not cached:
                 cycles += wait_states
         total += cycles * times

@@ -23,7 +23,7 @@ _MCAUSE = {
 
 def describe(image: Image, words: tuple[int, ...]) -> str:
     """One sentence: what happened, where in the source, the registers."""
-    if image.board.core.startswith("rv32"):
+    if image.board.cpu.riscv:
         cause, pc, value = (*words, 0, 0, 0)[:3]
         why = _MCAUSE.get(cause, f"cause {cause}")
         return f"trap, {why}, at {elf.locate(image.elf, pc)}, PC {pc:#010x}, mtval {value:#010x}"

@@ -71,7 +71,7 @@ def flash(
             )
             files.bin.write_bytes(data)
             files.hex.write_text(binary.intel_hex(elf.segments(image.elf)), encoding="ascii")
-            tool, *arguments = upload.command(board.manifest, protocol, files, port)
+            tool, *arguments = upload.command(board.build_manifest, protocol, files, port)
             if tool == "esptool" and not tools.find(tool) and tools.find("esptool.py"):
                 tool = "esptool.py"  # its name before version 5
             command = [tools.need(tool), *arguments]

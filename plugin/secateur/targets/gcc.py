@@ -32,22 +32,22 @@ def build(
     lib = library.read(library_dir)
     build_dir.mkdir(parents=True, exist_ok=True)
     src = assets.firmware() / "src"
-    if board.core == "host":
-        compiler = tools.need("cc")
+    compiler = tools.need(board.cpu.compiler)
+    if board.hosted:
         extra = _SANITIZE if sanitize else []
         compile_flags = [*_HOST, *extra, "-DSECATEUR_PORT_HOST=1", "-DSECATEUR_TIMER_HZ=1u"]
         link_flags = extra
         names = ["bytes", "frame", "main", "memory", "port_host", "text"]
     else:
         shared = tools.flags()
-        compiler = tools.need(shared.prefix(board.core) + "gcc")
-        macros = shared.defines(board.manifest)
+        manifest = board.build_manifest
+        macros = shared.defines(manifest)
         compile_flags = [
-            *shared.compile_flags(board.manifest),
+            *shared.compile_flags(manifest),
             *(f"-D{k}={v}" for k, v in macros.items()),
         ]
         link_flags = [
-            *shared.link_flags(board.manifest),
+            *shared.link_flags(manifest),
             f"-Wl,-Map={build_dir / 'firmware.map'}",
         ]
         names = []

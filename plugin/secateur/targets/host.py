@@ -24,7 +24,7 @@ class Host(Target):
         return tools.missing("cc")
 
     def supports(self, board: Board) -> bool:
-        return board.core == "host"
+        return board.hosted
 
     def run(self, image: Image, inputs: np.ndarray) -> RunResult:
         line = ProcessLine([str(image.elf)], env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})

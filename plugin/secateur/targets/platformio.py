@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -39,7 +40,7 @@ def build(library_dir: Path, board: Board, build_dir: Path, *, flags: Sequence[s
     """Like gcc.build, by `pio run`. The image's loaded bytes are the same."""
     lib = library.read(library_dir)
     pio = tools.need("pio")
-    tools.need(tools.flags().prefix(board.core) + "gcc")
+    tools.need(board.cpu.compiler)
     home = assets.firmware()
     project = build_dir / "platformio"
     project.mkdir(parents=True, exist_ok=True)
@@ -52,9 +53,13 @@ def build(library_dir: Path, board: Board, build_dir: Path, *, flags: Sequence[s
         f"-DSECATEUR_MODEL_HEADER={zlib.crc32(header.read_bytes()):#x}u",
         *flags,
     ]
+    # With the core's flags in it: the core may be registered in this program only.
+    (project / "boards").mkdir(exist_ok=True)
+    manifest = json.dumps(board.build_manifest, indent=1)
+    (project / "boards" / f"{board.id}.json").write_text(manifest, encoding="utf-8")
     text = _PROJECT.format(
         src=home / "src",
-        boards=board.path.parent,
+        boards=project / "boards",
         build=project,
         board=board.id,
         platform=home / "platform",

@@ -224,7 +224,7 @@ class _Profiler(Machine):
         for run in history:
             for i, found in run.items():
                 steps[i].update(found)
-        board, riscv = self._board, self._board.core.startswith("rv32")
+        board, riscv = self._board, self._board.cpu.riscv
         works = []
         for i in range(len(self._list)):
             edges = steps.get(i, Counter())

@@ -16,12 +16,6 @@ from . import elf
 from .base import Image
 from .boards import Board
 
-_CPU = {
-    "cortex-m0": "cortex-m0", "cortex-m0plus": "cortex-m0+", "cortex-m3": "cortex-m3",
-    "cortex-m4": "cortex-m4f", "cortex-m7": "cortex-m7", "cortex-m33": "cortex-m33",
-    "cortex-m55": "cortex-m55",
-}  # fmt: skip
-
 #: Renode's model of each port's UART: class, size of a range (0: the model knows), attributes.
 _UART: dict[str, tuple[str, int, dict[str, str]]] = {
     "cmsdk": ("UART.CMSDK_APB_UART", 0, {}),
@@ -65,10 +59,14 @@ def platform(board: Board) -> str:
     uart, size, attributes = _UART[board.uart.port]
     place = f"<{board.uart.base:#x}, +{size:#x}>" if size else f"{board.uart.base:#x}"
     lines = [f"// {board.title}: written from {board.path.name}."]
-    if board.core.startswith("rv32"):
+    if board.cpu.renode is None:
+        raise TargetError(
+            f"no Renode platform can be written for board {board.id}: Renode has no {board.core}"
+        )
+    if board.cpu.riscv:
         lines += [
             "cpu: CPU.RiscV32 @ sysbus",
-            '    cpuType: "rv32imac_zicsr_zifencei"',
+            f'    cpuType: "{board.cpu.renode}"',
             "    timeProvider: clint",
             "",
             "clint: IRQControllers.CoreLevelInterruptor @ sysbus 0x02000000",
@@ -82,7 +80,7 @@ def platform(board: Board) -> str:
             "    IRQ -> cpu@0",
             "",
             "cpu: CPU.CortexM @ sysbus",
-            f'    cpuType: "{_CPU[board.core]}"',
+            f'    cpuType: "{board.cpu.renode}"',
             "    nvic: nvic",
         ]
         if board.timer.kind == "dwt":
@@ -122,7 +120,7 @@ def own_platform(board: Board) -> str:
         )
     lines = [f"// {board.title}: Renode's own, as {board.path.name} wants it.",
              f'using "{renode.own}"']  # fmt: skip
-    if not board.core.startswith("rv32"):
+    if not board.cpu.riscv:
         lines += ["", "nvic:", f"    systickFrequency: {board.timer.hz}"]
     if board.timer.kind == "dwt":
         lines += ["", *_dwt(board)]
@@ -169,7 +167,7 @@ def script(image: Image, repl: Path, port: int | None = None) -> str:
         "logLevel 3",  # what the start-up writes to registers nobody models is no news
         f"sysbus LoadELF @{image.elf}",
     ]
-    if not board.core.startswith("rv32"):
+    if not board.cpu.riscv:
         vectors = elf.symbols(image.elf)["vectors"][0]
         lines.append(f"{cpu} VectorTableOffset {vectors:#x}")
     if port is not None:

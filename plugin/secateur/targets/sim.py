@@ -37,7 +37,7 @@ class Machine:
 
         self._image = image
         self._run_time = run_time
-        self._riscv = image.board.core.startswith("rv32")
+        self._riscv = image.board.cpu.riscv
         self._uc: Any
         self._epsr: int | None = None
         if self._riscv:
@@ -50,8 +50,8 @@ class Machine:
                 unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
             )
             sim = image.board.emulator.sim
-            model = (sim.cpu if sim else image.board.core).replace("-", "_").upper()
-            model = {"CORTEX_M0PLUS": "CORTEX_M0"}.get(model, model)
+            model = (sim and sim.cpu) or image.board.cpu.unicorn or ""
+            model = model.replace("-", "_").upper()
             self._uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{model}"))
             self._pc, self._link = arm_const.UC_ARM_REG_PC, arm_const.UC_ARM_REG_LR
             self._results = (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1)

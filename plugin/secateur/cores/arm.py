@@ -1,0 +1,89 @@
+"""Cortex-M cores. Costs are those of the reference manuals for memory without wait states."""
+
+from __future__ import annotations
+
+from . import cortex_m7
+from .base import Architecture, Core
+from .timing import CycleTable
+
+ARM = Architecture(
+    name="arm", prefix="arm-none-eabi-", linker_script="cortexm.ld", link=("--specs=nano.specs",),
+    debug="SWD", disassembler="CS_ARCH_ARM",
+)  # fmt: skip
+
+_M = ("CS_MODE_THUMB", "CS_MODE_MCLASS")
+_V8 = (*_M, "CS_MODE_V8")
+_DWT = ("systick", "dwt", "nrf", "none")
+
+
+def _machine(cpu: str, *more: str) -> tuple[str, ...]:
+    return (f"-mcpu={cpu}", "-mthumb", *more)
+
+
+_M0 = {"load": 2, "store": 2, "system": 4}
+_M4 = {"load": 2, "divide": 6, "system": 2, "float-divide": 14}
+#: Calls and returns take a cycle more than other branches.
+_M0_CALLS = {"call": 1, "pop": 1}
+
+CORES = (
+    Core(
+        "cortex-m0", ARM, _machine("cortex-m0", "-mfloat-abi=soft"),
+        prices="cortex-m0plus", code_growth=1.0,
+        unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0",
+        cycles=CycleTable(
+            "Arm DDI 0432C, table 3-1", _M0, refill=2, refill_indirect=2, refill_more=_M0_CALLS,
+        ),
+    ),
+    Core(
+        "cortex-m0plus", ARM, _machine("cortex-m0plus", "-mfloat-abi=soft"),
+        code_growth=1.0,
+        # unicorn has no M0+, which executes the M0's instructions
+        unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0+",
+        cycles=CycleTable(
+            "Arm DDI 0484C, table 3-1", {**_M0, "system": 3},
+            refill=1, refill_indirect=1, refill_more=_M0_CALLS,
+        ),
+    ),
+    Core(
+        "cortex-m3", ARM, _machine("cortex-m3", "-mfloat-abi=soft"),
+        timers=_DWT, code_growth=0.4,
+        unicorn="CORTEX_M3", disassembler_modes=_M, renode="cortex-m3",
+        cycles=CycleTable(
+            "Arm DDI 0337I, tables 3-1 and 3-2",
+            {**_M4, "multiply-add": 2, "multiply-long": 4, "multiply-long-add": 5},
+            refill=1, refill_indirect=2, pipelined=True, unaligned_target=1,
+        ),
+    ),
+    Core(
+        "cortex-m4", ARM, _machine("cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
+        isa="dsp", timers=_DWT,
+        unicorn="CORTEX_M4", disassembler_modes=_M, renode="cortex-m4f",
+        cycles=CycleTable(
+            "Arm DDI 0439D, tables 3-1 and 7-1", _M4,
+            refill=1, refill_indirect=2, pipelined=True, unaligned_target=1,
+        ),
+    ),
+    Core(
+        "cortex-m7", ARM, _machine("cortex-m7", "-mfpu=fpv5-d16", "-mfloat-abi=hard"),
+        isa="dsp", timers=_DWT,
+        unicorn="CORTEX_M7", disassembler_modes=_M, renode="cortex-m7",
+        cycles=CycleTable(
+            "approximate: Arm publishes no table; measured by others on STM32H7",
+            pipeline=cortex_m7.PIPELINE,
+        ),
+    ),
+    Core(
+        "cortex-m33", ARM, _machine("cortex-m33", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
+        isa="dsp", timers=_DWT,
+        unicorn="CORTEX_M33", disassembler_modes=_V8, renode="cortex-m33",
+        cycles=CycleTable(
+            "approximate: Arm 100230 has no table; single issue, load latency 2",
+            {"divide": 6, "system": 2, "float-divide": 14},
+            refill=1, refill_indirect=2, load_use=1,
+        ),
+    ),
+    Core(
+        "cortex-m55", ARM, _machine("cortex-m55", "-mfloat-abi=hard"),
+        isa="helium", timers=_DWT, disassembler_modes=_V8, renode="cortex-m55",
+    ),
+)  # fmt: skip

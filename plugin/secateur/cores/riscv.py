@@ -1,0 +1,31 @@
+"""RISC-V cores."""
+
+from __future__ import annotations
+
+from .base import Architecture, Core
+from .timing import CycleTable, Pipeline
+
+RISCV = Architecture(
+    name="riscv", prefix="riscv64-unknown-elf-", linker_script="rv32.ld", debug="JTAG",
+    disassembler="CS_ARCH_RISCV",
+)  # fmt: skip
+
+#: SiFive's E31, as in the FE310.
+_E31 = Pipeline(
+    latency={
+        "load": (2,) * 4, "load-part": (3,) * 4, "multiply": (5,) * 4, "divide": (18,) * 4,
+        "system": (3,) * 4,
+    },
+    blocking=frozenset({"multiply", "divide"}),
+)  # fmt: skip
+
+CORES = (
+    Core(
+        "rv32imac", RISCV,
+        ("-march=rv32imac", "-mabi=ilp32", "-mcmodel=medany", "--specs=picolibc.specs"),
+        timers=("mcycle",), code_growth=1.0,
+        unicorn="", disassembler_modes=("CS_MODE_RISCV32", "CS_MODE_RISCVC"),
+        renode="rv32imac_zicsr_zifencei",
+        cycles=CycleTable("SiFive E31 core complex manual, chapter 3", pipeline=_E31),
+    ),
+)  # fmt: skip

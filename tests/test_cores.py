@@ -1,0 +1,39 @@
+"""Cores: what the registry promises to those that read it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from secateur import cores
+from secateur.errors import TargetError
+from secateur.targets import assets, boards, tools
+
+
+def test_the_builders_file_says_what_the_registry_says() -> None:
+    """PlatformIO runs firmware/platform without this package: `python -m secateur.cores > ...`."""
+    text = (assets.firmware() / "platform" / "cores.json").read_text(encoding="utf-8")
+    rows = {n: cores.get(n).toolchain() for n in cores.names() if not cores.get(n).hosted}
+    assert json.loads(text) == rows
+
+
+def test_flags_are_those_of_the_core_with_and_without_this_package() -> None:
+    flags = tools.flags()
+    for board in boards.all():
+        if not board.hosted:
+            assert flags.link_flags(board.manifest) == flags.link_flags(board.build_manifest)
+            assert flags.machine_flags(board.manifest) == list(board.cpu.machine)
+
+
+def test_a_core_is_registered_once_and_stands_on_a_known_one() -> None:
+    m4 = cores.get("cortex-m4")
+    assert cores.register(m4) is m4
+    with pytest.raises(TargetError, match="a core named cortex-m4 is registered already"):
+        cores.register(replace(m4, code_growth=2.0))
+    with pytest.raises(TargetError, match="core odd: prices names cortex-m5, which is no"):
+        cores.register(replace(m4, name="odd", prices="cortex-m5"))
+    assert "odd" not in cores.names()
+    with pytest.raises(TargetError, match="core odd is unknown: .*cortex-m4"):
+        cores.get("odd")
