@@ -1,0 +1,157 @@
+"""A converted model: what it is made of, what it costs, how it is run and written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..codegen.formats import save_as
+from ..codegen.kernels import get as get_kernel
+from ..codegen.plan import Budget, Plan, make_plan, matrix
+from ..coding.entropy import entropy_bytes
+from ..frontend.ir import Graph
+from ..lowering import reference
+from ..lowering.qgraph import QDense, QGraph, QOp
+from ..progress import tell
+from ..report import factors
+from ..report.factors import Factors
+from ..report.figures import LayerFigures, Size, layer_macs
+
+if TYPE_CHECKING:
+    from ..targets import Board
+
+#: Version of secateur.json, the manifest beside a saved library.
+MANIFEST = 1
+
+
+@dataclass
+class CompiledModel:
+    """A converted model: float graph, integer graph, plan and generated C.
+
+    `optimize`, `encodings` and `budget` are what the plan was asked for: a plan for another core
+    is asked for the same.
+    """
+
+    name: str
+    graph: Graph
+    qgraph: QGraph
+    plan: Plan
+    optimize: str = "balanced"
+    notes: list[str] = field(default_factory=list)
+    encodings: Mapping[str, str] | str | None = None
+    budget: Budget = field(default_factory=Budget)
+
+    def planned_for(self, board: Board) -> CompiledModel:
+        """This model with a plan for `board`: itself where core (and clock, if it counts) agree.
+
+        The host runs every plan as it is. Encodings and kernels may differ, outputs do not. Raises
+        BudgetError if no plan for the board keeps the budgets.
+        """
+        if board.hosted:
+            return self
+        timed = self.budget.latency_ms is not None
+        budget = replace(self.budget, clock_hz=board.clock_hz) if timed else self.budget
+        if board.cpu.priced_as == self.plan.core and budget == self.budget:
+            return self
+        tell(f"planning for {board.core}")
+        plan = make_plan(self.qgraph, self.encodings, self.optimize, budget, board.core)
+        return replace(self, plan=plan, budget=budget)
+
+    @property
+    def layers(self) -> list[LayerFigures]:
+        """Figures of every operator, in execution order; bytes are those in the C arrays."""
+        out = []
+        for op in self.qgraph:
+            p = self.plan.layers[op.name]
+            w = matrix(op)
+            shape = self.qgraph.tensors[op.output].shape
+            size = int(w.size) if w is not None else 0
+            nonzeros = int(np.count_nonzero(w)) if w is not None else 0
+            macs, effectual = layer_macs(shape, size, nonzeros)
+            out.append(
+                LayerFigures(
+                    name=op.name,
+                    op=op.kind,
+                    encoding=p.encoding,
+                    parameters=size,
+                    nonzeros=nonzeros,
+                    stored_bytes=self.plan.library.bytes_of(op.name),
+                    entropy_bytes=entropy_bytes(w) if w is not None else 0.0,
+                    macs=macs,
+                    effectual_macs=effectual,
+                    kernel=p.kernel,
+                    levels=int(np.unique(w[w != 0]).size) if w is not None else 0,
+                    live=self._live(op),
+                    skips=get_kernel(p.kernel).skips_zeros,
+                )
+            )
+        return out
+
+    def _live(self, op: QOp) -> float:
+        """Share of a fully connected layer's non-zero weights whose input is not code 0."""
+        share = self.qgraph.zero_share.get(op.inputs[0])
+        if not isinstance(op, QDense) or share is None:
+            return 1.0
+        counts = np.count_nonzero(op.weight, axis=0)
+        return float((counts * (1 - share)).sum() / max(1, counts.sum()))
+
+    @property
+    def factors(self) -> Factors:
+        """EIE's factors: what sparsity, weight sharing, skipped inputs and coding each give."""
+        return factors.of(self.layers, self.size.float32, self.size.stored)
+
+    @property
+    def size(self) -> Size:
+        """Bytes of all parameters in float32, as plain int8, and as stored."""
+        parameters = self.qgraph.float_bytes // 4
+        return Size(self.qgraph.float_bytes, parameters, self.plan.library.constant_bytes)
+
+    def quantize(self, inputs: np.ndarray) -> np.ndarray:
+        """Real inputs as the model's int8; int8 inputs pass unchanged."""
+        if np.asarray(inputs).dtype == np.int8:
+            return np.asarray(inputs)
+        return reference.quantize_input(self.qgraph, inputs)
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """The NumPy reference's int8 outputs for real or int8 inputs."""
+        return reference.run(self.qgraph, self.quantize(inputs))
+
+    def save(self, folder: str | Path, form: str = "platformio") -> Path:
+        """Write the library and its manifest `secateur.json`; replaces an earlier one whole.
+
+        form: "platformio", "plain", "cmake", "arduino" or "zephyr" (codegen/formats.py).
+        """
+        manifest = json.dumps(self.manifest(), indent=2) + "\n"
+        self.plan.library.files["secateur.json"] = manifest
+        return save_as(self.plan.library, Path(folder), form)
+
+    def manifest(self) -> dict[str, Any]:
+        """What `inspect` and the build need to know of a saved library."""
+        t_in, t_out = (self.qgraph.tensors[t] for t in (self.qgraph.input, self.qgraph.output))
+        return {
+            "secateur": MANIFEST,
+            "name": self.name,
+            "optimize": self.optimize,
+            "size": {
+                "float32": self.size.float32, "int8": self.size.int8, "stored": self.size.stored,
+            },
+            "arena": self.plan.arena,
+            "factors": asdict(self.factors),
+            "input": {"size": t_in.size, "scale": t_in.scale, "zero_point": t_in.zero_point - 128},
+            "output": {
+                "size": t_out.size, "scale": t_out.scale, "zero_point": t_out.zero_point - 128,
+            },
+            "layers": [
+                {**asdict(layer), "bits": self.plan.library.bits_of(layer.name)}
+                for layer in self.layers
+            ],
+            "chains": [
+                {"layers": [link.name for link in c.links], "rows": c.rows, "scratch": c.scratch}
+                for c in self.plan.chains
+            ],
+        }  # fmt: skip
