@@ -35,5 +35,5 @@ def test_a_core_is_registered_once_and_stands_on_a_known_one() -> None:
     with pytest.raises(TargetError, match="core odd: prices names cortex-m5, which is no"):
         cores.register(replace(m4, name="odd", prices="cortex-m5"))
     assert "odd" not in cores.names()
-    with pytest.raises(TargetError, match="core odd is unknown: .*cortex-m4"):
+    with pytest.raises(TargetError, match=r"core odd is unknown: .*cortex-m4"):
         cores.get("odd")

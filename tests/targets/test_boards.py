@@ -55,7 +55,7 @@ def _edit(path: str, value: object) -> dict[str, object]:
         ("secateur.memory.ram.length", 4096, "maximum_ram_size"),
         ("secateur.memory.ram.origin", "0x08000000", "overlap"),
         ("secateur.timer.kind", "sundial", "timer.kind"),
-        ("secateur.timer.kind", "mcycle", "mcycle does not exist"),
+        ("secateur.timer.kind", "mcycle", "timer.kind is mcycle, which cortex-m4 has not"),
         ("secateur.uart.tx", "Q99", "uart.tx"),
         ("secateur.power.voltage", None, "active_ma and voltage"),
         ("secateur.power.source", "", "power.source"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import cortex_m7
-from .base import Architecture, Core
+from .base import Architecture, Core, TimerKind
 from .timing import CycleTable
 
 ARM = Architecture(
@@ -13,7 +13,7 @@ ARM = Architecture(
 
 _M = ("CS_MODE_THUMB", "CS_MODE_MCLASS")
 _V8 = (*_M, "CS_MODE_V8")
-_DWT = ("systick", "dwt", "nrf", "none")
+_DWT: tuple[TimerKind, ...] = ("systick", "dwt", "nrf", "none")
 
 
 def _machine(cpu: str, *more: str) -> tuple[str, ...]:
