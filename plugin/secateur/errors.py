@@ -6,9 +6,17 @@ line prints it and exits with 2.
 
 from __future__ import annotations
 
+from .names import shown
+
 
 class SecateurError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    Messages quote what files say; nothing of that acts on a terminal (`names.shown`).
+    """
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class ModelError(SecateurError):

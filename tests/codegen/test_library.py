@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from secateur.codegen.emit import CFunction, Emission
-from secateur.codegen.library import _Functions, c_identifier
+from secateur.codegen.library import _Functions
 from secateur.codegen.plan import make_plan
 from secateur.errors import ModelError
 from secateur.lowering import reference
@@ -30,11 +28,6 @@ def chain(name: str = "net") -> Chain:
     c.conv(8, (3, 3), "int8", pads=(1, 1, 1, 1), depthwise=True)
     c.conv(8, (3, 3), "sparse", (2, 2), (1, 1, 1, 1))
     return c.max_pool((2, 2), (2, 2), (0, 0, 0, 0)).dense(5, "int8")
-
-
-@given(st.text())
-def test_any_name_becomes_a_c_identifier(name: str) -> None:
-    assert re.fullmatch(r"[a-z_][a-z0-9_]*", c_identifier(name), re.ASCII)
 
 
 def test_the_same_text_is_defined_once() -> None:

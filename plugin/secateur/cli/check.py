@@ -145,7 +145,10 @@ def _table(verdicts: list[Any]) -> Any:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     table.add_column("costliest layer")
-    sign = {True: "[green]kept[/]", False: "[bold red]broken[/]", None: "[yellow]unknown[/]"}
+    sign = {
+        True: Text("kept", "green"), False: Text("broken", "bold red"),
+        None: Text("unknown", "yellow"),
+    }  # fmt: skip
     for v in verdicts:
         figure = FIGURES[v.figure]
         relation = ">=" if figure.higher_is_better else "<="

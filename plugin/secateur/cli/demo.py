@@ -41,6 +41,8 @@ def command(
     Fine-tunes it for a minute or two, converts it, builds firmware, runs it in an emulator and
     reports.
     """
+    from rich.text import Text
+
     from secateur import data
     from secateur.report import html
     from secateur.report.details import of
@@ -55,7 +57,7 @@ def command(
     started = time.monotonic()
 
     def say(step: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:4.0f} s[/]  {step}", highlight=False)
+        console.print(Text.assemble((f"{time.monotonic() - started:4.0f} s", "dim"), f"  {step}"))
 
     with work(as_json):
         say("loading Keras")

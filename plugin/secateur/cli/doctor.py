@@ -14,8 +14,8 @@ from .output import json_option, print_result
 def command(as_json: bool) -> None:
     """Show which tools are there and how to get the rest."""
     from rich.console import RenderableType
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from .tools import TOOLS
 
@@ -40,8 +40,8 @@ def command(as_json: bool) -> None:
         for column in ("tool", "for", "found, or how to get it"):
             out.add_column(column, overflow="fold")
         for tool, where in found:
-            missing = "[red]missing[/]: " if tool.needed else "[yellow]missing[/]: "
-            state = escape(where) if where else missing + escape(tool.install)
+            missing = ("missing", "red" if tool.needed else "yellow")
+            state = Text(where) if where else Text.assemble(missing, f": {tool.install}")
             out.add_row(tool.name, tool.purpose, state)
         ready = "Everything `secateur demo` needs is there."
         out.caption = ready if data["ready"] else "Install the red ones before `secateur demo`."

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from secateur.errors import TargetError
+from secateur.names import shown
 
 from .output import json_option, print_result, progress
 
@@ -119,13 +120,13 @@ def monitor(board: str, port: str | None, ask: tuple[str, ...], as_json: bool) -
                 text += data.decode("ascii", "replace")
             said.append({"ask": one, "answer": text.replace("\r", "").strip()})
             if not as_json:
-                click.echo(said[-1]["answer"])
+                click.echo(shown(said[-1]["answer"], keep="\n"))
         while not ask:
             text = line.read(0.2).decode("ascii", "replace")
             if as_json:
                 heard += text
             else:
-                click.echo(text, nl=False)
+                click.echo(shown(text.replace("\r", ""), keep="\n\t"), nl=False)
     except KeyboardInterrupt:
         pass
     finally:

@@ -38,18 +38,18 @@ def json_option(f: _F) -> _F:
 
 def stdout() -> Console:
     """The console for results."""
-    from rich.console import Console
+    from secateur.report.console import Plain
 
     # Not a terminal: do not fold to 80 columns what somebody may grep.
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    console = Plain()
+    return console if console.is_terminal else Plain(width=160)
 
 
 def stderr() -> Console:
     """The console for progress."""
-    from rich.console import Console
+    from secateur.report.console import Plain
 
-    return Console(stderr=True)
+    return Plain(stderr=True)
 
 
 def print_result(as_json: bool, data: Any, text: Callable[[], RenderableType]) -> None:
@@ -109,7 +109,11 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda text: None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
 

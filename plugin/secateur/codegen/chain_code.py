@@ -64,16 +64,16 @@ def code(
     for link in chain.links:
         setup, call = add(emissions[link.name])
         if setup:
-            setups.append((link.name, setup))
+            setups.append((link.layer.c_name, setup))
         height = link.layer.graph.tensors[link.layer.op.output].shape[1]
         mine = _counter(link)
         goal = f"{mine} < y{f' * {link.pace}' if link.pace > 1 else ''} + {link.lead}"
         if (end - chain.rows) * link.pace + link.lead > height:
             goal = f"{mine} < {height} && {goal}"
-        comment = comments.get(link.name, link.name)
-        links.append(LinkCode(link.name, comment, call, mine, link.stripe.rows, goal))
+        comment = comments.get(link.name, link.layer.c_name)
+        links.append(LinkCode(link.layer.c_name, comment, call, mine, link.stripe.rows, goal))
     return render("chain.c.j2", chain=chain, links=links, setups=setups, height=end).strip()
 
 
 def _counter(link: Link) -> str:
-    return f"y_{link.name}"
+    return f"y_{link.layer.c_name}"

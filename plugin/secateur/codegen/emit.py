@@ -11,6 +11,8 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from .. import names
+
 #: C element type -> NumPy dtype (little endian, as on every target).
 DTYPES = {
     "int8_t": "<i1",
@@ -54,7 +56,7 @@ class CArray:
                 line = "   "
             line += f" {v},"
         lines.append(line)
-        note = f"/* {self.comment} */\n" if self.comment else ""
+        note = f"/* {names.comment(self.comment)} */\n" if self.comment else ""
         return (
             f"{note}const {self.ctype} {self.name}[{len(flat)}] = {{\n"
             + "\n".join(lines)

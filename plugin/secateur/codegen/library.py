@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from .. import __version__
+from .. import __version__, names
 from ..coding.checksum import crc32
 from ..errors import ModelError
 from ..lowering.qgraph import QGraph
@@ -19,6 +19,9 @@ from .emit import CArray, CFunction, Constant, Emission, port_header, render
 from .kernels import Layer, get
 from .kernels.small import input_function, output_function
 from .memory import MemoryPlan
+
+#: Names of a library beside its arrays, behind its own name.
+_PARTS = ("run", "run_in", "arena", "check_weights")
 
 
 @dataclass
@@ -97,8 +100,9 @@ def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> Path:
 class _Functions:
     """Static functions of the library: the same text once, the same name never twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Iterable[str] = ()) -> None:
         self.by_name: dict[str, str] = {}
+        self._taken = frozenset(taken)  #: names of other things
 
     def add(self, e: Emission) -> tuple[str, str]:
         """Take in an emission's functions; returns its setup and call with the names they got."""
@@ -108,7 +112,7 @@ class _Functions:
             name, n = f.name, 2
             while True:
                 candidate = _rename(text, {f.name: name}) if name != f.name else text
-                if self.by_name.get(name, candidate) == candidate:
+                if name not in self._taken and self.by_name.get(name, candidate) == candidate:
                     break
                 name, n = f"{f.name}_{n}", n + 1
             self.by_name[name] = candidate
@@ -117,16 +121,10 @@ class _Functions:
         return _rename(e.setup, renames), _rename(e.call, renames)
 
 
-def _rename(text: str, names: dict[str, str]) -> str:
-    for old, new in names.items():
+def _rename(text: str, renames: dict[str, str]) -> str:
+    for old, new in renames.items():
         text = re.sub(rf"\b{re.escape(old)}\b", new, text)
     return text
-
-
-def c_identifier(name: str) -> str:
-    """`name` as a C identifier."""
-    s = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower()
-    return s if s and not s[0].isdigit() else f"m_{s}"
 
 
 def write(
@@ -139,21 +137,18 @@ def write(
     Layers of `chains` are those of their links.
     small: compile for size (the inner loops are written out in assembler and do not change).
     """
-    name = graph.name
+    name = names.model(graph.name)
     at = {t: f"arena + {o}" if o else "arena" for t, o in memory.tensors.items()}
     for c in chains:
         placed = place(c, at, memory.scratch[c.name])
         layers = {**layers, **{layer.op.name: layer for layer in placed}}
     chain_of = {link.name: c for c in chains for link in c.links}
     emissions: dict[str, Emission] = {}
-    functions = _Functions()
     arrays: dict[str, list[CArray]] = {}
     constants: dict[str, list[Constant]] = {}
     macros: dict[str, int] = {}
     headers: list[str] = []
     read, done = input_function(graph), output_function(graph)
-    call = _call(functions, read, f"input, {at[graph.input]}")
-    steps = [f"/* input: int8 (H, W, C) to planes */\n{call}"]
     for op in graph:
         layer, kernel, chain = layers[op.name], get(kernels[op.name]), chain_of.get(op.name)
         if chain is None:
@@ -169,14 +164,20 @@ def write(
             for macro, value in constant.macros.items():
                 macros[macro] = max(value, macros.get(macro, 0))
         headers += [h for h in e.headers if h not in headers]
-        comment = f"/* {comments.get(op.name, op.name)} */\n"
+    every = [a for group in arrays.values() for a in group]
+    taken = [f"{name}_{part}" for part in _PARTS] + [a.name for a in every]
+    functions = _Functions([*taken, *(f"{layer.prefix}_stream" for layer in layers.values())])
+    call = _call(functions, read, f"input, {at[graph.input]}")
+    steps = [f"/* input: int8 (H, W, C) to planes */\n{call}"]
+    for op in graph:
+        layer, chain = layers[op.name], chain_of.get(op.name)
+        comment = f"/* {comments.get(op.name, layer.c_name)} */\n"
         if chain is None:
-            setup, call = functions.add(e)
+            setup, call = functions.add(emissions[op.name])
             steps.append(comment + (f"{setup}\n{call}" if setup else call))
         elif op.output == chain.output:
             steps.append(code(chain, emissions, functions.add, comments))
     steps.append("/* output */\n" + _call(functions, done, f"{at[graph.output]}, output"))
-    every = [a for group in arrays.values() for a in group]
     context = {
         "name": name,
         "upper": name.upper(),
@@ -204,6 +205,9 @@ def write(
     }
     for h in coding_headers([*headers, "sc_crc32.h"]):
         files[f"src/{h}"] = _coding_header(h)
+    for path, text in files.items():
+        if wrong := re.search(r"[^ -~\n\t]", text):
+            raise ValueError(f"{path} would hold {wrong[0]!r}; please report it")
     return Library(name, files, arrays, constants)
 
 
@@ -220,9 +224,9 @@ def _coding_header(name: str) -> str:
     return (resources.files("secateur.coding") / "c" / name).read_text()
 
 
-def coding_headers(names: list[str]) -> list[str]:
-    """`names` and every header of coding/c they include, each once."""
-    todo, found = list(names), []
+def coding_headers(headers: list[str]) -> list[str]:
+    """`headers` and every header of coding/c they include, each once."""
+    todo, found = list(headers), []
     while todo:
         name = todo.pop(0)
         if name not in found:

@@ -19,6 +19,7 @@ from ..coding.deal import FactoredMatrix
 from ..coding.sharing import share_tables
 from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
+from ..names import comment
 from .chain import Chain
 from .chain_plan import COST_SHARE, Choice, code_of
 from .costs import NO_COST, REFERENCE, Cost, cost, price_of
@@ -401,9 +402,12 @@ def describe(op: QOp, layer: Layer, kernel: str) -> str:
     )
     s = layer.stripe
     rows = f", {s.rows} row{'s' if s.rows > 1 else ''} a call" if s else ""
+    called = f"{layer.c_name}:"
+    if op.name != layer.c_name:
+        called += f" ({comment(op.name)})"
     w = matrix(op)
     if w is None:
-        return f"{op.name}: {kernel}, {shape}{rows}"
+        return f"{called} {kernel}, {shape}{rows}"
     density = np.count_nonzero(w) / w.size
     name = layer.encoded.encoding if layer.encoded else "dense"
-    return f"{op.name}: {shape}, {name}, density {density:.1%}{rows}"
+    return f"{called} {shape}, {name}, density {density:.1%}{rows}"

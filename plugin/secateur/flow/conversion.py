@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.library import c_identifier
+from .. import names
 from ..codegen.packing import pack
 from ..codegen.plan import DEFAULT_CORE, Budget, make_plan
 from ..errors import DataError
@@ -63,7 +63,7 @@ def convert(
     tell("reading the model")
     graph = load_graph(model, name)
     tell(f"calibrating with {len(calibration)} inputs")
-    graph.name = c_identifier(name or graph.name)
+    graph.name = names.model(name or graph.name)
     qgraph = lower(graph, np.asarray(calibration), method=calibration_method)  # type: ignore[arg-type]
     qgraph = pack(align(orient(qgraph)))
     qgraph.name = graph.name

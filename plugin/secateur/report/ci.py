@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from secateur.names import cell, shown
+
 from .budget import FIGURES, Verdict
 
 
@@ -22,11 +24,11 @@ def junit(verdicts: Sequence[Verdict]) -> str:
     suite = ElementTree.SubElement(root, "testsuite", {"name": "secateur", **counts})
     for v in verdicts:
         name = v.figure if v.source == "budget" else f"{v.figure} against baseline"
-        attributes = {"classname": f"{v.model}.{v.board}", "name": name}
+        attributes = {"classname": shown(f"{v.model}.{v.board}"), "name": name}
         case = ElementTree.SubElement(suite, "testcase", attributes)
         if v.kept is not True:
             kind = "failure" if v.kept is False else "error"
-            ElementTree.SubElement(case, kind, {"message": v.text})
+            ElementTree.SubElement(case, kind, {"message": shown(v.text)})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -61,10 +63,11 @@ def github(verdicts: Sequence[Verdict], file: str) -> str:
     """Workflow commands that GitHub shows as annotations."""
 
     def escape(text: str) -> str:
-        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        return shown(text).replace("%", "%25").replace("::", "%3A%3A")
 
+    place = escape(file).replace(",", "%2C").replace(":", "%3A")
     lines = [
-        f"::{'error' if v.kept is False else 'warning'} file={file},line=1,"
+        f"::{'error' if v.kept is False else 'warning'} file={place},line=1,"
         f"title=secateur {v.figure}::{escape(v.text)}"
         for v in verdicts
         if v.kept is not True
@@ -84,9 +87,8 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         relation = "≥" if f.higher_is_better else "≤"
         source = "" if v.source == "budget" else " (baseline)"
         last = f.show(v.last_good) if v.last_good is not None else ""
-        layer = v.costliest.replace("|", "\\|")
         lines.append(
-            f"| {v.model} | {v.board} | {v.figure}{source} | {f.show(v.measured)} | "
-            f"{relation} {f.show(v.limit)} | {last} | {sign[v.kept]} | {layer} |"
+            f"| {cell(v.model)} | {cell(v.board)} | {v.figure}{source} | {f.show(v.measured)} | "
+            f"{relation} {f.show(v.limit)} | {last} | {sign[v.kept]} | {cell(v.costliest)} |"
         )
     return "\n".join(lines) + "\n"

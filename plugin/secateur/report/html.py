@@ -9,6 +9,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from secateur.names import shown
+
 from . import svg
 from .details import Details
 from .figures import Report, total, write_text
@@ -71,11 +73,17 @@ def _label(r: Report) -> str:
     return f"{r.model} on {r.board}" + (f" ({r.emulator})" if r.emulator else "")
 
 
+def _finalize(value: object) -> object:
+    """What goes into the page: names without characters that act on the text around them."""
+    return shown(value, keep="\n") if type(value) is str else value
+
+
 def render(report: Report, details: Details | None = None, others: Sequence[Report] = ()) -> str:
     """The page. `others` are further runs or boards to compare with."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("secateur.report"), autoescape=True, trim_blocks=False
-    )
+        loader=jinja2.PackageLoader("secateur.report"), autoescape=True, trim_blocks=False,
+        finalize=_finalize,
+    )  # fmt: skip
     layers = report.layers
     d = details or Details()
     whole = total(layers)

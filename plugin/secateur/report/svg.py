@@ -7,12 +7,18 @@ figures in it are also in a table of the page.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from html import escape as _html
+
+from secateur.names import shown
 
 from .details import Details, Histogram
 from .units import show
 
 _ROW = 30
+
+
+def escape(text: str) -> str:
+    return _html(shown(text))
 
 
 def _open(key: str, width: int, height: int, title: str, text: str) -> list[str]:

@@ -6,10 +6,11 @@ import io
 from collections.abc import Mapping, Sequence
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .console import Plain
 from .figures import LayerFigures, Report, total
 from .units import show
 
@@ -186,5 +187,5 @@ def compare(reports: Sequence[Report]) -> Table:
 def report_text(report: Report, width: int = 110) -> str:
     """Plain text, no control codes."""
     buffer = io.StringIO()
-    Console(file=buffer, width=width, color_system=None).print(render(report))
+    Plain(file=buffer, width=width, color_system=None).print(render(report))
     return buffer.getvalue()

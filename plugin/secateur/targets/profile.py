@@ -6,15 +6,17 @@ the code asks for), so every call of `NAME_run_in` can be told apart.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from elftools.elf.elffile import ELFFile
 
+from .. import names
 from ..errors import TargetError
 from . import boards, elf, energy, fault, gcc, library
 from .base import Image
@@ -108,7 +110,19 @@ def profile(
             client.infer(x, info)
     except DeviceFaultError as report:
         raise fault.error(image, report) from None
-    return machine.result()
+    return _in_source_names(machine.result(), Path(folder))
+
+
+def _in_source_names(found: Profile, folder: Path) -> Profile:
+    """`found` with the layers called as in the source model, as far as the manifest tells."""
+    try:
+        manifest = json.loads((folder / "secateur.json").read_text(encoding="utf-8"))
+        source = tuple(str(row["name"]) for row in manifest["layers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return found
+    title = {part: name for name, part in names.layers(source).items()}
+    steps = (replace(step, layer=title.get(step.layer, step.layer)) for step in found.steps)
+    return replace(found, steps=tuple(steps))
 
 
 @dataclass(frozen=True)
@@ -155,13 +169,13 @@ def _lines(path: Path, source: str, start: int, end: int) -> dict[int, int]:
             if program is None or not unit.get_top_DIE().get_full_path().endswith(source):
                 continue
             base = 0 if program["version"] >= 5 else 1
-            names = [f.name.decode(errors="replace") for f in program["file_entry"]]
+            files = [f.name.decode(errors="replace") for f in program["file_entry"]]
             before = None
             for item in program.get_entries():
                 state = item.state
                 if state is None:
                     continue
-                if before is not None and names[before.file - base].endswith(source):
+                if before is not None and files[before.file - base].endswith(source):
                     for address in range(max(start, before.address), min(end, state.address)):
                         out[address] = before.line
                 before = None if state.end_sequence else state

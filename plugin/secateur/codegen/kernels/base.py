@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ... import names
 from ...coding.base import Encoded, Encoding
 from ...lowering.qgraph import QGraph, QOp
 from ..emit import Emission
@@ -54,7 +55,12 @@ class Layer:
     @property
     def prefix(self) -> str:
         """Prefix of the layer's arrays."""
-        return f"{self.graph.name}_{self.op.name}"
+        return f"{names.model(self.graph.name)}_{self.c_name}"
+
+    @property
+    def c_name(self) -> str:
+        """What stands for the layer in C identifiers: no other layer of the model has it."""
+        return names.layer(self.op.name, (op.name for op in self.graph))
 
 
 class Kernel(ABC):

@@ -154,7 +154,7 @@ class Add(_Elements):
 
     def emit(self, layer: Layer) -> Emission:
         n = layer.graph.tensors[layer.op.output].size
-        name = f"add_{layer.op.name}"
+        name = f"add_{layer.c_name}"
         call = f"{name}({layer.inputs[0]}, {layer.inputs[1]}, {layer.output});"
         return Emission(call, [CFunction(name, _macro("add", name, n, layer.op))])
 
@@ -175,7 +175,7 @@ class Rescale(_Elements):
         op = layer.op
         assert isinstance(op, QRescale)
         n = layer.graph.tensors[op.output].size
-        name = f"rescale_{op.name}"
+        name = f"rescale_{layer.c_name}"
         q, r = table(layer.prefix, op.requant), op.requant
         if isinstance(r, Requant):
             m, c = int(r.multiplier[0]), int(r.offset[0])

@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import coding
 from ...coding.base import Encoded
+from ...names import model
 from ..emit import CArray, CFunction, Constant, render
 from ..geometry import Geometry
 from .base import Layer
@@ -59,7 +60,7 @@ def coded(layer: Layer) -> Coded:
     names = {}
     for s in e.streams:
         # a code table that several layers share is one array (see coding/sharing.py)
-        owner = f"{layer.graph.name}_{s.shared}" if s.shared else layer.prefix
+        owner = f"{model(layer.graph.name)}_shared_{s.shared}" if s.shared else layer.prefix
         user = "shared" if s.shared else layer.op.name
         a = CArray(
             f"{owner}_{s.name}", s.ctype, np.frombuffer(s.data, _DTYPE[s.ctype]),
