@@ -171,7 +171,7 @@ def _closed(graph: QGraph, first: int, last: int) -> bool:
     """Whether only operators of the chain read what it makes before its output."""
     inner = _made(graph.ops[first:last])
     outside = [op for i, op in enumerate(graph.ops) if not first <= i <= last]
-    read = {t for op in outside for t in op.inputs} | {graph.output}
+    read = {t for op in outside for t in op.inputs} | set(graph.outputs)
     used = {t for op in graph.ops[first : last + 1] for t in op.inputs}
     return not inner & read and inner <= used
 

@@ -82,7 +82,8 @@ class Choice:
         self.graph, self.layers, self.kernels, self.core = graph, layers, kernels, core
         steps = steps_of(graph, self._scratch, self._overwrites)
         self._last_use = last_uses(graph, steps)
-        self._made = {graph.input: 0} | {op.output: i + 1 for i, op in enumerate(graph.ops)}
+        self._made = dict.fromkeys(graph.inputs, 0)
+        self._made |= {op.output: i + 1 for i, op in enumerate(graph.ops)}
         self._cycles = {n: cost(kernels[n], la, core).cycles for n, la in layers.items()}
         self._single = [Group(i, i, self._live(s), 0.0) for i, s in enumerate(steps)]
 
@@ -181,13 +182,17 @@ class Choice:
 
     def _live(self, step: Step) -> int:
         """Bytes alive while a step runs."""
-        size = {t: align4(x.stored_bytes) for t, x in self.graph.tensors.items()}
+        size = {
+            t: align4(x.stored_bytes)
+            for t, x in self.graph.tensors.items()
+            if t not in self.graph.constants
+        }
         last, made = self._last_use, self._made
         through = sum(n for t, n in size.items() if made[t] < step.first <= last[t])
         over = [
             min(size[t], size[step.output])
             for t in (step.inputs[k] for k in step.overwrites)
-            if last[t] <= step.last and step.inputs.count(t) == 1
+            if t in size and last[t] <= step.last and step.inputs.count(t) == 1
         ]
         return through + size[step.output] - max(over, default=0) + align4(step.scratch)
 

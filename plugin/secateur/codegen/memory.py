@@ -102,12 +102,12 @@ def steps_of(
 
 def last_uses(graph: QGraph, steps: Sequence[Step]) -> dict[str, int]:
     """Place in the graph of the last operator that needs each tensor (the output: one behind)."""
-    last_use = {graph.input: 0}
+    last_use = dict.fromkeys(graph.inputs, 0)
     for step in steps:
         for t in step.inputs:
             last_use[t] = step.last
         last_use.setdefault(step.output, step.last)
-    last_use[graph.output] = len(graph.ops) + 1
+    last_use |= dict.fromkeys(graph.outputs, len(graph.ops) + 1)
     return last_use
 
 
@@ -159,7 +159,9 @@ def plan_memory(
         legal = [
             k
             for k in step.overwrites
-            if last_use[step.inputs[k]] == step.last and step.inputs.count(step.inputs[k]) == 1
+            if step.inputs[k] not in graph.constants
+            and last_use[step.inputs[k]] == step.last
+            and step.inputs.count(step.inputs[k]) == 1
         ]
         choices.append(legal or [-1])
     total = 1
@@ -189,10 +191,10 @@ def _plan_with(
 ) -> MemoryPlan:
     block_of: dict[str, Block] = {}
     blocks: list[Block] = []
-    size = _align(graph.tensors[graph.input].stored_bytes)
-    first = Block([graph.input], [(0, last_use[graph.input], size)])
-    block_of[graph.input] = first
-    blocks.append(first)
+    for name in graph.inputs:
+        size = _align(graph.tensors[name].stored_bytes)
+        block_of[name] = Block([name], [(0, last_use[name], size)])
+        blocks.append(block_of[name])
     for step, k in zip(steps, combo, strict=True):
         size = _align(graph.tensors[step.output].stored_bytes)
         span = (step.first, last_use[step.output], size)

@@ -99,5 +99,5 @@ def pack(graph: QGraph) -> QGraph:
     for op in graph:
         inputs = tuple(wanted(t, op.name in chosen and i == 0) for i, t in enumerate(op.inputs))
         ops.append(replace(op, inputs=inputs))
-    output = wanted(graph.output, False)
-    return replace(graph, ops=ops, tensors=tensors, output=output)
+    outputs = tuple(wanted(t, False) for t in graph.outputs)
+    return replace(graph, ops=ops, tensors=tensors, outputs=outputs)

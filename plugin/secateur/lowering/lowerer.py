@@ -15,6 +15,7 @@ from secateur.errors import ModelError
 from secateur.frontend.ir import Graph, Node
 from secateur.lowering import levels
 from secateur.lowering.calibrate import Range
+from secateur.lowering.movement import QCopy, QView
 from secateur.lowering.qgraph import QGraph, QOp, QRescale, QTensor, Requant, Thresholds
 from secateur.lowering.registry import lowering_of
 from secateur.lowering.requant import DoesNotFitError, requantize
@@ -24,13 +25,22 @@ from secateur.lowering.weights import QWeights
 
 @dataclass(frozen=True)
 class Value:
-    """Where a float tensor lives: a stored tensor, and the order of a flattened image in it.
+    """Where a float tensor lives: in stored tensors, and which element of it where.
 
-    order[i] is the row-major index of what is stored at i; None where storage is the natural one.
+    at[r] is the address of row-major element r in the sources, one behind the other, or -1 for
+    `fill`; None where one tensor holds it in the natural order (the last axis first). So slices,
+    transpositions, concatenations and the like cost nothing until a reader needs them in order.
     """
 
-    stored: str
-    order: np.ndarray | None = None
+    sources: tuple[str, ...]
+    at: np.ndarray | None = None
+    fill: float = 0.0  #: real value of the elements that no source holds
+
+    @property
+    def stored(self) -> str:
+        """The only source."""
+        (name,) = self.sources
+        return name
 
 
 class Lowering:
@@ -46,17 +56,12 @@ class Lowering:
     def run(self) -> QGraph:
         for node in self.graph.nodes:
             lowering_of(node)(self, node)
-        out = self.values[self.graph.output]
-        shape = self.q.tensors[out.stored].shape
-        if out.order is not None and not (
-            len(shape) == 3 and np.array_equal(out.order, planar((*shape[1:], shape[0])))
-        ):
-            raise ModelError(
-                f"the output '{self.graph.output}' of model '{self.graph.name}' is a flattened "
-                "image that was computed on; end the model with a Dense layer"
-            )
-        self.q.output = out.stored
+        self.q.outputs = tuple(self.settle(t).name for t in (self.graph.output,))
+        self.q.constants = {t: v for t, v in self.q.constants.items() if self._read(t)}
         return self.q
+
+    def _read(self, tensor: str) -> bool:
+        return tensor in self.q.outputs or any(tensor in op.inputs for op in self.q.ops)
 
     def new(self, node: Node, like: QTensor | None = None) -> QTensor:
         """Declare the output of `node`: its own range, or scale and zero point of `like`."""
@@ -66,36 +71,132 @@ class Lowering:
             t = QTensor(node.output, stored_shape(node.shape), scale, zero)
         else:
             t = replace(like, name=node.output, shape=stored_shape(node.shape))
+        return self.declare(node, t)
+
+    def declare(self, node: Node, t: QTensor) -> QTensor:
+        """Make `t` the stored tensor of `node`'s output."""
         self.q.tensors[t.name] = t
-        self.values[node.output] = Value(t.name)
+        self.values[node.output] = Value((t.name,))
         return t
 
     def image(self, node: Node, i: int = 0) -> QTensor:
-        """Operand i as an image of the shape the float graph gives it."""
-        name = node.inputs[i]
-        value, shape = self.values[name], self.shape(name)
-        t = self.q.tensors[value.stored]
-        if value.order is not None or len(shape) not in (1, 3):
-            raise self.misplaced(node)
-        want = (shape[0], 1, 1) if len(shape) == 1 else stored_shape(shape)
-        if t.shape != want:
-            if len(t.shape) != 1:
-                raise self.misplaced(node)
-            t = replace(t, shape=want)
+        """Operand i as an image (C, H, W); a vector is one of one pixel."""
+        t = self.settle(node.inputs[i])
+        shape = self.shape(node.inputs[i])
+        if len(shape) not in (1, 3):
+            raise ModelError(
+                f"layer '{node.name}' ({node.op}) reads a tensor of shape {shape}; it works on "
+                "images (H, W, C), sequences (L, C) and vectors"
+            )
+        if len(t.shape) == 1:
+            t = replace(t, shape=(shape[0], 1, 1))
             self.q.tensors[t.name] = t
         return t
+
+    def as_image(self, node: Node, i: int = 0) -> QTensor:
+        """Operand i as (C, H, W) whatever its rank: axes between the first and last but one are
+        one long row."""
+        t = self.settle(node.inputs[i])
+        if len(t.shape) == 3:
+            return t
+        return self._view(f"{t.name}_image", t, (t.shape[0], 1, t.size // t.shape[0]))
+
+    def settle(self, tensor: str) -> QTensor:
+        """The stored tensor that holds float tensor `tensor` in its natural order.
+
+        Elements that lie elsewhere are moved here, by one copy.
+        """
+        value, shape = self.values[tensor], self.shape(tensor)
+        at = self.addresses(tensor)[planar(shape)]
+        if len(value.sources) == 1 and at.size == self.q.tensors[value.stored].size:
+            t = self.q.tensors[value.stored]
+            if np.array_equal(at, np.arange(at.size)):
+                if _squeezed(t.shape) != _squeezed(stored_shape(shape)):
+                    t = self._view(tensor, t, stored_shape(shape))
+                self.values[tensor] = Value((t.name,))
+                return t
+        t = self._joined(tensor, value, stored_shape(shape))
+        sources = [self.q.tensors[s] for s in value.sources]
+        tables = tuple(
+            None if (s.scale, s.zero_point) == (t.scale, t.zero_point) else rescale_table(s, t)
+            for s in sources
+        )
+        fill = int(np.clip(np.floor(value.fill / t.scale + 0.5) + t.zero_point, 0, 255))
+        self.q.tensors[t.name] = t
+        self.q.ops.append(
+            QCopy(f"{tensor}_copy", value.sources, t.name, at.astype(np.int64), fill, tables)
+        )
+        self.values[tensor] = Value((t.name,))
+        return t
+
+    def addresses(self, tensor: str) -> np.ndarray:
+        """For each row-major element its address in the sources, int64 [size]."""
+        value, shape = self.values[tensor], self.shape(tensor)
+        if value.at is not None:
+            return value.at
+        at = np.empty(int(np.prod(shape)), np.int64)
+        at[planar(shape)] = np.arange(at.size)
+        return at
+
+    def view(self, node: Node, at: np.ndarray, i: int = 0, fill: float = 0.0) -> None:
+        """Declare `node`'s output as elements of operand i: its row-major element r lies at
+        address at[r] of the operand's sources (-1: `fill`)."""
+        sources = self.values[node.inputs[i]].sources
+        self.values[node.output] = Value(sources, at, fill)
+        natural = np.empty(at.size, np.int64)
+        natural[planar(node.shape)] = np.arange(at.size)
+        if len(sources) == 1 and np.array_equal(at, natural):
+            t = self.q.tensors[sources[0]]
+            if t.size == at.size and _squeezed(t.shape) == _squeezed(stored_shape(node.shape)):
+                self.values[node.output] = Value(sources)
+
+    def _view(self, tensor: str, t: QTensor, shape: tuple[int, ...]) -> QTensor:
+        """The bytes of `t` under another shape."""
+        name = tensor if tensor not in self.q.tensors else f"{tensor}_view"
+        self.q.ops.append(QView(f"{name}_view", (t.name,), name))
+        self.q.tensors[name] = replace(t, name=name, shape=shape)
+        return self.q.tensors[name]
+
+    def _joined(self, tensor: str, value: Value, shape: tuple[int, ...]) -> QTensor:
+        """A tensor whose codes reach over those of all sources, and over the fill."""
+        sources = [self.q.tensors[s] for s in value.sources]
+        first = sources[0]
+        alike = all((s.scale, s.zero_point) == (first.scale, first.zero_point) for s in sources)
+        low, high = -first.zero_point * first.scale, (255 - first.zero_point) * first.scale
+        filled = bool((value.at is not None) and (value.at < 0).any())
+        inside = not filled or low - 1e-9 <= value.fill <= high + 1e-9
+        name = tensor if tensor not in self.q.tensors else f"{tensor}_moved"
+        if alike and inside:
+            whole = first.planes if not filled and len(sources) == 1 else ()
+            return replace(first, name=name, shape=shape, planes=whole, packed=False)
+        if any(s.dtype != "uint8" for s in sources):
+            raise ModelError(f"tensor '{tensor}' joins tensors of different kinds")
+        low, high = self.ranges.get(tensor, (low, high))
+        scale, zero = affine(min(low, value.fill), max(high, value.fill))
+        return QTensor(name, shape, scale, zero)
 
     def shape(self, tensor: str) -> tuple[int, ...]:
         return self.graph.node(tensor).shape
 
-    def misplaced(self, node: Node) -> ModelError:
-        return ModelError(
-            f"layer '{node.name}' ({node.op}) reads a tensor reshaped in a way that would move its "
-            "elements on the device; reshape only right behind the input or a Dense layer"
-        )
-
     def source(self, node: Node, i: int = 0) -> QTensor:
-        return self.q.tensors[self.values[node.inputs[i]].stored]
+        """The tensor that holds operand i in whatever order, but whole and once; the operator's
+        output lies in the same order: see `elementwise`."""
+        value = self.values[node.inputs[i]]
+        if value.at is not None:
+            whole = len(value.sources) == 1 and _bijective(
+                value.at, self.q.tensors[value.sources[0]].size
+            )
+            if not whole:
+                return self.settle(node.inputs[i])
+        return self.q.tensors[value.stored]
+
+    def elementwise(self, node: Node, y: QTensor, i: int = 0) -> QTensor:
+        """Declare `y`, made element by element of operand i, in that operand's order and shape."""
+        x, value = self.source(node, i), self.values[node.inputs[i]]
+        y = replace(y, shape=x.shape)
+        self.q.tensors[y.name] = y
+        self.values[node.output] = Value((y.name,), value.at)
+        return y
 
     def emit(self, op: QOp) -> None:
         self.q.ops.append(op)
@@ -147,7 +248,7 @@ class Lowering:
         """An operator whose output has few levels: m * (acc - zero_sum) + bias, by thresholds."""
         y = levels.tensor(node.output, stored_shape(node.shape), node.attrs["levels"])
         self.q.tensors[y.name] = y
-        self.values[node.output] = Value(y.name)
+        self.values[node.output] = Value((y.name,))
         spec = node.attrs["levels"]
         return y, levels.thresholds(spec, y.planes, m, bias, zero_sum, low, high)
 
@@ -184,9 +285,6 @@ class Lowering:
             "arithmetic can follow; check its batch normalisation and calibration data"
         ) from error
 
-    def order(self, value: Value, shape: tuple[int, ...]) -> np.ndarray:
-        return planar(shape) if value.order is None else value.order
-
 
 def rescale(x: QTensor, y: QTensor) -> tuple[Requant, int | None]:
     one = np.ones(1)
@@ -205,4 +303,37 @@ def affine(low: float, high: float) -> tuple[float, int]:
 
 
 def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[2], shape[0], shape[1]) if len(shape) == 3 else shape
+    """Shape on the device: the last axis (channels) first."""
+    return (shape[-1], *shape[:-1])
+
+
+def rows_along(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    """(length, stride, step): an axis of a float shape in storage. Rows begin at each address a
+    with (a // stride) % length == 0, that is in blocks of `stride` every `length * stride`."""
+    axis %= len(shape)
+    stored = stored_shape(shape)
+    place = 0 if axis == len(shape) - 1 else axis + 1
+    stride = int(np.prod(stored[place + 1 :]))
+    return stored[place], stride, stored[place] * stride
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of an image; a vector is an image of one pixel."""
+    return (*shape, 1, 1) if len(shape) == 1 else shape
+
+
+def _bijective(at: np.ndarray, size: int) -> bool:
+    return at.size == size and np.array_equal(np.sort(at), np.arange(size))
+
+
+def table_of(f: Callable[[np.ndarray], np.ndarray], x: QTensor, y: QTensor) -> np.ndarray:
+    """uint8 [256]: for each code of x that of f(its real value) in y, to the nearest."""
+    real = (np.arange(256) - x.zero_point) * x.scale
+    with np.errstate(all="ignore"):
+        u = np.floor(np.asarray(f(real), np.float64) / y.scale + 0.5) + y.zero_point
+    return np.clip(np.nan_to_num(u, nan=y.zero_point), 0, 255).astype(np.uint8)
+
+
+def rescale_table(x: QTensor, y: QTensor) -> np.ndarray:
+    """uint8 [256]: for each code of x the one of the same real value in y."""
+    return table_of(lambda v: v, x, y)

@@ -18,7 +18,9 @@ from .qgraph import QConv, QDense, QGraph, QPad, QPool
 
 def orient(graph: QGraph) -> QGraph:
     """The graph or its transpose, whichever needs fewer tiles; `graph` itself is not changed."""
-    if len(graph.tensors[graph.input].shape) != 3:
+    if not all(op.turns or isinstance(op, QConv | QPool | QPad | QDense) for op in graph):
+        return graph
+    if all(len(graph.tensors[t].shape) != 3 for t in graph.inputs):
         return graph
     other = transpose(graph)
     return other if tile_cost(other) < 0.97 * tile_cost(graph) else graph

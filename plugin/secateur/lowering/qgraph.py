@@ -13,12 +13,17 @@ from typing import ClassVar
 
 import numpy as np
 
+from secateur.errors import ModelError
 from secateur.lowering.factored import Factors
+
+#: Types of a tensor's elements, and their bytes: codes, or (at the model's ends) plain numbers.
+DTYPES = {"uint8": 1, "int16": 2, "int32": 4}
 
 
 @dataclass(frozen=True)
 class QTensor:
-    """An activation tensor. `shape` is (C, H, W), or (N,) for vectors."""
+    """An activation tensor. `shape` is (C, H, W), or (N,) for vectors; where the float graph has
+    another rank, its last axis comes first here, too."""
 
     name: str
     shape: tuple[int, ...]
@@ -28,6 +33,9 @@ class QTensor:
     #: level stands for q[k]. () where every code 0..255 may occur.
     planes: tuple[int, ...] = ()
     packed: bool = False  #: stored as bit planes (docs/integer-spec.md, "Packed tensors")
+    #: a key of DTYPES. int16: codes around zero_point in -32768..32767; int32: integers as they
+    #: are (indices)
+    dtype: str = "uint8"
 
     @property
     def bits(self) -> int:
@@ -59,7 +67,7 @@ class QTensor:
     def stored_bytes(self) -> int:
         """Bytes in the arena."""
         if not self.packed:
-            return self.size
+            return self.size * DTYPES[self.dtype]
         return self.rows[0] * len(self.planes) * self.pitch
 
     @property
@@ -115,6 +123,8 @@ class QOp:
     inputs: tuple[str, ...]
     output: str
     kind: ClassVar[str] = ""
+    #: whether the operator means the same, unchanged, on images stored as (C, W, H)
+    turns: ClassVar[bool] = False
 
 
 @dataclass
@@ -173,6 +183,7 @@ class QAdd(QOp):
     offset: int
     shift: int
     kind: ClassVar[str] = "add"
+    turns: ClassVar[bool] = True
 
 
 @dataclass
@@ -181,6 +192,7 @@ class QRescale(QOp):
 
     requant: Requant | Thresholds
     kind: ClassVar[str] = "rescale"
+    turns: ClassVar[bool] = True
 
 
 @dataclass
@@ -196,6 +208,7 @@ class QPack(QOp):
     """A low-bit tensor from bytes to bit planes, or back, by what the output is; same codes."""
 
     kind: ClassVar[str] = "pack"
+    turns: ClassVar[bool] = True
 
 
 @dataclass
@@ -204,17 +217,21 @@ class QSoftmax(QOp):
 
     beta: int
     kind: ClassVar[str] = "softmax"
+    turns: ClassVar[bool] = True
 
 
 @dataclass
 class QGraph:
-    """Integer operators in execution order, and every tensor they touch."""
+    """Integer operators in execution order, and every tensor they touch.
+
+    inputs, outputs: names of the tensors at the model's ends (one may be given without a tuple).
+    """
 
     name: str
     ops: list[QOp]
     tensors: dict[str, QTensor]
-    input: str
-    output: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     float_bytes: int = 0  #: 4 x all float parameters of the source model
     parameters: dict[str, int] = field(default_factory=dict)  #: source layer -> float parameters
     #: images are stored as (C, W, H): the model's input and output keep their (H, W, C) order
@@ -222,15 +239,49 @@ class QGraph:
     #: tensor -> how often each of its elements was code 0 on the calibration data, float [size];
     #: for tensors that a fully connected layer reads. Changes costs, never values.
     zero_share: dict[str, np.ndarray] = field(default_factory=dict)
+    #: type of a model's end as the caller sees it, where it is not the tensor's own ("int8" for
+    #: codes): "uint8" passes codes as they are, "float32" (outputs only) real numbers
+    interface: dict[str, str] = field(default_factory=dict)
+    #: tensors that lie in flash: name -> values as stored, of the tensor's dtype and size
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.inputs = (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)
+        self.outputs = (self.outputs,) if isinstance(self.outputs, str) else tuple(self.outputs)
+
+    @property
+    def input(self) -> str:
+        """The input of a model that has one."""
+        return _only(self.inputs, "input", self.name)
+
+    @property
+    def output(self) -> str:
+        """The output of a model that has one."""
+        return _only(self.outputs, "output", self.name)
+
+    @output.setter
+    def output(self, tensor: str) -> None:
+        self.outputs = (tensor,)
 
     def __iter__(self) -> Iterator[QOp]:
         return iter(self.ops)
 
+    def interface_dtype(self, tensor: str) -> str:
+        """Type of the input or output as the caller sees it: a NumPy dtype's name."""
+        own = self.tensors[tensor].dtype
+        return self.interface.get(tensor, "int8" if own == "uint8" else own)
+
+    def interface_bytes(self, tensor: str) -> int:
+        """Bytes of an end as the caller sees it."""
+        return self.tensors[tensor].size * np.dtype(self.interface_dtype(tensor)).itemsize
+
     def interface_shape(self, tensor: str) -> tuple[int, ...]:
         """Shape of the input or output as the caller sees it: (H, W, C) or (N,)."""
         shape = self.tensors[tensor].shape
-        if len(shape) != 3:
+        if len(shape) == 1:
             return shape
+        if len(shape) != 3:
+            return (*shape[1:], shape[0])
         c, a, b = shape
         return (b, a, c) if self.transposed else (a, b, c)
 
@@ -240,3 +291,9 @@ class QGraph:
             if o.name == name:
                 return o
         raise KeyError(name)
+
+
+def _only(names: tuple[str, ...], what: str, model: str) -> str:
+    if len(names) != 1:
+        raise ModelError(f"model '{model}' has {len(names)} {what}s; this needs a model with one")
+    return names[0]

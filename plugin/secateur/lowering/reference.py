@@ -6,6 +6,7 @@ representable (2^24, 2^53), which is integer arithmetic at the speed of a BLAS.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,56 +26,123 @@ from secateur.lowering.qgraph import (
     Thresholds,
 )
 from secateur.lowering.registry import executes, execution_of
+from secateur.lowering.softmax import shares
 
 Array = np.ndarray
 
 
-def quantize_input(qgraph: QGraph, x: Array) -> Array:
-    """Real inputs [N, H, W, C] (or [N, L, C], [N, n]) to the interface's int8, same layout."""
-    t = qgraph.tensors[qgraph.input]
-    x = _shaped(qgraph, np.asarray(x))
+Ends = Array | Sequence[Array] | Mapping[str, Array]
+
+
+def quantize_input(qgraph: QGraph, x: Ends) -> Any:
+    """Real inputs to the interface's types, same layout: one array, or a list for several inputs.
+
+    x: float [N, H, W, C] (or [N, L, C], [N, n]); of several inputs a list in the model's order, or
+    a mapping by name. Inputs of integers (ids) are taken as they are.
+    """
+    out = [_quantize(qgraph, t, v) for t, v in zip(qgraph.inputs, _ends(qgraph, x), strict=True)]
+    return out[0] if len(qgraph.inputs) == 1 else out
+
+
+def _quantize(qgraph: QGraph, tensor: str, values: Array) -> Array:
+    t = qgraph.tensors[tensor]
+    x = _shaped(qgraph, tensor, np.asarray(values))
+    kind = qgraph.interface_dtype(tensor)
     bad = ~np.isfinite(x)
     if bad.any():
         raise DataError(
             f"inputs for model '{qgraph.name}' hold NaN or infinity (first in sample "
             f"{int(np.argwhere(bad)[0, 0])}); remove or repair those samples"
         )
+    if t.dtype == "int32":
+        if not np.array_equal(x, np.rint(x)):
+            raise DataError(f"input '{tensor}' of model '{qgraph.name}' takes whole numbers")
+        return x.astype(np.int32)
     u = np.floor(x.astype(np.float64) / t.scale + 0.5) + t.zero_point
-    return (np.clip(u, 0, 255) - 128).astype(np.int8)
+    low, high = (-32768, 32767) if t.dtype == "int16" else (0, 255)
+    return (np.clip(u, low, high) - (128 if kind == "int8" else 0)).astype(kind)
 
 
-def dequantize_output(qgraph: QGraph, q: Array) -> Array:
-    """int8 outputs of `run` to real values, float32."""
-    t = qgraph.tensors[qgraph.output]
-    return ((q.astype(np.float32) + 128 - t.zero_point) * np.float32(t.scale)).astype(np.float32)
+def dequantize_output(qgraph: QGraph, q: Ends) -> Any:
+    """Outputs of `run` as real values, float32 (indices: int32); a list for several outputs."""
+    many = [q] if len(qgraph.outputs) == 1 else list(q)
+    out = [_real(qgraph, t, np.asarray(v)) for t, v in zip(qgraph.outputs, many, strict=True)]
+    return out[0] if len(qgraph.outputs) == 1 else out
 
 
-def run(qgraph: QGraph, q: Array, batch: int = 64) -> Array:
-    """int8 [N, H, W, C] (or [N, n]) to int8 [N, n], spatial outputs as [N, H, W, C]."""
-    q = _interface(qgraph, q)
-    parts = []
-    for i in range(0, len(q), batch):
-        values = _execute(qgraph, q[i : i + batch], keep=False)
-        parts.append(output_codes(qgraph, values[qgraph.output]))
-    return np.concatenate(parts)
+def _real(qgraph: QGraph, tensor: str, q: Array) -> Array:
+    t, kind = qgraph.tensors[tensor], qgraph.interface_dtype(tensor)
+    if kind == "float32" or t.dtype == "int32":
+        return q
+    code = q.astype(np.float32) + (128 if kind == "int8" else 0)
+    return ((code - t.zero_point) * np.float32(t.scale)).astype(np.float32)
 
 
-def run_all(qgraph: QGraph, q: Array) -> dict[str, Array]:
+def run(qgraph: QGraph, q: Ends, batch: int = 64) -> Any:
+    """Inputs in the interface's types to outputs in theirs, [N, n], spatial ones as [N, H, W, C].
+
+    One array in, or a list (mapping) of several; one array out, or a list.
+    """
+    given = _interface(qgraph, q)
+    parts: list[list[Array]] = []
+    for i in range(0, len(given[0]), batch):
+        values = _execute(qgraph, [v[i : i + batch] for v in given], keep=False)
+        parts.append([output_codes(qgraph, values[t], t) for t in qgraph.outputs])
+    out = [np.concatenate(p) for p in zip(*parts, strict=True)]
+    return out[0] if len(qgraph.outputs) == 1 else out
+
+
+def run_all(qgraph: QGraph, q: Ends) -> dict[str, Array]:
     """Every tensor as codes: uint8 [N, C, H, W] or [N, n], by name."""
     return _execute(qgraph, _interface(qgraph, q), keep=True)
 
 
-def output_codes(qgraph: QGraph, u: Array) -> Array:
-    """Codes of the output tensor (planar) as the interface's int8 in (H, W, C) order."""
-    if len(qgraph.tensors[qgraph.output].shape) == 3:
+def output_codes(qgraph: QGraph, u: Array, tensor: str | None = None) -> Array:
+    """Codes of an output tensor (planar) in the interface's type and (H, W, C) order."""
+    tensor = tensor or qgraph.output
+    t, kind = qgraph.tensors[tensor], qgraph.interface_dtype(tensor)
+    if len(t.shape) == 3:
         u = u.transpose(0, 3, 2, 1) if qgraph.transposed else u.transpose(0, 2, 3, 1)
         if u.shape[1:3] == (1, 1):
             u = u.reshape(len(u), -1)
-    return (u.astype(np.int16) - 128).astype(np.int8)
+    elif len(t.shape) > 1:
+        u = np.moveaxis(u, 1, -1)
+    if kind == "float32" and t.dtype != "float32":
+        return (
+            (u.astype(np.int32) - t.zero_point).astype(np.float32) * np.float32(t.scale)
+        ).astype(np.float32)
+    if kind == "int8":
+        return (u.astype(np.int16) - 128).astype(np.int8)
+    return u.astype(kind)
 
 
-def _shaped(qgraph: QGraph, x: Array) -> Array:
-    shape = qgraph.interface_shape(qgraph.input)
+def _ends(qgraph: QGraph, x: Ends) -> list[Array]:
+    """What was given for each input, in the model's order."""
+    names = qgraph.inputs
+    if isinstance(x, Mapping):
+        missing, extra = sorted(set(names) - set(x)), sorted(set(x) - set(names))
+        if missing or extra:
+            wrong = f"lack {missing[0]!r}" if missing else f"hold {extra[0]!r}"
+            raise DataError(
+                f"inputs for model '{qgraph.name}' {wrong}; it takes {', '.join(names)}"
+            )
+        values = [np.asarray(x[n]) for n in names]
+    elif len(names) == 1:
+        values = [np.asarray(x)]
+    else:
+        if not isinstance(x, list | tuple) or len(x) != len(names):
+            raise DataError(
+                f"model '{qgraph.name}' takes {len(names)} inputs ({', '.join(names)}); give a "
+                "list of that many arrays, or a mapping by name"
+            )
+        values = [np.asarray(v) for v in x]
+    if len({len(v) if v.ndim else 0 for v in values}) > 1:
+        raise DataError(f"inputs for model '{qgraph.name}' have different numbers of samples")
+    return values
+
+
+def _shaped(qgraph: QGraph, tensor: str, x: Array) -> Array:
+    shape = qgraph.interface_shape(tensor)
     size = int(np.prod(shape))
     given = tuple(d for d in x.shape[1:] if d != 1)
     if x.ndim == 0 or len(x) == 0:
@@ -87,28 +155,43 @@ def _shaped(qgraph: QGraph, x: Array) -> Array:
     return x.reshape(len(x), *shape)
 
 
-def _interface(qgraph: QGraph, q: Array) -> Array:
-    q = np.asarray(q)
-    if q.dtype != np.int8:
-        raise DataError(
-            f"integer inputs for model '{qgraph.name}' have type {q.dtype}; pass them through "
-            "quantize_input first"
-        )
-    return _shaped(qgraph, q)
+def _interface(qgraph: QGraph, q: Ends) -> list[Array]:
+    out = []
+    for tensor, v in zip(qgraph.inputs, _ends(qgraph, q), strict=True):
+        kind = qgraph.interface_dtype(tensor)
+        if v.dtype != kind:
+            raise DataError(
+                f"integer inputs for model '{qgraph.name}' have type {v.dtype} where it takes "
+                f"{kind}; pass them through quantize_input first"
+            )
+        out.append(_shaped(qgraph, tensor, v))
+    return out
 
 
-def _execute(qgraph: QGraph, q: Array, keep: bool) -> dict[str, Array]:
-    u = (q.astype(np.int16) + 128).astype(np.uint8)
+def input_codes(qgraph: QGraph, tensor: str, q: Array) -> Array:
+    """An input in the interface's type as codes, planar [N, C, H, W] or [N, n]."""
+    t, kind = qgraph.tensors[tensor], qgraph.interface_dtype(tensor)
+    u = (q.astype(np.int16) + 128).astype(np.uint8) if kind == "int8" else q.astype(t.dtype)
     if u.ndim == 4:
-        u = np.ascontiguousarray(u.transpose((0, 3, 2, 1) if qgraph.transposed else (0, 3, 1, 2)))
-    values = {qgraph.input: u}
+        u = u.transpose((0, 3, 2, 1) if qgraph.transposed else (0, 3, 1, 2))
+    elif u.ndim != 2:
+        u = np.moveaxis(u, -1, 1)
+    return np.ascontiguousarray(u)
+
+
+def _execute(qgraph: QGraph, given: list[Array], keep: bool) -> dict[str, Array]:
+    n = len(given[0])
+    values = {t: input_codes(qgraph, t, q) for t, q in zip(qgraph.inputs, given, strict=True)}
+    for name, constant in qgraph.constants.items():
+        t = qgraph.tensors[name]
+        values[name] = np.broadcast_to(constant.reshape(1, *t.shape), (n, *t.shape))
     last = {t: i for i, op in enumerate(qgraph.ops) for t in op.inputs}
     for i, op in enumerate(qgraph.ops):
         y = execution_of(op)(qgraph, op, [values[t] for t in op.inputs])
-        values[op.output] = y.reshape(len(q), *qgraph.tensors[op.output].shape)
+        values[op.output] = y.reshape(n, *qgraph.tensors[op.output].shape)
         if not keep:
             for t in set(op.inputs):
-                if last[t] == i and t != qgraph.output:
+                if last[t] == i and t not in qgraph.outputs:
                     del values[t]
     return values
 
@@ -243,14 +326,4 @@ def _pack(qgraph: QGraph, op: QPack, inputs: list[Array]) -> Array:
 
 @executes(QSoftmax)
 def _softmax(qgraph: QGraph, op: QSoftmax, inputs: list[Array]) -> Array:
-    u = inputs[0].reshape(len(inputs[0]), -1).astype(np.uint64)
-    t = (u.max(axis=1, keepdims=True) - u) * np.uint64(op.beta)
-    n, x = t >> np.uint64(16), t & np.uint64(65535)
-    sixteen = np.uint64(16)
-    p = np.uint64(65536) - ((np.uint64(44012) * x) >> sixteen)
-    p = p + ((((x * x) >> sixteen) * np.uint64(11244)) >> sixteen)
-    e = np.where(n > sixteen, np.uint64(0), p >> np.minimum(n, np.uint64(63)))
-    s = e.sum(axis=1, keepdims=True)
-    return np.minimum((e * np.uint64(256) + s // np.uint64(2)) // s, np.uint64(255)).astype(
-        np.uint8
-    )
+    return shares(inputs[0].reshape(len(inputs[0]), -1), op.beta, 1)

@@ -12,11 +12,8 @@ from secateur.lowering.rewrite import copy, only_reader
 
 
 def planar(shape: tuple[int, ...]) -> np.ndarray:
-    """For each stored (C, H, W) position, the row-major (H, W, C) index it holds."""
-    index = np.arange(int(np.prod(shape)))
-    if len(shape) == 3:
-        index = index.reshape(shape).transpose(2, 0, 1).ravel()
-    return index
+    """For each stored position (last axis first), the row-major index it holds."""
+    return np.moveaxis(np.arange(int(np.prod(shape))).reshape(shape), -1, 0).ravel()
 
 
 def place_reshapes(graph: Graph) -> Graph:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from secateur.errors import ModelError
 from secateur.frontend.ir import Node
-from secateur.lowering.lowerer import Lowering, Value
+from secateur.lowering.lowerer import Lowering
 from secateur.lowering.qgraph import QAdd
 from secateur.lowering.registry import lowers
 from secateur.lowering.requant import DoesNotFitError, add_constants
@@ -16,19 +14,17 @@ from secateur.lowering.requant import DoesNotFitError, add_constants
 
 @lowers("add")
 def _add(lo: Lowering, node: Node) -> None:
-    a, b = lo.source(node, 0), lo.source(node, 1)
-    first, second = (lo.values[t] for t in node.inputs)
-    orders = (first.order, second.order)
-    same = all(o is None for o in orders) or (
-        orders[0] is not None and orders[1] is not None and np.array_equal(orders[0], orders[1])
+    first, second = (lo.values[t].at for t in node.inputs)
+    alike = (first is None and second is None) or (
+        first is not None and second is not None and np.array_equal(first, second)
     )
-    if not same:
-        raise lo.misplaced(node)
+    if not alike:
+        for t in node.inputs:
+            lo.settle(t)
+    a, b = lo.source(node, 0), lo.source(node, 1)
     y = lo.new(node)
-    if len(y.shape) == 1 and a.shape == b.shape:
-        y = replace(y, shape=a.shape)
-        lo.q.tensors[y.name] = y
-    lo.values[node.output] = Value(y.name, first.order)
+    if a.shape == b.shape:
+        y = lo.elementwise(node, y)
     ratios = (a.scale / y.scale, b.scale / y.scale)
     zeros = (a.zero_point, b.zero_point)
     try:

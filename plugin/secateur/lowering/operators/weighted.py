@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.errors import ModelError
 from secateur.frontend.ir import Node
 from secateur.lowering.factored import factored
 from secateur.lowering.lowerer import Lowering
@@ -57,13 +56,17 @@ def _conv(lo: Lowering, node: Node, x: QTensor, rows: np.ndarray, groups: int) -
 
 @lowers("dense")
 def _dense(lo: Lowering, node: Node) -> None:
-    value = lo.values[node.inputs[0]]
-    if len(lo.shape(node.inputs[0])) != 1:
-        raise lo.misplaced(node)
-    x = lo.q.tensors[value.stored]
+    if len(lo.shape(node.inputs[0])) > 1:  # on the last axis of an image: a pointwise convolution
+        x = lo.as_image(node)
+        rows = node.params["kernel"].T
+        attrs = {**node.attrs, "strides": (1, 1), "pads": (0, 0, 0, 0)}
+        _conv(lo, replace(node, attrs=attrs), x, rows[:, :, None, None], groups=1)
+        return
+    x = lo.source(node)
     rows = node.params["kernel"].T
-    if value.order is not None:
-        rows = rows[:, value.order]
+    at = lo.values[node.inputs[0]].at
+    if at is not None:
+        rows = rows[:, np.argsort(at)]
     dims, strides = (1, 1, rows.shape[1]), (0, 0, 1)
     if len(x.shape) == 3:
         c, h, w = x.shape
@@ -87,15 +90,7 @@ def _dense(lo: Lowering, node: Node) -> None:
 @lowers("batch_norm")
 def _batch_norm(lo: Lowering, node: Node) -> None:
     """A lone normalisation is a depthwise 1x1 convolution whose weights are all one."""
-    value = lo.values[node.inputs[0]]
     scale, shift = node.params["scale"], node.params["shift"]
-    if value.order is not None:
-        scale, shift = scale[value.order], shift[value.order]
-        x = lo.q.tensors[value.stored]
-        raise ModelError(
-            f"layer '{node.name}' (batch_norm) normalises a flattened image of shape "
-            f"{x.shape}; put it before Flatten"
-        )
     x = lo.image(node)
     weights = QWeights(np.ones((len(scale), 1), np.int8), np.ones(len(scale)), 1.0, "ternary")
     as_conv = replace(node, params={"factor": scale, "bias": shift})

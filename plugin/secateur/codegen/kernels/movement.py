@@ -1,0 +1,177 @@
+"""Copies: elements moved by loops that are found in the map of their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...lowering.movement import QCopy, QView
+from ..emit import CArray, CFunction, Emission, render
+from .base import Kernel, Layer, register
+
+#: More nests of loops than this, and a table of addresses is smaller.
+_NESTS = 16
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`count` turns; each moves on by so many elements in output and input."""
+
+    count: int
+    out: int
+    source: int
+    depth: int = 0
+
+    @property
+    def counter(self) -> str:
+        """Its C variable."""
+        return f"i{self.depth}"
+
+
+@dataclass(frozen=True)
+class Nest:
+    """Loops around one assignment, outermost first."""
+
+    out: int  #: first element written
+    source: int  #: first element read
+    loops: tuple[Loop, ...]
+
+    @property
+    def bulk(self) -> bool:
+        """Whether the innermost loop moves neighbours to neighbours."""
+        last = self.loops[-1] if self.loops else Loop(1, 0, 0)
+        return last.count >= 4 and last.out == last.source == 1
+
+    def at(self, side: str, loops: Sequence[Loop]) -> str:
+        """C expression of the element that `loops` have come to; side: "out" or "source"."""
+        terms = str(getattr(self, side))
+        for loop in loops:
+            step = getattr(loop, side)
+            if step:
+                size = f" * {abs(step)}" if abs(step) != 1 else ""
+                terms += f" {'+' if step > 0 else '-'} {loop.counter}{size}"
+        return terms.removeprefix("0 + ")
+
+
+def nests(out: np.ndarray, source: np.ndarray) -> list[Nest]:
+    """Loops that move source[k] to out[k] for every k; both int64 [n], `out` ascending."""
+    found = _nests(np.stack([out, source], axis=1).astype(np.int64))
+    return [
+        Nest(o, s, tuple(replace(loop, depth=i) for i, loop in enumerate(loops)))
+        for (o, s), loops in found
+    ]
+
+
+def _nests(pairs: np.ndarray) -> list[tuple[tuple[int, int], tuple[Loop, ...]]]:
+    if len(pairs) == 1:
+        return [((int(pairs[0, 0]), int(pairs[0, 1])), ())]
+    runs = _runs(pairs)
+    kinds: dict[tuple[int, int, int], list[int]] = {}
+    for start, count, step in runs:
+        kinds.setdefault((count, *step), []).append(start)
+    made = []
+    for (count, out, source), starts in kinds.items():
+        for first, loops in _nests(pairs[starts]):
+            inner = (Loop(count, out, source),) if count > 1 else ()
+            made.append((first, (*loops, *inner)))
+    return made
+
+
+def _runs(pairs: np.ndarray) -> list[tuple[int, int, tuple[int, int]]]:
+    """(start, length, step) of the longest stretches of equal steps, from the left."""
+    steps = np.diff(pairs, axis=0)
+    ends = np.flatnonzero((steps[1:] != steps[:-1]).any(axis=1)) + 1  # steps[i] != steps[i - 1]
+    out, start, n = [], 0, len(pairs)
+    while start < n:
+        if start == n - 1:
+            out.append((start, 1, (0, 0)))
+            break
+        k = int(np.searchsorted(ends, start + 1))
+        stop = int(ends[k]) if k < len(ends) else n - 1  # the last element of the run
+        out.append((start, stop - start + 1, (int(steps[start, 0]), int(steps[start, 1]))))
+        start = stop + 1
+    return out
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is moved from one input."""
+
+    input: int
+    nests: list[Nest]
+    table: str  #: name of the array of its new codes, "" where they stay
+    places: str  #: name of the array of (out, source) pairs, where loops would be too many
+    count: int
+
+
+@register
+class Copy(Kernel):
+    """Slices, transpositions, concatenations, paddings, repetitions."""
+
+    name = "copy"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QCopy)
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        return {"elements": float(layer.graph.tensors[layer.op.output].size)}
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QCopy)
+        sizes = [layer.graph.tensors[t].size for t in op.inputs]
+        starts = np.cumsum([0, *sizes])
+        arrays: list[CArray] = []
+        parts = []
+        for i, table in enumerate(op.tables):
+            mine = np.flatnonzero((op.at >= starts[i]) & (op.at < starts[i + 1]))
+            if not mine.size:
+                continue
+            source = op.at[mine] - starts[i]
+            name = places = ""
+            if table is not None:
+                name = f"{layer.prefix}_codes{i}"
+                arrays.append(CArray(name, "uint8_t", table, f"{op.name}: codes of input {i}"))
+            loops = nests(mine, source)
+            if len(loops) > _NESTS:
+                places = f"{layer.prefix}_places{i}"
+                pairs = np.stack([mine, source], axis=1)
+                kind = "uint16_t" if pairs.max() < 65536 else "uint32_t"
+                arrays.append(CArray(places, kind, pairs, f"{op.name}: to, from"))
+            parts.append(Part(i, loops, name, places, mine.size))
+        t = layer.graph.tensors[op.output]
+        kind = {"uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}[t.dtype]
+        name = f"copy_{op.name}"
+        fill = op.fill if (op.at < 0).any() else None
+        text = render(
+            "copy.c.j2", name=name, parts=parts, fill=fill, size=t.size, inputs=len(op.inputs),
+            kind=kind, arrays={a.name: a for a in arrays},
+        )  # fmt: skip
+        args = [*(f"(const {kind} *)({x})" if kind != "uint8_t" else x for x in layer.inputs)]
+        out = layer.output if kind == "uint8_t" else f"({kind} *)({layer.output})"
+        call = f"{name}({', '.join([*args, out])});"
+        return Emission(call, [CFunction(name, text)], arrays)
+
+
+@register
+class View(Kernel):
+    """The same bytes under another shape: no code where the output lies over the input."""
+
+    name = "view"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QView)
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        return {"instructions": 1.0}
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return (0,)
+
+    def emit(self, layer: Layer) -> Emission:
+        if layer.inputs[0] == layer.output:
+            return Emission("/* the same bytes */")
+        size = layer.graph.tensors[layer.op.output].stored_bytes
+        return Emission(f"sc_copy({layer.output}, {layer.inputs[0]}, {size});")

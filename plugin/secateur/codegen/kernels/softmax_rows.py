@@ -1,0 +1,36 @@
+"""Softmax along an axis of an image."""
+
+from __future__ import annotations
+
+from ...lowering.softmax import QSoftmaxRows
+from ..emit import CFunction, Emission, render
+from .base import Kernel, Layer, register
+
+
+@register
+class SoftmaxRows(Kernel):
+    """Softmax of each of many rows, elements `stride` apart."""
+
+    name = "softmax_rows"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QSoftmaxRows)
+
+    def work(self, layer: Layer) -> dict[str, float]:
+        return {"softmax.elements": float(layer.graph.tensors[layer.op.output].size)}
+
+    def scratch(self, layer: Layer) -> int:
+        assert isinstance(layer.op, QSoftmaxRows)
+        return 4 * layer.op.length
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return (0,)
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QSoftmaxRows)
+        size = layer.graph.tensors[op.output].size
+        name = f"softmax_rows_{op.length}_{op.stride}_{size}"
+        text = render("softmax_rows.c.j2", name=name, op=op, size=size)
+        call = f"{name}({layer.inputs[0]}, {layer.output}, (uint32_t *)(void *)({layer.scratch}));"
+        return Emission(call, [CFunction(name, text)])
