@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 VERSION = 1
 PAYLOAD = 224  #: most bytes of payload in one frame
+CODED = PAYLOAD + 10  #: most bytes between a frame's delimiters: FRAME_CODED
 INFO, LOAD, RUN, READ, MEMORY, NAK, FAULT, REPLY = 1, 2, 3, 4, 5, 0x15, 0x7E, 0x80
 
 
@@ -36,6 +37,8 @@ def encode(frame: Frame) -> bytes:
 
 def decode(coded: bytes) -> Frame | None:
     """The frame between two delimiters, or None if the line has damaged it."""
+    if len(coded) > CODED:
+        return None
     raw = bytearray()
     at = 0
     while at < len(coded):

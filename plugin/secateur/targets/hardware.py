@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .power.base import Meter
 
 
+WRITE = 10.0  #: seconds that a frame may take to leave the host; at 9600 baud it takes 0.3
 SECONDS = 1.0  #: of a window in which energy is measured, at least
 
 
@@ -31,7 +32,7 @@ class SerialLine:
         import serial
 
         try:
-            self._port = serial.Serial(port, baud, timeout=0, exclusive=True)
+            self._port = serial.Serial(port, baud, timeout=0, write_timeout=WRITE, exclusive=True)
         except (serial.SerialException, ValueError) as error:
             raise TargetError(f"serial port {port} does not open: {_why(str(error))}") from None
         self.name = port
@@ -41,7 +42,12 @@ class SerialLine:
 
         try:
             self._port.write(data)
-        except serial.SerialException:
+        except serial.SerialTimeoutException:
+            raise TargetError(
+                f"serial port {self.name} takes no bytes: is something else than the board "
+                "connected, or flow control on?"
+            ) from None
+        except (serial.SerialException, OSError):
             raise TargetError(
                 f"serial port {self.name} is gone: was the board unplugged?"
             ) from None

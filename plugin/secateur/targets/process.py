@@ -9,9 +9,14 @@ import subprocess
 import threading
 from collections.abc import Sequence
 
+from ..errors import TargetError
+
 
 class ProcessLine:
-    """Transport over a child's pipes; stderr is kept for the error message."""
+    """Transport over a child's pipes; stderr is kept for the error message.
+
+    Reading raises TargetError once the child has ended and all that it said was read.
+    """
 
     def __init__(
         self,
@@ -48,7 +53,11 @@ class ProcessLine:
         assert self._child.stdout is not None
         fd = self._child.stdout.fileno()
         ready, _, _ = select.select([fd], [], [], timeout)
-        return os.read(fd, 65536) if ready else b""
+        if not ready:
+            return b""
+        if data := os.read(fd, 65536):
+            return data
+        raise TargetError("the program at the other end of the line has ended")
 
     def ended(self) -> int | None:
         """The exit code if the process has ended."""

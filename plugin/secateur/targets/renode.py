@@ -39,9 +39,12 @@ class _Socket:
     def read(self, timeout: float) -> bytes:
         self._connection.settimeout(timeout)
         try:
-            return self._connection.recv(65536)
-        except TimeoutError:
+            data = self._connection.recv(65536)
+        except (TimeoutError, BlockingIOError):  # the latter where there is no time at all
             return b""
+        if not data:
+            raise TargetError("renode has closed the line")
+        return data
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def read_totals(port: int, board: Board) -> Totals | None:
             clock = _ask(
                 line, "machine ElapsedVirtualTime", r"Virtual Time: (\d+):(\d+):(\d+\.\d+)"
             )
-    except OSError:
+    except (OSError, TargetError):
         return None
     if count is None or clock is None:
         return None

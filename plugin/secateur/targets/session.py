@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import TargetError
 from ..progress import tell
-from . import fault
+from . import elf, fault
 from .base import Image
-from .client import Client, DeviceFaultError, Info, Run
+from .client import Client, DeviceFaultError, Info, Run, wrong
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ def converse(
         raise TargetError(f"inputs of {image.board.id} must be int8, not {inputs.dtype}")
     try:
         info = client.info()
+        check(image, info)
         outputs = np.zeros((len(inputs), info.output_size), dtype=np.int8)
         runs: list[Run] = []
         stack = arena = 0
@@ -51,3 +52,21 @@ def converse(
     except DeviceFaultError as report:
         raise fault.error(image, report) from None
     return Conversation(info, outputs, runs, stack, arena)
+
+
+def check(image: Image, info: Info) -> None:
+    """Raise TargetError if the device's buffers are not those of `image`.
+
+    They come from its symbols; what a device says is otherwise a size that the host would allocate.
+    """
+    symbols = elf.symbols(image.elf)
+    ours = (
+        ("input size", "harness_input", info.input_size),
+        ("output size", "harness_output", info.output_size),
+    )
+    for name, symbol, size in ours:
+        expected = symbols.get(symbol, (0, 0))[1]
+        if expected and size != expected:
+            raise wrong("info", name, f"{size} bytes, but the image has {expected}")
+    if image.sizes.arena and info.arena != image.sizes.arena:
+        raise wrong("info", "arena", f"{info.arena} bytes, but the image has {image.sizes.arena}")
