@@ -26,7 +26,7 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from secateur import targets
-from secateur.targets.sim import Sim
+from secateur.targets.runners.sim import Sim
 
 OUT = Path("build/bench")
 

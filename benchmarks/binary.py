@@ -21,7 +21,7 @@ from secateur.codegen.plan import make_plan
 from secateur.frontend.layers import Builder
 from secateur.lowering.qgraph import QConv, QDense
 from secateur.lowering.quantize import lower
-from secateur.targets.profile import profile
+from secateur.targets.runners.profile import profile
 
 BOARD = "mps2_an386"
 SIGN = (np.array([-1.0, 1.0]), np.zeros(1), np.array([2.0]))

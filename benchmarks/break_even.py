@@ -21,7 +21,7 @@ from benchmarks.bench import BOARDS
 
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QConv, QDense, QGraph, QOp, QTensor, Requant
-from secateur.targets.profile import profile
+from secateur.targets.runners.profile import profile
 
 DENSITIES = (1, 5, 10, 20, 30, 40, 50, 70, 90, 99)
 KINDS = ("ternary", "sparse")

@@ -32,8 +32,9 @@ from secateur.codegen.kernels import Layer, get
 from secateur.codegen.kernels.small import end_work
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
-from secateur.targets import boards, gcc
-from secateur.targets.profile import profile
+from secateur.targets import boards
+from secateur.targets.builders import gcc
+from secateur.targets.runners.profile import profile
 
 TARGETS = {**BOARDS, "cortex-m3": "mps2_an385"}
 COUNTS = Path("build/bench/counts.json")

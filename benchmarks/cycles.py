@@ -17,9 +17,9 @@ import numpy as np
 
 from secateur import targets
 from secateur.targets import Image
-from secateur.targets.blocks import Instruction
-from secateur.targets.cycles import block_cycles
-from secateur.targets.sim import Sim
+from secateur.targets.estimates.blocks import Instruction
+from secateur.targets.estimates.cycles import block_cycles
+from secateur.targets.runners.sim import Sim
 
 LOOPS = Path(__file__).resolve().parents[1] / "tests" / "targets" / "fixtures" / "loops"
 NAMES = ["delay", "read_add", "read_three", "write_two", "read_many", "multiply", "call", "skip"]

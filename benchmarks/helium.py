@@ -32,7 +32,7 @@ from secateur.codegen.kernels import Kernel, get
 from secateur.codegen.kernels.unpack import is_coded
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
-from secateur.targets.qemu import Qemu
+from secateur.targets.runners.qemu import Qemu
 
 CORE, BOARD = "cortex-m55", "mps3_an547"
 

@@ -208,7 +208,7 @@ def test_all_emulated_is_every_board_an_emulator_knows() -> None:
 
 def test_ports_belong_to_boards_in_order() -> None:
     from secateur.cli.deploy import _targets
-    from secateur.targets.hardware import Hardware
+    from secateur.targets.runners.hardware import Hardware
 
     two = ["nucleo_f446re", "pico"]
     found = _targets(two, None, ("/dev/a", "/dev/b"), None)

@@ -138,7 +138,7 @@ def test_deploy_on_a_board_with_a_meter(
     openocd.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SECATEUR_HISTORY", str(tmp_path / "history.sqlite"))
-    monkeypatch.setattr("secateur.targets.hardware.SECONDS", 1e-5)
+    monkeypatch.setattr("secateur.targets.runners.hardware.SECONDS", 1e-5)
     # One run that is not of the measurement, then five windows 10 mA above idle for 10 ms each.
     low = [0] + ([1] * 20 + [0] * 10) * 6 + [0] * 10
     rows = [f"{i * 1e-3:.4f},{12 if on else 2},{1 - on}" for i, on in enumerate(low)]

@@ -186,7 +186,7 @@ def test_a_layers_name_never_runs(tmp_path: Path) -> None:
 
 
 def test_profiles_call_layers_as_the_model_does(tmp_path: Path) -> None:
-    from secateur.targets.profile import profile
+    from secateur.targets.runners.profile import profile
 
     if why := tools.missing("arm-none-eabi-gcc"):
         pytest.skip(why)

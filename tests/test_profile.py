@@ -14,7 +14,7 @@ from secateur.cli import main
 from secateur.codegen.plan import make_plan
 from secateur.errors import TargetError
 from secateur.targets import tools
-from secateur.targets.profile import NO_INLINING, profile
+from secateur.targets.runners.profile import NO_INLINING, profile
 from tests.codegen.qgraphs import Chain, codes
 
 pytestmark = pytest.mark.emulator

@@ -18,8 +18,9 @@ from rich.console import Console
 import secateur
 from secateur.cli import output
 from secateur.progress import listening, tell
-from secateur.targets import boards, flash
+from secateur.targets import boards
 from secateur.targets.base import Image, Sizes
+from secateur.targets.flashing import flash
 
 Told = list[tuple[str, int, "int | None"]]
 

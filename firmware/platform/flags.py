@@ -1,7 +1,7 @@
 """Compiler flags of a board, from its manifest: the one place both builders ask.
 
-PlatformIO's builder script and secateur.targets.gcc load this file by its path, so it imports
-nothing but the standard library.
+PlatformIO's builder script and secateur.targets.builders.gcc load this file by its path, so it
+imports nothing but the standard library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What each flashing tool is asked to do with an image: the one place both ways of flashing ask.
 
-PlatformIO's builder script (`pio run -t upload`) and secateur.targets.flash load this file by its
-path, so it imports nothing but the standard library.
+PlatformIO's builder script (`pio run -t upload`) and secateur.targets.flashing.flash load this file
+by its path, so it imports nothing but the standard library.
 """
 
 from __future__ import annotations

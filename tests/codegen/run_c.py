@@ -13,7 +13,8 @@ import numpy as np
 from secateur import cores
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
-from secateur.targets import elf, tools
+from secateur.targets import tools
+from secateur.targets.builders import elf
 
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
 SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

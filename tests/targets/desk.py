@@ -10,8 +10,9 @@ import threading
 import tty
 from pathlib import Path
 
-from secateur.targets import Board, Image, elf
-from secateur.targets.sim import Machine
+from secateur.targets import Board, Image
+from secateur.targets.builders import elf
+from secateur.targets.runners.sim import Machine
 
 
 class Desk:

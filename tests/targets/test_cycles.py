@@ -7,9 +7,10 @@ from benchmarks.cycles import HAND, LOOPS, NAMES, PUBLISHED, Published, publishe
 
 from secateur import targets
 from secateur.errors import TargetError
-from secateur.targets import Image, cycles
-from secateur.targets.blocks import Decoder, Instruction
-from secateur.targets.pipeline import refine
+from secateur.targets import Image
+from secateur.targets.estimates import cycles
+from secateur.targets.estimates.blocks import Decoder, Instruction
+from secateur.targets.estimates.pipeline import refine
 
 from .conftest import need
 

@@ -12,12 +12,13 @@ from benchmarks.cycles import LOOPS, NAMES
 
 from secateur import targets
 from secateur.codegen.plan import make_plan
-from secateur.targets import boards, energy
-from secateur.targets.blocks import Instruction
-from secateur.targets.client import Client
-from secateur.targets.energy import Work, spread
-from secateur.targets.profile import profile
-from secateur.targets.sim import Machine
+from secateur.targets import boards
+from secateur.targets.estimates import energy
+from secateur.targets.estimates.blocks import Instruction
+from secateur.targets.estimates.energy import Work, spread
+from secateur.targets.runners.profile import profile
+from secateur.targets.runners.sim import Machine
+from secateur.targets.wire.client import Client
 
 from ..codegen.qgraphs import Chain
 from .conftest import need

@@ -17,9 +17,11 @@ import pytest
 from secateur import targets
 from secateur.errors import TargetError, ToolError
 from secateur.progress import listening
-from secateur.targets import Image, binary, boards, complaints, elf, flash, tools
-from secateur.targets.hardware import Hardware, SerialLine, only_port
+from secateur.targets import Image, boards, tools
+from secateur.targets.builders import elf
+from secateur.targets.flashing import binary, complaints, flash
 from secateur.targets.power import Meter, Recording
+from secateur.targets.runners.hardware import Hardware, SerialLine, only_port
 
 from .conftest import echo, samples
 from .desk import Desk

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from secateur import targets
 from secateur.errors import TargetError
-from secateur.targets import Image, frames
-from secateur.targets.client import Client
-from secateur.targets.frames import Frame
-from secateur.targets.process import ProcessLine
+from secateur.targets import Image
+from secateur.targets.wire import frames
+from secateur.targets.wire.client import Client
+from secateur.targets.wire.frames import Frame
+from secateur.targets.wire.process import ProcessLine
 
 from .conftest import ECHO, echo, need, samples
 

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from secateur import targets
 from secateur.errors import TargetError
-from secateur.targets import Image, elf, frames, session
-from secateur.targets.client import Client, DeviceFaultError
-from secateur.targets.frames import Frame
-from secateur.targets.process import ProcessLine
+from secateur.targets import Image
+from secateur.targets.builders import elf
+from secateur.targets.wire import frames, session
+from secateur.targets.wire.client import Client, DeviceFaultError
+from secateur.targets.wire.frames import Frame
+from secateur.targets.wire.process import ProcessLine
 
 from .conftest import ECHO, echo, need, samples
 

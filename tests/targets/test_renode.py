@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from secateur import targets
 from secateur.cli import main
 from secateur.errors import TargetError, ToolError
-from secateur.targets import Image, boards, renode_files, tools
-from secateur.targets.renode import Renode, Totals, read_totals
+from secateur.targets import Image, boards, tools
+from secateur.targets.runners import renode_files
+from secateur.targets.runners.renode import Renode, Totals, read_totals
 
 from .conftest import ECHO, echo, need, samples
 

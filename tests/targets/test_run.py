@@ -12,11 +12,13 @@ import pytest
 
 from secateur import targets
 from secateur.errors import TargetError, ToolError
-from secateur.targets import Image, boards, elf, frames, tools
-from secateur.targets.client import Client
-from secateur.targets.frames import Frame
-from secateur.targets.qemu import Qemu
-from secateur.targets.sim import Sim
+from secateur.targets import Image, boards, tools
+from secateur.targets.builders import elf
+from secateur.targets.runners.qemu import Qemu
+from secateur.targets.runners.sim import Sim
+from secateur.targets.wire import frames
+from secateur.targets.wire.client import Client
+from secateur.targets.wire.frames import Frame
 
 from .conftest import ECHO, echo, need, samples
 

@@ -18,7 +18,7 @@ import serial
 from secateur import targets
 from secateur.cli.flash import _flags
 from secateur.targets import Image
-from secateur.targets.sim import Machine
+from secateur.targets.runners.sim import Machine
 
 from .conftest import ECHO, echo, need, samples
 

@@ -64,7 +64,7 @@ def command(
 ) -> None:
     """Build the firmware of LIBRARY (a folder `secateur convert` wrote) and flash it."""
     from secateur import targets
-    from secateur.targets import flash
+    from secateur.targets.flashing import flash
 
     chosen = targets.boards.load(board)
     if everyone:
@@ -103,7 +103,7 @@ def command(
 def monitor(board: str, port: str | None, ask: tuple[str, ...], as_json: bool) -> None:
     """Show what a board says (text protocol); Ctrl-C ends."""
     from secateur.targets import boards
-    from secateur.targets.hardware import SerialLine, only_port
+    from secateur.targets.runners.hardware import SerialLine, only_port
 
     chosen = boards.load(board)
     line = SerialLine(port or only_port(chosen), chosen.uart.baud)

@@ -17,7 +17,7 @@ from .output import import_keras, json_option, print_result, progress, work
 if TYPE_CHECKING:
     import numpy as np
 
-    from secateur.targets.profile import Profile
+    from secateur.targets.runners.profile import Profile
 
 
 @click.command("profile")
@@ -61,8 +61,8 @@ def command(
         work(as_json),
         progress(f"profiling {path} on {board}") as step,
     ):
-        from secateur.targets import library
-        from secateur.targets.profile import profile
+        from secateur.targets.builders import library
+        from secateur.targets.runners.profile import profile
 
         folder, codes = path, None
         if not path.is_dir():
@@ -151,7 +151,7 @@ def _table(data: dict[str, Any], title: str) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from secateur.targets.energy import CAUSES
+    from secateur.targets.estimates.energy import CAUSES
 
     out = Table(title=title, title_justify="left", header_style="bold")
     out.add_column("layer", overflow="fold")

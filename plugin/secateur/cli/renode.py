@@ -28,8 +28,8 @@ def command(library: Path, boards_: tuple[str, ...], out: Path, as_json: bool) -
     For each board: firmware, .repl, .resc and a .robot test for `renode-test`.
     """
     from secateur import targets
-    from secateur.targets import renode_files
-    from secateur.targets.library import read
+    from secateur.targets.builders.library import read
+    from secateur.targets.runners import renode_files
 
     known = [b.id for b in targets.boards.all() if b.emulator.renode]
     rows = []

@@ -48,7 +48,7 @@ class Details:
     arena: int = 0
     #: (instructions, estimated cycles) of each operator in one inference; empty if not profiled
     costs: dict[str, tuple[int, float]] = field(default_factory=dict)
-    #: share of the energy estimate of each operator, and by cause (targets/energy.py)
+    #: share of the energy estimate of each operator, and by cause (targets/estimates/energy.py)
     shares: dict[str, float] = field(default_factory=dict)
     causes: dict[str, float] = field(default_factory=dict)
 
@@ -71,8 +71,8 @@ def of(compiled: Any, board: str | None = None, folder: Path | None = None) -> D
     Those come from the simulator, on zeros; where it has no model of the core they stay away.
     """
     from secateur.targets import boards
-    from secateur.targets.profile import profile
-    from secateur.targets.sim import Sim
+    from secateur.targets.runners.profile import profile
+    from secateur.targets.runners.sim import Sim
 
     if board is not None:
         compiled = compiled.planned_for(boards.load(board))

@@ -38,12 +38,12 @@ def build(
     if sanitize and not board.hosted:
         raise ToolError(f"sanitize is for the board 'host', not for {board.id}: leave it out")
     if builder == "platformio" and not board.hosted:
-        from . import platformio
+        from .builders import platformio
 
         return platformio.build(library_dir, board, build_dir, flags=flags)
     if builder not in ("gcc", "platformio"):
         raise ToolError(f"builder '{builder}' is unknown: gcc or platformio")
-    from . import gcc
+    from .builders import gcc
 
     return gcc.build(library_dir, board, build_dir, sanitize=sanitize, flags=flags)
 
@@ -56,23 +56,23 @@ def names() -> list[str]:
 def get(name: str) -> Target:
     """The target of this name. Raises TargetError if there is none."""
     if name == "host":
-        from .host import Host
+        from .runners.host import Host
 
         return Host()
     if name == "qemu":
-        from .qemu import Qemu
+        from .runners.qemu import Qemu
 
         return Qemu()
     if name == "sim":
-        from .sim import Sim
+        from .runners.sim import Sim
 
         return Sim()
     if name == "renode":
-        from .renode import Renode
+        from .runners.renode import Renode
 
         return Renode()
     if name == "board":
-        from .hardware import Hardware
+        from .runners.hardware import Hardware
 
         return Hardware()
     raise TargetError(f"emulator '{name}' is unknown: {', '.join(_ORDER)}")
@@ -114,8 +114,8 @@ def _hardware(
     power: str | None,
     ready: Callable[[Path], None] | None,
 ) -> Target:
-    from .hardware import Hardware
     from .power import get as meter
+    from .runners.hardware import Hardware
 
     if emulator not in (None, "board"):
         raise TargetError(

@@ -121,7 +121,7 @@ class Emulators(_Block):
 
 
 class Access(_Block):
-    """Energy of single events, in picojoules; what targets/energy.py shares an estimate out by."""
+    """Energy of single events, in picojoules, which targets/estimates/energy.py shares out by."""
 
     core_pj: float = Field(ge=0)  #: a cycle
     fetch_pj: float = Field(ge=0)  #: an instruction's fetch

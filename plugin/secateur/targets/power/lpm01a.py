@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...errors import TargetError
-from ..hardware import SerialLine
+from ..runners.hardware import SerialLine
 from .base import Meter, Recording
 from .port import Opened, Reader, read_until
 

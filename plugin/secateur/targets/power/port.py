@@ -6,7 +6,7 @@ import threading
 import time
 from types import TracebackType
 
-from ..hardware import SerialLine
+from ..runners.hardware import SerialLine
 
 
 class Reader:

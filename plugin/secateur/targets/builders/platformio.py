@@ -10,10 +10,11 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ToolError
-from . import assets, elf, library, tools
-from .base import Image
-from .boards import Board
+from ...errors import ToolError
+from .. import assets, tools
+from ..base import Image
+from ..boards import Board
+from . import elf, library
 
 _PROJECT = """\
 ; Written by secateur; rewritten by every build.

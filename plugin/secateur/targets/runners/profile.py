@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 from elftools.elf.elffile import ELFFile
 
-from .. import names
-from ..errors import TargetError
-from . import boards, elf, energy, fault, gcc, library
-from .base import Image
-from .boards import Board
-from .client import Client, DeviceFaultError
-from .cycles import Edge, estimate
+from ... import names
+from ...errors import TargetError
+from .. import boards
+from ..base import Image
+from ..boards import Board
+from ..builders import elf, gcc, library
+from ..estimates import energy
+from ..estimates.cycles import Edge, estimate
+from ..wire import fault
+from ..wire.client import Client, DeviceFaultError
 from .sim import Machine, Sim
 
 #: `inline` and always_inline stay what they say: the kernels are written with them.
@@ -45,7 +48,7 @@ class Step:
     flash: int  #: data reads of flash
     sram: int  #: data reads and writes of RAM
     macs: int  #: multiplications executed
-    energy: dict[str, float]  #: shares of the inference's energy, by cause (targets/energy.py)
+    energy: dict[str, float]  #: shares of the inference's energy, by cause (estimates/energy.py)
 
 
 @dataclass(frozen=True)

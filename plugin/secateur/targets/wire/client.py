@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import TargetError
+from ...errors import TargetError
 from . import frames
 from .frames import Frame
 

@@ -6,13 +6,13 @@ import os
 
 import numpy as np
 
-from ..errors import TargetError
-from . import tools
-from .base import Image, RunResult, Target
-from .boards import Board
-from .client import Client
-from .process import ProcessLine
-from .session import converse
+from ...errors import TargetError
+from .. import tools
+from ..base import Image, RunResult, Target
+from ..boards import Board
+from ..wire.client import Client
+from ..wire.process import ProcessLine
+from ..wire.session import converse
 
 
 class Host(Target):

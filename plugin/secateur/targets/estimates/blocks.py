@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import capstone
 
-from .. import cores
+from ... import cores
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from .. import cores
-from ..cores import CycleTable
-from ..errors import TargetError
+from ... import cores
+from ...cores import CycleTable
+from ...errors import TargetError
 from .blocks import Instruction
 from .pipeline import cycles as pipeline_cycles
 from .pipeline import operation

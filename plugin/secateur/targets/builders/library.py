@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ToolError
+from ...errors import ToolError
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..errors import TargetError
-from ..progress import tell
-from . import flash
-from .base import Image, RunResult, Target
-from .boards import Board
-from .client import Client
-from .power.base import Energy, integrate
-from .session import Conversation, converse
+from ...errors import TargetError
+from ...progress import tell
+from ..base import Image, RunResult, Target
+from ..boards import Board
+from ..flashing import flash
+from ..power.base import Energy, integrate
+from ..wire.client import Client
+from ..wire.session import Conversation, converse
 
 if TYPE_CHECKING:
-    from .power.base import Meter
+    from ..power.base import Meter
 
 
 WRITE = 10.0  #: seconds that a frame may take to leave the host; at 9600 baud it takes 0.3

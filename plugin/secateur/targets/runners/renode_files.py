@@ -11,10 +11,10 @@ import os
 import re
 from pathlib import Path
 
-from ..errors import TargetError
-from . import elf
-from .base import Image
-from .boards import Board
+from ...errors import TargetError
+from ..base import Image
+from ..boards import Board
+from ..builders import elf
 
 #: Renode's model of each port's UART: class, size of a range (0: the model knows), attributes.
 _UART: dict[str, tuple[str, int, dict[str, str]]] = {

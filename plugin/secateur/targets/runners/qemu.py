@@ -8,13 +8,14 @@ import time
 
 import numpy as np
 
-from ..errors import TargetError
-from . import elf, tools
-from .base import Image, RunResult, Target
-from .boards import Board
-from .client import Client, Run
-from .process import ProcessLine
-from .session import converse
+from ...errors import TargetError
+from .. import tools
+from ..base import Image, RunResult, Target
+from ..boards import Board
+from ..builders import elf
+from ..wire.client import Client, Run
+from ..wire.process import ProcessLine
+from ..wire.session import converse
 from .sim import cycles_of
 
 #: Instructions of SysTick_Handler in firmware/src/harness_timer_systick.c.

@@ -7,7 +7,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from .base import Sizes
+from ..base import Sizes
 
 _ALLOC, _NOBITS = 2, "SHT_NOBITS"
 

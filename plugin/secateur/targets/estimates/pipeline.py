@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ..cores.timing import (
+from ...cores.timing import (
     ADDEND,
     ADDRESS,
     ALU,

@@ -15,11 +15,13 @@ from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 
-from ..errors import TargetError, ToolError
-from ..progress import tell
-from . import binary, boards, complaints, elf, tools
-from .base import Image
-from .boards import Board
+from ...errors import TargetError, ToolError
+from ...progress import tell
+from .. import boards, tools
+from ..base import Image
+from ..boards import Board
+from ..builders import elf
+from . import binary, complaints
 
 _PERCENT = re.compile(rb"(\d{1,3})(?:\.\d+)? ?%")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import TargetError
-from . import elf
-from .base import Image
+from ...errors import TargetError
+from ..base import Image
+from ..builders import elf
 from .client import DeviceFaultError
 
 _CFSR = {

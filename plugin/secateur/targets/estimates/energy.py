@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..boards import Access, Board
 from .blocks import Instruction
-from .boards import Access, Board
 from .cycles import kind
 
 #: What the parts of an estimate are called, and what they are.

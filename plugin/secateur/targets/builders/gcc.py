@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import assets, elf, library, tools
-from .base import Image
-from .boards import Board
+from .. import assets, tools
+from ..base import Image
+from ..boards import Board
+from . import elf, library
 
 _HOST = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]
 _SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import TargetError
-from . import elf
-from .base import Image, RunResult, Target
-from .blocks import Decoder, Instruction
-from .boards import Board
-from .client import Client
-from .cycles import Block, Edge, estimate
-from .session import converse
+from ...errors import TargetError
+from ..base import Image, RunResult, Target
+from ..boards import Board
+from ..builders import elf
+from ..estimates.blocks import Decoder, Instruction
+from ..estimates.cycles import Block, Edge, estimate
+from ..wire.client import Client
+from ..wire.session import converse
 
 _REPLACED = ("port_init", "port_getc", "port_putc", "port_flush", "timer_init", "timer_now",
              "timer_wraps", "port_mark")  # fmt: skip

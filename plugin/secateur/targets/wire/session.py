@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import TargetError
-from ..progress import tell
-from . import elf, fault
-from .base import Image
+from ...errors import TargetError
+from ...progress import tell
+from ..base import Image
+from ..builders import elf
+from . import fault
 from .client import Client, DeviceFaultError, Info, Run, wrong
 
 

@@ -18,12 +18,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import TargetError
-from . import renode_files, tools
-from .base import Image, RunResult, Target
-from .boards import Board
-from .client import Client
-from .session import converse
+from ...errors import TargetError
+from .. import tools
+from ..base import Image, RunResult, Target
+from ..boards import Board
+from ..wire.client import Client
+from ..wire.session import converse
+from . import renode_files
 from .sim import cycles_of
 
 

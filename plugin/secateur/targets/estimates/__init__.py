@@ -1,0 +1,1 @@
+"""From executed instructions to cycles and energy, by models of the cores."""

@@ -1,0 +1,1 @@
+"""What executes an image: host, simulator, QEMU, Renode, boards."""

@@ -1,0 +1,1 @@
+"""The harness' serial protocol: frames, a client, one conversation, the lines it runs over."""
