@@ -56,8 +56,8 @@ run_tests library firmware build model_glue port zephyr_interface app kernel
 _RESERVED = frozenset(f"{_C} {_HEADERS} {_ELSEWHERE}".split())
 #: This project's own headers, functions and macros, and the families of other vendors' headers.
 _OWN = re.compile(r"(sc|secateur|harness|startup|stm32|core_cm|cmsis|port)(_|\d|$)|stm32")
-#: Of layers: the two ends of a model (targets/runners/profile.py tells them apart by these words), and
-#: what begins the names of arrays that belong to several layers.
+#: Of layers: the two ends of a model (runners/profile.py tells them apart by these words), and what
+#: begins the names of arrays that belong to several layers.
 _OWN_LAYERS = re.compile(r"input$|output$|shared(_|$)")
 
 

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 
-from ..errors import TargetError
+from ...errors import TargetError
 
 
 class ProcessLine:
