@@ -24,7 +24,7 @@ from secateur.report import (
     layer_macs,
 )
 from secateur.report.details import Details, with_causes
-from secateur.report.factors import Factors
+from secateur.report.gains import Gains
 from secateur.report.units import parse, show
 
 KEYS = {
@@ -72,7 +72,7 @@ def report() -> Report:
             LayerFigures("conv", "conv", "ternary", 640, 100, 90, 80.5, 80_000, 12_500, "ternary"),
             LayerFigures("pool", "pool", "", 0, 0, 0, 0.0, 0, 0),
         ),
-        factors=Factors(6.4, 32.0, 1.0, 1.0, 13.3),
+        factors=Gains(6.4, 32.0, 1.0, 1.0, 13.3),
     )
 
 

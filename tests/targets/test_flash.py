@@ -21,7 +21,8 @@ from secateur.targets import Image, boards, tools
 from secateur.targets.builders import elf
 from secateur.targets.flashing import binary, complaints, flash
 from secateur.targets.power import Meter, Recording
-from secateur.targets.runners.hardware import Hardware, SerialLine, only_port
+from secateur.targets.runners.hardware import Hardware, only_port
+from secateur.targets.wire.serial_line import SerialLine
 
 from .conftest import echo, samples
 from .desk import Desk

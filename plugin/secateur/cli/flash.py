@@ -103,7 +103,8 @@ def command(
 def monitor(board: str, port: str | None, ask: tuple[str, ...], as_json: bool) -> None:
     """Show what a board says (text protocol); Ctrl-C ends."""
     from secateur.targets import boards
-    from secateur.targets.runners.hardware import SerialLine, only_port
+    from secateur.targets.runners.hardware import only_port
+    from secateur.targets.wire.serial_line import SerialLine
 
     chosen = boards.load(board)
     line = SerialLine(port or only_port(chosen), chosen.uart.baud)

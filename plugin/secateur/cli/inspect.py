@@ -26,7 +26,7 @@ def command(path: Path, as_json: bool) -> None:
 
 def _library(path: Path, as_json: bool) -> None:
     from secateur.report import LayerFigures
-    from secateur.report.factors import Factors
+    from secateur.report.gains import Gains
     from secateur.report.terminal import cause_table, layer_table
 
     manifest = path / "secateur.json"
@@ -34,7 +34,7 @@ def _library(path: Path, as_json: bool) -> None:
         data = json.loads(manifest.read_text(encoding="utf-8"))
         layers = [LayerFigures.from_dict(layer) for layer in data["layers"]]
         bits = [dict(layer["bits"]) for layer in data["layers"]]
-        name, factors = data["name"], Factors(**data["factors"])
+        name, factors = data["name"], Gains(**data["factors"])
         chains = [_chain(c["layers"], c["rows"]) for c in data.get("chains", [])]
     except FileNotFoundError:
         raise ModelError(

@@ -18,9 +18,10 @@ from ..frontend.ir import Graph
 from ..lowering import reference
 from ..lowering.qgraph import QDense, QGraph, QOp
 from ..progress import tell
-from ..report import factors
-from ..report.factors import Factors
-from ..report.figures import LayerFigures, Size, layer_macs
+from ..report import gains
+from ..report.figures import Size
+from ..report.gains import Gains
+from ..report.layers import LayerFigures, layer_macs
 
 if TYPE_CHECKING:
     from ..targets import Board
@@ -101,9 +102,9 @@ class CompiledModel:
         return float((counts * (1 - share)).sum() / max(1, counts.sum()))
 
     @property
-    def factors(self) -> Factors:
+    def factors(self) -> Gains:
         """EIE's factors: what sparsity, weight sharing, skipped inputs and coding each give."""
-        return factors.of(self.layers, self.size.float32, self.size.stored)
+        return gains.of(self.layers, self.size.float32, self.size.stored)
 
     @property
     def size(self) -> Size:

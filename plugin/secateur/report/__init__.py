@@ -5,21 +5,22 @@ from .figures import (
     Energy,
     Flash,
     Latency,
-    LayerFigures,
     Outputs,
     Ram,
     Report,
     Size,
     estimate_energy,
     estimate_latency,
-    layer_macs,
     write_text,
 )
+from .gains import Gains
+from .layers import LayerFigures, layer_macs
 
 __all__ = [
     "Accuracy",
     "Energy",
     "Flash",
+    "Gains",
     "Latency",
     "LayerFigures",
     "Outputs",

@@ -8,7 +8,8 @@ from typing import Any
 
 from secateur.errors import SecateurError
 
-from .figures import LayerFigures, Report
+from .figures import Report
+from .layers import LayerFigures
 from .units import parse, show
 
 Value = str | float | int | bool

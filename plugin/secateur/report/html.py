@@ -13,7 +13,8 @@ from secateur.names import shown
 
 from . import svg
 from .details import Details
-from .figures import Report, total, write_text
+from .figures import Report, write_text
+from .layers import total
 from .units import show
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,8 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from .console import Plain
-from .figures import LayerFigures, Report, total
+from .layers import LayerFigures, total
 from .units import show
+
+if TYPE_CHECKING:
+    from .figures import Report
 
 _COLUMNS = (
     ("weights", 7),

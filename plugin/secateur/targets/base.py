@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 
 from .boards import Board
-from .power.base import Energy
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,21 @@ class Image:
     elf: Path
     board: Board
     sizes: Sizes
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one inference: microjoules above idle, their standard deviation over windows."""
+
+    uj: float
+    spread_uj: float
+    total_uj: float  #: idle included
+    idle_ma: float
+    active_ma: float
+    seconds: float  #: of one inference
+    windows: int
+    source: str
+    kind: str = "measured"
 
 
 @dataclass(frozen=True)

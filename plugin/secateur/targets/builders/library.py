@@ -11,7 +11,7 @@ from ...errors import ToolError
 
 
 @dataclass(frozen=True)
-class Library:
+class LibraryFolder:
     """Names and sizes (bytes) of a generated library."""
 
     folder: Path
@@ -23,7 +23,7 @@ class Library:
     arena: int
 
 
-def read(folder: Path) -> Library:
+def read(folder: Path) -> LibraryFolder:
     """Raises ToolError if `folder` holds no generated library."""
     folder = Path(folder).resolve()
     try:
@@ -45,7 +45,7 @@ def read(folder: Path) -> Library:
             f"{folder}/src/{name}.h does not define {', '.join(sorted(missing))}: "
             "write the library again with 'secateur convert'"
         )
-    return Library(
+    return LibraryFolder(
         folder=folder,
         name=name,
         macro=found["INPUT_SIZE"][0],

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import TargetError
-from .base import Energy, Meter, Recording, integrate
+from ..base import Energy
+from .base import Meter, Recording, integrate
 
 __all__ = ["Energy", "Meter", "Recording", "get", "integrate"]
 

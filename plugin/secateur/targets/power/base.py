@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...errors import TargetError
+from ..base import Energy
 
 
 @dataclass(frozen=True)
@@ -23,21 +24,6 @@ class Recording:
     voltage: np.ndarray
     active: np.ndarray | None
     source: str
-
-
-@dataclass(frozen=True)
-class Energy:
-    """Energy of one inference: microjoules above idle, their standard deviation over windows."""
-
-    uj: float
-    spread_uj: float
-    total_uj: float  #: idle included
-    idle_ma: float
-    active_ma: float
-    seconds: float  #: of one inference
-    windows: int
-    source: str
-    kind: str = "measured"
 
 
 class Meter(ABC):

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...errors import TargetError
-from ..runners.hardware import SerialLine
+from ..wire.serial_line import SerialLine
 from .base import Meter, Recording
 from .port import Reader
 

@@ -6,7 +6,7 @@ import threading
 import time
 from types import TracebackType
 
-from ..runners.hardware import SerialLine
+from ..wire.serial_line import SerialLine
 
 
 class Reader:

@@ -188,7 +188,7 @@ def _lines(path: Path, source: str, start: int, end: int) -> dict[int, int]:
 class _Profiler(Machine):
     """Counts blocks by the call of the model in which they ran."""
 
-    def __init__(self, image: Image, lib: library.Library, run_time: float) -> None:
+    def __init__(self, image: Image, lib: library.LibraryFolder, run_time: float) -> None:
         super().__init__(image, run_time)
         self._board = image.board
         self._symbols = elf.symbols(image.elf)

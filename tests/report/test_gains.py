@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from secateur.report import LayerFigures, Report, factors
-from secateur.report.factors import Factors
+from secateur.report import LayerFigures, Report, gains
+from secateur.report.gains import Gains
 
 from . import sample
 
@@ -24,7 +24,7 @@ def test_each_factor_is_its_definition() -> None:
         layer("dense", 1000, 200, levels=2, live=0.5),
         layer("pool", 0, 0),
     ]
-    found = factors.of(layers, float32=20_000, stored=1_000)
+    found = gains.of(layers, float32=20_000, stored=1_000)
     assert found.sparsity == 5.0
     assert found.sharing == pytest.approx(32 * 1000 / (500 * 8 + 300 * 4 + 200 * 1), abs=1e-3)
     assert found.skipping == pytest.approx(500 / (75 + 200), abs=1e-3)
@@ -36,11 +36,11 @@ def test_each_factor_is_its_definition() -> None:
 
 
 def test_nothing_done_is_one() -> None:
-    assert factors.of([layer("pool", 0, 0)], 0, 0) == Factors(1, 1, 1, 1, 1)
+    assert gains.of([layer("pool", 0, 0)], 0, 0) == Gains(1, 1, 1, 1, 1)
 
 
 def test_reports_carry_them() -> None:
-    report = sample.report(factors=Factors(5.0, 8.0, 2.0, 3.0, 30.0))
+    report = sample.report(factors=Gains(5.0, 8.0, 2.0, 3.0, 30.0))
     again = Report.from_dict(report.to_dict())
     assert again.factors == report.factors
     assert "factors" in str(report)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .figures import LayerFigures
+from .layers import LayerFigures
 
 
 @dataclass(frozen=True)
-class Factors:
+class Gains:
     """Each 1 where a technique does nothing.
 
     sparsity: weights per non-zero weight. sharing: 32 bits per bit that tells a layer's non-zero
@@ -37,7 +35,7 @@ class Factors:
         )
 
 
-def of(layers: Sequence[LayerFigures], float32: int, stored: int) -> Factors:
+def of(layers: Sequence[LayerFigures], float32: int, stored: int) -> Gains:
     """From a model's layers and its bytes in float32 and as stored."""
     weights = sum(x.parameters for x in layers)
     nonzeros = sum(x.nonzeros for x in layers)
@@ -57,4 +55,4 @@ def of(layers: Sequence[LayerFigures], float32: int, stored: int) -> Factors:
         ratio(connected, least),
         ratio(float32, stored),
     )
-    return Factors(*(round(f, 3) for f in found))
+    return Gains(*(round(f, 3) for f in found))
