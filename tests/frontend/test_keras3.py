@@ -164,7 +164,6 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "two inputs": (_two_inputs, r"2 inputs"),
     "two outputs": (_two_outputs, r"2 outputs"),
     "open shape": (lambda: _seq((None, None, 3), L.Conv2D(3, 1)), r"open shape"),
-    "too many dimensions": (lambda: _seq((2, 2, 2, 2), L.ReLU()), r"dimensions"),
     "dilation": (lambda: _seq(IMAGE, L.Conv2D(3, 2, dilation_rate=2)), r"dilation_rate"),
     "groups": (lambda: _seq((9, 8, 4), L.Conv2D(4, 2, groups=2)), r"groups=2"),
     "channels first": (

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from secateur.errors import DataError
-from secateur.frontend.execute import as_input, batches
+from secateur.frontend.execute import Inputs, as_inputs, batches
 from secateur.frontend.ir import Graph
 
 Method = Literal["minmax", "percentile", "mse"]
@@ -17,19 +17,20 @@ Range = tuple[float, float]
 _SAMPLES = 1 << 16  #: values a tensor that the percentile and mse observers look at
 
 
-def calibrate(graph: Graph, x: np.ndarray, method: Method = "minmax") -> dict[str, Range]:
-    """(low, high) of every tensor of `graph` over `x` float [N, ...]; low <= 0 <= high.
+def calibrate(graph: Graph, x: Inputs, method: Method = "minmax") -> dict[str, Range]:
+    """(low, high) of every tensor of `graph` over `x`, float [N, ...] each; low <= 0 <= high.
 
     Raises DataError for empty, wrongly shaped or non-finite data.
     """
     if method not in METHODS:
         raise DataError(f"calibration method '{method}' is unknown; use {', '.join(METHODS)}")
-    x = as_input(graph, x, "calibration data")
+    given = as_inputs(graph, x, "calibration data")
+    total = len(given[graph.inputs[0]])
     rng = np.random.default_rng(0)
     ends: dict[str, Range] = {}
     samples: dict[str, list[np.ndarray]] = {}
-    for values in batches(graph, x, 32):
-        share = max(1, _SAMPLES * len(values[graph.input]) // len(x))
+    for values in batches(graph, given, 32):
+        share = max(1, _SAMPLES * len(values[graph.inputs[0]]) // total)
         for name, v in values.items():
             low, high = ends.get(name, (0.0, 0.0))
             ends[name] = (min(low, float(v.min())), max(high, float(v.max())))

@@ -30,4 +30,5 @@ def _fits(g: Graph, node: Node, add: Node) -> bool:
         and not {"clamp", "levels"} & set(node.attrs)
         and len(node.inputs) == 1
         and only_reader(g, node.output) is add
+        and all(g.node(t).shape == add.shape and g.node(t).op != "constant" for t in add.inputs)
     )

@@ -7,6 +7,7 @@ operator, `@executes(QOp)` the reference's arithmetic.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from secateur.errors import ModelError
-from secateur.frontend.ir import Node
+from secateur.frontend.ir import Graph, Node
 
 if TYPE_CHECKING:
     from secateur.lowering.lowerer import Lowering
@@ -25,7 +26,11 @@ Rule = Callable[["Lowering", Node], None]
 Execution = Callable[["QGraph", Any, list[np.ndarray]], np.ndarray]
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: What of a node has no integer form, and a way out, as two clauses; None where all has.
+Limit = Callable[[Graph, Node], "tuple[str, str] | None"]
+
 _RULES: dict[str, Rule] = {}
+_LIMITS: dict[str, Limit] = {}
 _EXECUTIONS: dict[type[QOp], Execution] = {}
 
 
@@ -36,6 +41,17 @@ def lowers(*ops: str) -> Callable[[F], F]:
         for op in ops:
             _RULES[op] = rule
         return rule
+
+    return add
+
+
+def limits(*ops: str) -> Callable[[F], F]:
+    """Decorator: `(graph, node)` gives what of an operator with a rule cannot be lowered."""
+
+    def add(limit: F) -> F:
+        for op in ops:
+            _LIMITS[op] = limit
+        return limit
 
     return add
 
@@ -65,11 +81,50 @@ def lowering_of(node: Node) -> Rule:
     _load()
     rule = _RULES.get(node.op)
     if rule is None:
-        raise ModelError(
-            f"layer '{node.name}' ({node.op}) has no integer form yet; replace it, or leave it out "
-            "and do its work behind the model"
-        )
+        raise ModelError(Obstacle(node, *NO_RULE).sentence)
     return rule
+
+
+NO_RULE = (
+    "has no integer form yet",
+    "replace it, or leave it out and do its work behind the model",
+)
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What keeps a graph from being lowered: a node (None: the graph), why, and a way out."""
+
+    node: Node | None
+    why: str
+    way_out: str
+
+    @property
+    def sentence(self) -> str:
+        """As one sentence of a message."""
+        title = self.node.title if self.node else "the model"
+        return f"{title} {self.why}; {self.way_out}"
+
+
+def obstacles(graph: Graph) -> list[Obstacle]:
+    """Everything of a simplified graph that has no integer form, in execution order."""
+    _load()
+    found = []
+    for ends, what in ((graph.inputs, "inputs"), (graph.outputs, "outputs")):
+        if len(ends) != 1:
+            way = "split it into models of one input and one output"
+            found.append(
+                Obstacle(None, f"has {len(ends)} {what}, which cannot be lowered yet", way)
+            )
+    for node in graph.nodes:
+        if node.op not in _RULES:
+            found.append(Obstacle(node, *NO_RULE))
+            continue
+        limit = _LIMITS.get(node.op)
+        reason = limit(graph, node) if limit else None
+        if reason is not None:
+            found.append(Obstacle(node, *reason))
+    return found
 
 
 def lowered_ops() -> frozenset[str]:

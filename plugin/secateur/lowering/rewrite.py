@@ -17,17 +17,16 @@ def copy(graph: Graph) -> Graph:
 
 
 def redirect(graph: Graph, old: str, new: str) -> None:
-    """Make every reader of tensor `old` (the model's output included) read `new`."""
+    """Make every reader of tensor `old` (the model's outputs included) read `new`."""
     for n in graph.nodes:
         n.inputs = tuple(new if t == old else t for t in n.inputs)
-    if graph.output == old:
-        graph.output = new
+    graph.outputs = tuple(new if t == old else t for t in graph.outputs)
 
 
 def only_reader(graph: Graph, tensor: str) -> Node | None:
-    """The one node that reads `tensor`, once, if it is not the model's output as well."""
+    """The one node that reads `tensor`, once, if it is no output of the model as well."""
     readers = [n for n in graph.nodes for t in n.inputs if t == tensor]
-    return readers[0] if len(readers) == 1 and graph.output != tensor else None
+    return readers[0] if len(readers) == 1 and tensor not in graph.outputs else None
 
 
 def merge_into(graph: Graph, producer: Node, node: Node) -> None:
@@ -44,7 +43,7 @@ def merge_into(graph: Graph, producer: Node, node: Node) -> None:
 
 def sweep(graph: Graph) -> Graph:
     """Remove nodes whose output nobody reads."""
-    live = {graph.output, graph.input}
+    live = {*graph.outputs, *graph.inputs}
     kept: list[Node] = []
     for n in reversed(graph.nodes):
         if n.output in live:

@@ -8,7 +8,9 @@ nodes. Every file of this folder is a family of layers that registers its handle
 from importlib import import_module
 from pkgutil import iter_modules
 
-from .base import Builder, Handler, Layer, add_layer, canonical, handles, refuse, supported
+from secateur.frontend.build import Builder, canonical
+
+from .base import Handler, Layer, add_layer, handles, refuse, supported
 from .geometry import Pads, resolve_padding, window_shape
 
 for _module in iter_modules(__path__):

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from secateur.errors import ModelError
+from secateur.frontend.build import Builder
 
-from .base import Builder, Layer, add_layer, handles, refuse, weight
+from .base import Layer, add_layer, handles, refuse, weight
 
 
 def activation(b: Builder, layer: Layer, tensor: str, spec: Any) -> str:

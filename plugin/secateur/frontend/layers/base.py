@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from secateur.errors import ModelError
-from secateur.frontend.ir import Graph, Node
+from secateur.frontend.build import Builder
 
 
 @dataclass
@@ -20,62 +20,6 @@ class Layer:
     name: str
     config: dict[str, Any]
     weights: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-class Builder:
-    """Collects nodes; keeps node and tensor names unique."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.nodes: list[Node] = []
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self.input: str | None = None
-
-    def shape(self, tensor: str) -> tuple[int, ...]:
-        """Shape of a tensor emitted before, without the batch."""
-        return self._shapes[tensor]
-
-    def emit(
-        self,
-        op: str,
-        name: str,
-        inputs: list[str],
-        shape: tuple[int, ...],
-        attrs: dict[str, Any] | None = None,
-        params: dict[str, np.ndarray] | None = None,
-    ) -> str:
-        """Append a node; returns its output tensor's name."""
-        unique, i = name, 1
-        while unique in self._shapes:
-            i += 1
-            unique = f"{name}_{i}"
-        shape = tuple(int(d) for d in shape)
-        self.nodes.append(
-            Node(op, unique, tuple(inputs), unique, shape, dict(attrs or {}), dict(params or {}))
-        )
-        self._shapes[unique] = shape
-        return unique
-
-    def add_input(self, name: str, shape: tuple[int | None, ...]) -> str:
-        """The model's one input; `shape` without the batch."""
-        if any(d is None for d in shape):
-            raise ModelError(
-                f"the input '{name}' of model '{self.name}' has the open shape {tuple(shape)}; "
-                "build the model with every dimension but the batch fixed"
-            )
-        if len(shape) not in (1, 2, 3):
-            raise ModelError(
-                f"the input '{name}' of model '{self.name}' has shape {tuple(shape)}; one to three "
-                "dimensions are supported: (N,), (L, C) or (H, W, C)"
-            )
-        self.input = self.emit("input", name, [], canonical(tuple(int(d or 0) for d in shape)))
-        return self.input
-
-    def finish(self, output: str) -> Graph:
-        """The finished graph."""
-        if self.input is None:
-            raise ModelError(f"model '{self.name}' has no input; start it with keras.Input(shape)")
-        return Graph(self.name, self.nodes, self.input, output)
 
 
 Handler = Callable[[Builder, Layer, list[str], "tuple[int, ...] | None"], str]
@@ -129,11 +73,6 @@ def refuse(layer: Layer, what: str, way_out: str) -> ModelError:
     return ModelError(
         f"layer '{layer.name}' ({layer.kind}) {what}, which is not supported; {way_out}"
     )
-
-
-def canonical(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(L, C) as (1, L, C); others as they are."""
-    return (1, *shape) if len(shape) == 2 else tuple(shape)
 
 
 def params(layer: Layer, kernel: np.ndarray, bias: bool = True) -> dict[str, np.ndarray]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from secateur.frontend.build import Builder
+
 from .activation import activation
-from .base import Builder, Layer, handles, params, refuse, weight
+from .base import Layer, handles, params, refuse, weight
 from .geometry import image, sliding, window_shape
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from secateur.frontend.build import Builder
+
 from .activation import activation
-from .base import Builder, Layer, handles, params, weight
+from .base import Layer, handles, params, weight
 
 
 @handles("Dense")

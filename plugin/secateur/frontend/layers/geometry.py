@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Builder, Layer, refuse
+from secateur.frontend.build import Builder
+
+from .base import Layer, refuse
 
 Pads = tuple[int, int, int, int]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Builder, Layer, handles, refuse
+from secateur.frontend.build import Builder
+
+from .base import Layer, handles, refuse
 
 
 @handles("Add")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from secateur.errors import ModelError
+from secateur.frontend.build import Builder
 
-from .base import Builder, Layer, handles, refuse, weight
+from .base import Layer, handles, refuse, weight
 
 
 @handles("BatchNormalization")

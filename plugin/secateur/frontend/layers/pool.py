@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Builder, Layer, handles
+from secateur.frontend.build import Builder
+
+from .base import Layer, handles
 from .geometry import image, pair, sliding, window_shape
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Builder, Layer, canonical, handles, refuse
+from secateur.frontend.build import Builder, canonical
+
+from .base import Layer, handles, refuse
 from .geometry import image
 
 

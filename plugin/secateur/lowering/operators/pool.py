@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from secateur.frontend.ir import Node
+from secateur.frontend.ir import Graph, Node
 from secateur.lowering.lowerer import Lowering
 from secateur.lowering.qgraph import QPool, QTensor, Requant
-from secateur.lowering.registry import lowers
+from secateur.lowering.registry import limits, lowers
 from secateur.lowering.requant import requantize
+
+
+@limits("max_pool", "avg_pool")
+def _dense_window(graph: Graph, node: Node) -> tuple[str, str] | None:
+    if node.attr("dilations") != (1, 1):
+        return (f"has dilation {node.attr('dilations')}, which has no integer form yet",
+                "pool neighbouring pixels")  # fmt: skip
+    return None
 
 
 @lowers("max_pool")

