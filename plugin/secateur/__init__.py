@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .flow import CompiledModel as CompiledModel
     from .flow import convert as convert
     from .flow import deploy as deploy
     from .flow import load as load
-
-__version__ = "0.1.0"
 
 _FLOW = ("CompiledModel", "convert", "deploy", "load")
 __all__ = [*_FLOW, "__version__"]

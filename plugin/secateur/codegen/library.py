@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from .. import __version__, names
+from .. import names
 from ..coding.checksum import crc32
 from ..errors import ModelError
 from ..lowering.qgraph import QGraph
+from ..version import __version__
 from .chain import Chain
 from .chain_code import code, place
 from .emit import CArray, CFunction, Constant, Emission, port_header, render
