@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from secateur.callbacks.arguments import checked
 from secateur.callbacks.cluster import kmeans
 from secateur.callbacks.line_chart import line_chart
 from secateur.callbacks.select import Pattern, select
@@ -124,7 +122,6 @@ class Sensitivity:
         )
 
 
-@partial(checked, who="sensitivity")
 def sensitivity(
     model: keras.Model,
     data: tuple[np.ndarray, np.ndarray],

@@ -40,8 +40,12 @@ def command(
     board: str,
     inputs: Path | None,
     calibration: Path | None,
+    name: str | None,
+    optimize: str,
+    flash: str | None,
+    ram: str | None,
+    latency: str | None,
     as_json: bool,
-    **conversion: Any,
 ) -> None:
     """Count the instructions of each layer of MODEL (.keras) or a converted library DIR."""
     import numpy as np
@@ -76,7 +80,10 @@ def command(
 
             import_keras()
             step(f"converting {path}")
-            compiled = secateur.convert(path, samples, board=board, **conversion)
+            compiled = secateur.convert(
+                path, calibration=samples, name=name, optimize=optimize,
+                flash=flash, ram=ram, latency=latency, board=board,
+            )  # fmt: skip
             folder = compiled.save(Path(tmp) / "library")
             codes = compiled.quantize(x[:1]) if x is not None else None
         elif x is not None:

@@ -28,7 +28,7 @@ from .kernels import Kernel, Layer, all_kernels
 from .kernels.base import SMALL
 from .kernels.small import end_work
 from .kernels.unpack import UNPACKER_BYTES, is_coded
-from .library import WEIGHTS_IN, Library, write
+from .library import Library, write
 from .memory import MemoryPlan
 
 #: Encodings whose streams kernels read where they lie.
@@ -286,7 +286,6 @@ def make_plan(
     budget: Budget | None = None,
     core: str = DEFAULT_CORE,
     chains: Sequence[tuple[str, str, int, int]] | None = None,
-    weights: str = "separate",
 ) -> Plan:
     """Plan `graph`.
 
@@ -294,12 +293,9 @@ def make_plan(
     not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS. core: a board's
     core, whose costs count. chains: those that there shall be (chain.py), as (first operator, last
     operator, rows of its output a step, most rows of any of them a call); None: where they lower
-    the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
-    files of their own; "static": beside the layers, file-local). Raises ModelError if an operator
-    has no kernel or cannot be in a chain, BudgetError if no plan fits the budget.
+    the arena. Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError
+    if no plan fits the budget.
     """
-    if weights not in WEIGHTS_IN:
-        raise ModelError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTS_IN)}")
     if optimize not in WEIGHTS:
         raise ModelError(f"optimize is {optimize!r}; choose one of {', '.join(WEIGHTS)}")
     options: dict[str, list[Candidate]] = {}
@@ -310,22 +306,21 @@ def make_plan(
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
     wish = WEIGHTS[optimize]
     if budget is None or budget == Budget():
-        chosen = _pick(options, wish, lambda c: True)
-        return _build(graph, chosen, wish, core, wanted=chains, weights=weights)
-    return _within(graph, options, wish, budget, core, chains, weights)
+        return _build(graph, _pick(options, wish, lambda c: True), wish, core, wanted=chains)
+    return _within(graph, options, wish, budget, core, chains)
 
 
 def _within(
     graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget, core: str,
-    chains: Sequence[tuple[str, str, int, int]] | None, weights: str,
+    chains: Sequence[tuple[str, str, int, int]] | None,
 ) -> Plan:  # fmt: skip
     """The plan nearest to the wish that keeps every budget."""
-    leanings = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
+    weights = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
     nearest: tuple[float, str] | None = None
     for lean in (False, True):  # lean: nothing is unpacked to RAM
-        for w in leanings:
+        for w in weights:
             chosen = _pick(options, w, _lean if lean else lambda c: True)
-            plan = _build(graph, chosen, w, core, budget, chains, weights)
+            plan = _build(graph, chosen, w, core, budget, chains)
             over = _excess(plan, budget)
             if not over:
                 return plan
@@ -361,7 +356,6 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
 def _build(
     graph: QGraph, chosen: dict[str, Candidate], weight: float, core: str,
     budget: Budget | None = None, wanted: Sequence[tuple[str, str, int, int]] | None = None,
-    weights: str = "separate",
 ) -> Plan:  # fmt: skip
     coded = {n: c.layer.encoded for n, c in chosen.items() if c.layer.encoded is not None}
     stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
@@ -372,7 +366,7 @@ def _build(
     memory = choice.memory(chains)
     layers |= {link.name: link.layer for c in chains for link in c.links}
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
-    library = write(graph, layers, kernels, memory, comments, weight >= SMALL, chains, weights)
+    library = write(graph, layers, kernels, memory, comments, weight >= SMALL, chains)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {}
     for n, c in chosen.items():

@@ -49,15 +49,17 @@ class Lowering:
     def __init__(self, graph: Graph, ranges: dict[str, Range]) -> None:
         self.graph = graph
         self.ranges = ranges
-        self.q = QGraph(graph.name, [], {}, graph.input, graph.output)
+        self.q = QGraph(graph.name, [], {}, graph.inputs, graph.outputs)
         self.values: dict[str, Value] = {}
+        self.shapes = {n.output: n.shape for n in graph.nodes}
         self.after: dict[str, list[QOp]] = {}  #: Rescales that must follow the tensor's operator
 
     def run(self) -> QGraph:
         for node in self.graph.nodes:
             lowering_of(node)(self, node)
-        self.q.outputs = tuple(self.settle(t).name for t in (self.graph.output,))
-        self.q.constants = {t: v for t, v in self.q.constants.items() if self._read(t)}
+        self.q.outputs = tuple(self.settle(t).name for t in self.graph.outputs)
+        for t in [t for t in self.q.constants if not self._read(t)]:
+            del self.q.constants[t], self.q.tensors[t]
         return self.q
 
     def _read(self, tensor: str) -> bool:
@@ -77,6 +79,17 @@ class Lowering:
         """Make `t` the stored tensor of `node`'s output."""
         self.q.tensors[t.name] = t
         self.values[node.output] = Value((t.name,))
+        return t
+
+    def constant(self, name: str, value: np.ndarray) -> QTensor:
+        """A tensor in flash, quantized to its own range; `value` in the float graph's layout."""
+        v = np.asarray(value, np.float64)
+        scale, zero = affine(float(v.min()), float(v.max()))
+        t = QTensor(name, stored_shape(v.shape), scale, zero)
+        self.q.tensors[name], self.shapes[name] = t, v.shape
+        self.values[name] = Value((name,))
+        codes = np.floor(np.moveaxis(v, -1, 0) / scale + 0.5) + zero
+        self.q.constants[name] = np.clip(codes, 0, 255).astype(np.uint8).reshape(-1)
         return t
 
     def image(self, node: Node, i: int = 0) -> QTensor:
@@ -176,7 +189,8 @@ class Lowering:
         return QTensor(name, shape, scale, zero)
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        return self.graph.node(tensor).shape
+        """Shape of a float tensor, the graph's or one that a rule made."""
+        return self.shapes[tensor]
 
     def source(self, node: Node, i: int = 0) -> QTensor:
         """The tensor that holds operand i in whatever order, but whole and once; the operator's

@@ -110,12 +110,6 @@ def obstacles(graph: Graph) -> list[Obstacle]:
     """Everything of a simplified graph that has no integer form, in execution order."""
     _load()
     found = []
-    for ends, what in ((graph.inputs, "inputs"), (graph.outputs, "outputs")):
-        if len(ends) != 1:
-            way = "split it into models of one input and one output"
-            found.append(
-                Obstacle(None, f"has {len(ends)} {what}, which cannot be lowered yet", way)
-            )
     for node in graph.nodes:
         if node.op not in _RULES:
             found.append(Obstacle(node, *NO_RULE))

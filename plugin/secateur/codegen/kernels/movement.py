@@ -133,17 +133,17 @@ class Copy(Kernel):
             name = places = ""
             if table is not None:
                 name = f"{layer.prefix}_codes{i}"
-                arrays.append(CArray(name, "uint8_t", table, f"{op.name}: codes of input {i}"))
+                arrays.append(CArray(name, "uint8_t", table, f"{layer.c_name}: codes of input {i}"))
             loops = nests(mine, source)
             if len(loops) > _NESTS:
                 places = f"{layer.prefix}_places{i}"
                 pairs = np.stack([mine, source], axis=1)
                 kind = "uint16_t" if pairs.max() < 65536 else "uint32_t"
-                arrays.append(CArray(places, kind, pairs, f"{op.name}: to, from"))
+                arrays.append(CArray(places, kind, pairs, f"{layer.c_name}: to, from"))
             parts.append(Part(i, loops, name, places, mine.size))
         t = layer.graph.tensors[op.output]
         kind = {"uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}[t.dtype]
-        name = f"copy_{op.name}"
+        name = f"copy_{layer.c_name}"
         fill = op.fill if (op.at < 0).any() else None
         text = render(
             "copy.c.j2", name=name, parts=parts, fill=fill, size=t.size, inputs=len(op.inputs),

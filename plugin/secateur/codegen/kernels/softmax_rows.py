@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...lowering.softmax import QSoftmaxRows
+from ...lowering.softmax import QLogSoftmax, QSoftmaxRows
 from ..emit import CFunction, Emission, render
 from .base import Kernel, Layer, register
 
@@ -34,3 +34,29 @@ class SoftmaxRows(Kernel):
         text = render("softmax_rows.c.j2", name=name, op=op, size=size)
         call = f"{name}({layer.inputs[0]}, {layer.output}, (uint32_t *)(void *)({layer.scratch}));"
         return Emission(call, [CFunction(name, text)])
+
+
+@register
+class LogSoftmax(Kernel):
+    """Logarithm of the softmax of each row."""
+
+    name = "log_softmax"
+
+    def applies(self, layer: Layer) -> bool:
+        return isinstance(layer.op, QLogSoftmax)
+
+    def cost(self, layer: Layer) -> float:
+        return 25.0 * layer.graph.tensors[layer.op.output].size
+
+    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+        return (0,)
+
+    def emit(self, layer: Layer) -> Emission:
+        op = layer.op
+        assert isinstance(op, QLogSoftmax)
+        size = layer.graph.tensors[op.output].size
+        name = f"log_softmax_{layer.c_name}"
+        text = render("log_softmax.c.j2", name=name, op=op, size=size)
+        call = f"{name}({layer.inputs[0]}, {layer.output});"
+        log = CFunction("log2_16", render("log2.c.j2"))
+        return Emission(call, [log, CFunction(name, text)])

@@ -13,7 +13,6 @@ import numpy as np
 from ... import coding
 from ...coding.base import Encoded
 from ...names import model
-from .. import descriptor
 from ..emit import CArray, CFunction, Constant, render
 from ..geometry import Geometry
 from .base import Layer
@@ -73,14 +72,9 @@ def coded(layer: Layer) -> Coded:
         else:
             names[s.name] = "0"
     name = f"{layer.prefix}_stream"
-    struct = f"sc_{encoding.c_name}_stream"
-    values = descriptor.initializer(encoding.decoder, struct, encoding.c_stream(e, names))
-    constant = Constant(
-        f"static const {struct} {name} = {values};",
-        descriptor.size(encoding.decoder, struct),
-        encoding.c_macros(e),
-    )
-    return Coded(e, name, arrays, constant, encoding.decoder)
+    text = f"static const sc_{encoding.c_name}_stream {name} = {encoding.c_stream(e, names)};"
+    macros = encoding.c_macros(e)
+    return Coded(e, name, arrays, Constant(text, 32, macros), encoding.decoder)
 
 
 _DTYPE = {"uint8_t": "<u1", "int8_t": "<i1", "uint16_t": "<u2", "int16_t": "<i2", "uint32_t": "<u4"}

@@ -9,7 +9,7 @@ from secateur.frontend.ir import Node
 from secateur.lowering.lowerer import Lowering, rescale, rows_along
 from secateur.lowering.qgraph import QRescale, QSoftmax, QTensor
 from secateur.lowering.registry import lowers
-from secateur.lowering.softmax import QSoftmaxRows
+from secateur.lowering.softmax import QLogSoftmax, QSoftmaxRows
 
 
 @lowers("quant_activation")
@@ -59,3 +59,20 @@ def _softmax_rows(lo: Lowering, node: Node) -> None:
     t = QTensor(node.output, x.shape, 1 / 256, 0)
     lo.declare(node, t)
     lo.emit(QSoftmaxRows(node.name, (x.name,), t.name, beta_of(x), *rows_along(node.shape, axis)))
+
+
+@lowers("log_softmax")
+def _log_softmax(lo: Lowering, node: Node) -> None:
+    x, y = lo.settle(node.inputs[0]), lo.new(node)
+    rows = rows_along(node.shape, node.attr("axis"))
+    unit, step = np.log(2) / y.scale, x.scale / y.scale
+    shift = 20
+    while shift > 0 and (255 * step + 16 * unit + y.zero_point + 2) * 2.0**shift >= 2**31:
+        shift -= 1
+    one = 2.0**shift
+    lo.emit(
+        QLogSoftmax(
+            node.name, (x.name,), y.name, beta_of(x), round(step * one), round(unit * one),
+            round((y.zero_point + 0.5) * one), shift, *rows,
+        )
+    )  # fmt: skip

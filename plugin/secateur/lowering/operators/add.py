@@ -5,24 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from secateur.errors import ModelError
-from secateur.frontend.ir import Graph, Node
+from secateur.frontend.ir import Node
 from secateur.lowering.lowerer import Lowering
+from secateur.lowering.operators.arithmetic import combine, with_scalar
 from secateur.lowering.qgraph import QAdd
-from secateur.lowering.registry import limits, lowers
+from secateur.lowering.registry import lowers
 from secateur.lowering.requant import DoesNotFitError, add_constants
-
-
-@limits("add")
-def _one_shape(graph: Graph, node: Node) -> tuple[str, str] | None:
-    shapes = [graph.node(t).shape for t in node.inputs]
-    if len(set(shapes)) != 1:
-        listed = " and ".join(map(str, shapes))
-        return f"adds tensors of shapes {listed}, which has no integer form yet", "add equal shapes"
-    return None
 
 
 @lowers("add")
 def _add(lo: Lowering, node: Node) -> None:
+    made = [lo.graph.node(t) for t in node.inputs]
+    if any(n.op == "constant" or n.shape != node.shape for n in made):
+        if not with_scalar(lo, node):
+            combine(lo, node)
+        return
     first, second = (lo.values[t].at for t in node.inputs)
     alike = (first is None and second is None) or (
         first is not None and second is not None and np.array_equal(first, second)

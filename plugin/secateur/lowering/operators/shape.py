@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from secateur.frontend.ir import Node
-from secateur.lowering.lowerer import Lowering
-from secateur.lowering.qgraph import QPad
+from secateur.lowering.lowerer import Lowering, stored_shape
+from secateur.lowering.qgraph import QPad, QTensor
 from secateur.lowering.registry import lowers
 
 
 @lowers("input")
 def _input(lo: Lowering, node: Node) -> None:
-    lo.new(node)
+    if node.attr("dtype") == "int32":  # indices
+        lo.declare(node, QTensor(node.output, stored_shape(node.shape), 1.0, 0, dtype="int32"))
+    else:
+        lo.new(node)
 
 
 @lowers("zero_pad")

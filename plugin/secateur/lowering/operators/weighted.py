@@ -6,53 +6,90 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.frontend.ir import Graph, Node
+from secateur.frontend.ir import Node
 from secateur.lowering.factored import factored
 from secateur.lowering.lowerer import Lowering
 from secateur.lowering.qgraph import QConv, QDense, QTensor
-from secateur.lowering.registry import limits, lowers
+from secateur.lowering.registry import lowers
 from secateur.lowering.weights import QWeights, quantize_weights
-
-
-@limits("conv2d", "depthwise_conv2d")
-def _plain_window(graph: Graph, node: Node) -> tuple[str, str] | None:
-    if node.attr("dilations") != (1, 1):
-        return (f"has dilation {node.attr('dilations')}, which has no integer form yet",
-                "use dilation_rate=1")  # fmt: skip
-    if node.op == "conv2d" and node.attr("groups") != 1:
-        return (f"has groups={node.attr('groups')}, which has no integer form yet",
-                "use DepthwiseConv2D or groups=1")  # fmt: skip
-    if node.op == "depthwise_conv2d" and node.params["kernel"].shape[3] != 1:
-        m = node.params["kernel"].shape[3]
-        return f"has depth_multiplier={m}, which has no integer form yet", "use depth_multiplier=1"
-    return None
-
-
-@limits("dense")
-def _dense_on_vectors(graph: Graph, node: Node) -> tuple[str, str] | None:
-    shape = graph.node(node.inputs[0]).shape
-    if len(shape) != 1:
-        return f"acts on a tensor of shape {shape}, which has no integer form yet", "flatten it"
-    return None
 
 
 @lowers("conv2d")
 def _conv2d(lo: Lowering, node: Node) -> None:
-    x = lo.image(node)
-    rows = node.params["kernel"].transpose(3, 2, 0, 1)
-    _conv(lo, node, x, rows, groups=1)
+    groups = int(node.attr("groups"))
+    kernel = dilated(node.params["kernel"], node.attr("dilations"))
+    channels = lo.shape(node.inputs[0])[2]
+    if 1 < groups == channels:  # one input channel each: m filters for it
+        kh, kw, _, co = kernel.shape
+        _depthwise(lo, node, kernel.reshape(kh, kw, groups, co // groups))
+        return
+    convolve(lo, node, block_diagonal(kernel, groups).transpose(3, 2, 0, 1), groups=1)
 
 
 @lowers("depthwise_conv2d")
 def _depthwise_conv2d(lo: Lowering, node: Node) -> None:
-    x = lo.image(node)
-    rows = node.params["kernel"].transpose(2, 3, 0, 1)
-    _conv(lo, node, x, rows, groups=len(rows))
+    _depthwise(lo, node, dilated(node.params["kernel"], node.attr("dilations")))
+
+
+def _depthwise(lo: Lowering, node: Node, kernel: np.ndarray) -> None:
+    """kernel: [kh, kw, c, m]."""
+    kh, kw, c, m = kernel.shape
+    if c == 1:
+        convolve(lo, node, kernel.transpose(3, 2, 0, 1), groups=1)
+        return
+    if m > 1:  # the input's channels m times, so that each filter has its own
+        at = lo.addresses(node.inputs[0]).reshape(lo.shape(node.inputs[0]))
+        h, w, _ = at.shape
+        name = f"{node.name}_repeated"
+        lo.shapes[name] = (h, w, c * m)
+        repeat = Node("reshape", name, node.inputs, name, (h, w, c * m), {"shape": (h, w, c * m)})
+        lo.view(repeat, at.repeat(m, axis=2).reshape(-1))
+        node = replace(node, inputs=(name, *node.inputs[1:]))
+    rows = kernel.reshape(kh, kw, c * m, 1).transpose(2, 3, 0, 1)
+    convolve(lo, node, rows, groups=c * m)
+
+
+def dilated(kernel: np.ndarray, dilations: tuple[int, int]) -> np.ndarray:
+    """A kernel [kh, kw, ...] with zeros between its taps: sparse encodings do not store them."""
+    dy, dx = dilations
+    if (dy, dx) == (1, 1):
+        return kernel
+    kh, kw = kernel.shape[:2]
+    wide = np.zeros(((kh - 1) * dy + 1, (kw - 1) * dx + 1, *kernel.shape[2:]), kernel.dtype)
+    wide[::dy, ::dx] = kernel
+    return wide
+
+
+def block_diagonal(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """A grouped kernel [kh, kw, ci / groups, co] as one from all channels to all, zeros between."""
+    if groups == 1:
+        return kernel
+    kh, kw, each, co = kernel.shape
+    whole = np.zeros((kh, kw, each * groups, co), kernel.dtype)
+    n = co // groups
+    for g in range(groups):
+        mine = slice(g * n, (g + 1) * n)
+        whole[:, :, g * each : (g + 1) * each, mine] = kernel[..., mine]
+    return whole
+
+
+def _plain(node: Node) -> bool:
+    """Whether a node's kernel is executed as it was trained: no zeros put in."""
+    if node.op == "dense":
+        return True
+    m = node.params["kernel"].shape[3] if node.op == "depthwise_conv2d" else 1
+    groups = node.attr("groups") if node.op == "conv2d" else 1
+    return node.attr("dilations") == (1, 1) and groups == 1 and m == 1
+
+
+def convolve(lo: Lowering, node: Node, rows: np.ndarray, groups: int) -> None:
+    """Emit the convolution of operand 0 with kernels [co, ci / groups, kh, kw]."""
+    _conv(lo, node, lo.image(node), rows, groups)
 
 
 def _conv(lo: Lowering, node: Node, x: QTensor, rows: np.ndarray, groups: int) -> None:
     _, ci, kh, kw = rows.shape
-    pair = node.attrs.get("factors")
+    pair = node.attrs.get("factors") if _plain(node) else None
     flat = rows.reshape(len(rows), -1)
     made = factored(flat, pair, (ci, kh, kw), (kh * kw, kw, 1))
     weights = made[0] if made else quantize_weights(flat)
