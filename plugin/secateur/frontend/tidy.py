@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from secateur.frontend.ir import Graph, Node
+from secateur.frontend.layout import cancel_transposes
 from secateur.frontend.ops import OPS
 
 _LAYOUTS = ("reshape", "flatten")
@@ -20,9 +21,10 @@ def tidy(graph: Graph) -> Graph:
     """All passes."""
     g = _copy(graph)
     g = fold_constants(g)
-    g = cancel_transposes(g)
     g = merge_reshapes(g)
-    return drop_dead(g)
+    g = cancel_transposes(g)
+    g = merge_reshapes(fold_constants(g))
+    return drop_dead(shorten(g))
 
 
 def _copy(graph: Graph) -> Graph:
@@ -79,5 +81,28 @@ def merge_reshapes(graph: Graph) -> Graph:
     return graph
 
 
-def cancel_transposes(graph: Graph) -> Graph:
+def shorten(graph: Graph) -> Graph:
+    """Sums, differences, products and quotients with one constant a channel become batch_norm."""
+    values = {n.output: n.params["value"] for n in graph.nodes if n.op == "constant"}
+    for i, n in enumerate(graph.nodes):
+        if n.op not in ("add", "sub", "mul", "div"):
+            continue
+        which = [j for j in (0, 1) if n.inputs[j] in values]
+        if len(which) != 1 or (which[0] == 0 and n.op in ("sub", "div")):
+            continue
+        value = values[n.inputs[which[0]]].astype(np.float32)
+        c = n.shape[-1]
+        other = graph.node(n.inputs[1 - which[0]])
+        if other.shape != n.shape or value.size not in (1, value.shape[-1]):
+            continue
+        if value.shape[-1] not in (1, c) or (n.op == "div" and not value.all()):
+            continue
+        v = np.broadcast_to(value.ravel(), (c,))
+        one, zero = np.ones(c, np.float32), np.zeros(c, np.float32)
+        scale = v if n.op == "mul" else 1 / v if n.op == "div" else one
+        shift = v if n.op == "add" else -v if n.op == "sub" else zero
+        graph.nodes[i] = Node(
+            "batch_norm", n.name, (other.output,), n.output, n.shape, n.attrs,
+            {"scale": np.ascontiguousarray(scale), "shift": np.ascontiguousarray(shift)},
+        )  # fmt: skip
     return graph
