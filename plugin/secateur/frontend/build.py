@@ -31,8 +31,9 @@ class Builder:
     differ for sequences. Axes of the source are turned into the graph's by `axis`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tolerant: bool = False) -> None:
         self.name = name
+        self.tolerant = tolerant  #: what cannot be read becomes an `opaque` node
         self.nodes: list[Node] = []
         self._shapes: dict[str, Shape] = {}
         self._nominal: dict[str, Shape] = {}
@@ -134,7 +135,31 @@ class Builder:
         if not self.inputs:
             raise ModelError(f"model '{self.name}' has no input; start it with keras.Input(shape)")
         ends = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        self._mark_indices()
         return tidy(Graph(self.name, self.nodes, tuple(self.inputs), ends, tuple(names)))
+
+    def _mark_indices(self) -> None:
+        """Inputs that tables alone are asked for are indices, whatever type the source names."""
+        readers: dict[str, list[Node]] = {}
+        for n in self.nodes:
+            for t in n.inputs:
+                readers.setdefault(t, []).append(n)
+
+        def asked(tensor: str) -> bool:
+            return all(
+                n.op == "embedding" or (n.op in ("cast", "reshape", "flatten") and asked(n.output))
+                for n in readers.get(tensor, [])
+            ) and bool(readers.get(tensor))
+
+        for n in self.nodes:
+            if n.op == "input" and asked(n.output):
+                n.attrs["dtype"] = "int32"
+
+    def opaque(self, name: str, inputs: Sequence[str], shape: Shape, reason: str) -> str:
+        """A node for what cannot be read, in a tolerant reader."""
+        inputs = [t for t in inputs if t in self._shapes]
+        attrs = {"reason": reason}
+        return self.emit("opaque", name, inputs, canonical(shape), attrs, nominal=shape)
 
     # -- operators several readers need ----------------------------------------------------------
 
@@ -341,6 +366,25 @@ class Builder:
         if mode == "constant":
             attrs["value"] = float(value)
         return self.emit("pad", name, [tensor], None, attrs, nominal=shape)
+
+    def power(self, name: str, tensor: str, exponent: float) -> str:
+        """x to a constant power, by the function that has a name of its own where there is one."""
+        named = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
+        if exponent == 1:
+            return tensor
+        if exponent in named:
+            return self.activation(name, tensor, named[exponent])
+        return self.activation(name, tensor, "power", exponent=exponent)
+
+    def tile(self, name: str, tensor: str, repeats: Sequence[int]) -> str:
+        """The tensor repeats[i] times along nominal axis i."""
+        nominal = self._nominal[tensor]
+        if all(r == 1 for r in repeats):
+            return tensor
+        lead = len(self._shapes[tensor]) - len(nominal)
+        attrs = {"repeats": (*(1,) * lead, *(int(r) for r in repeats))}
+        shape = tuple(n * int(r) for n, r in zip(nominal, repeats, strict=True))
+        return self.emit("tile", name, [tensor], None, attrs, nominal=shape)
 
     def softmax(self, name: str, tensor: str, axis: int, log: bool = False) -> str:
         """(Log) softmax along a nominal axis."""

@@ -11,8 +11,9 @@ import numpy as np
 
 from secateur.errors import ModelError
 from secateur.frontend import factors
+from secateur.frontend.build import Builder
 from secateur.frontend.ir import Graph
-from secateur.frontend.layers import Builder, Layer, add_layer
+from secateur.frontend.layers import Layer, Ref, add_layers
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
@@ -24,12 +25,13 @@ _OWN = {
 }
 
 
-def from_keras(model_or_path: Any, name: str | None = None) -> Graph:
+def from_keras(model_or_path: Any, name: str | None = None, *, tolerant: bool = False) -> Graph:
     """The float graph of a Keras 3 model.
 
-    Takes a built Sequential or functional `keras.Model` (branches and nested models included), or
-    the path of a `.keras` file, which is loaded with `safe_mode=True`. `name` defaults to the
-    model's. Raises ModelError for whatever cannot be converted.
+    Takes a built Sequential or functional `keras.Model` (branches, nested models, several inputs
+    and outputs included), or the path of a `.keras` file, which is loaded with `safe_mode=True`.
+    `name` defaults to the model's. Raises ModelError for whatever cannot be converted; `tolerant`
+    puts an `opaque` node in its place.
     """
     model = model_or_path
     if isinstance(model, str | Path):
@@ -39,22 +41,22 @@ def from_keras(model_or_path: Any, name: str | None = None) -> Graph:
         kept = factors.of_model(model)
     title = name or str(model.name)
     inner = _functional(model, title)
-    require_one(inner.inputs, "inputs", title)
-    require_one(inner.outputs, "outputs", title)
-    b = Builder(title)
-    source = inner.inputs[0]
-    start = b.add_input(source._keras_history.operation.name, tuple(source.shape[1:]))
-    return factors.attach(b.finish(_walk(b, inner, start)), kept)
-
-
-def require_one(tensors: Any, what: str, title: str) -> None:
-    """ModelError unless there is exactly one of `tensors`."""
-    n = len(tensors)
-    if n != 1:
-        raise ModelError(
-            f"model '{title}' has {n} {what}; only models with one input and one output can be "
-            "converted: split it with keras.Model(input, output)"
+    b = Builder(title, tolerant)
+    starts = [
+        b.add_input(
+            str(t._keras_history.operation.name), tuple(t.shape[1:]), input_dtype(str(t.dtype))
         )
+        for t in inner.inputs
+    ]
+    names = [str(t._keras_history.operation.name) for t in inner.outputs]
+    return factors.attach(b.finish(_walk(b, inner, starts), names), kept)
+
+
+def input_dtype(dtype: str) -> str:
+    """The type an input has in the graph, for the one it has in the source."""
+    if dtype in ("uint8", "int8", "int16"):
+        return dtype
+    return "int32" if dtype.startswith(("int", "uint")) else "float32"
 
 
 def _functional(model: Any, title: str) -> Any:
@@ -77,38 +79,92 @@ def _functional(model: Any, title: str) -> Any:
     )
 
 
-def _walk(b: Builder, model: Any, start: str) -> str:
-    """Emit every operation of a functional model fed with tensor `start`; returns its output."""
-    tensors: dict[int, str] = {id(model.inputs[0]): start}
+def _walk(b: Builder, model: Any, starts: list[str]) -> list[str]:
+    """Emit every operation of a functional model fed with tensors `starts`; returns its outputs."""
+    tensors = {id(t): start for t, start in zip(model.inputs, starts, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
-            op = node.operation
+            op, outs = node.operation, node.output_tensors
             if node.is_input:
                 continue
             inputs = [tensors[id(t)] for t in node.input_tensors]
-            require_one(node.output_tensors, f"outputs at layer '{op.name}'", b.name)
-            out = node.output_tensors[0]
             if hasattr(op, "_nodes_by_depth") or hasattr(op, "_functional"):
-                nested = _functional(op, op.name)
-                require_one(nested.inputs, "inputs", op.name)
-                require_one(nested.outputs, "outputs", op.name)
-                tensors[id(out)] = _walk(b, nested, inputs[0])
+                found = _walk(b, _functional(op, op.name), inputs)
             else:
-                shape = tuple(int(d) for d in out.shape[1:] if d is not None)
-                tensors[id(out)] = add_layer(b, _layer(op), inputs, shape)
-    return tensors[id(model.outputs[0])]
+                shapes = [tuple(int(d) for d in t.shape[1:] if d is not None) for t in outs]
+                found = add_layers(b, _layer(op, node, tensors), inputs, shapes)
+            tensors.update((id(t), f) for t, f in zip(outs, found, strict=True))
+    return [tensors[id(t)] for t in model.outputs]
 
 
-def _layer(op: Any) -> Layer:
+#: How a user writes an operation on tensors.
+_SIGNS = {
+    "Add": "+", "Subtract": "-", "Multiply": "*", "Divide": "/", "TrueDivide": "/", "Power": "**",
+    "Matmul": "@",
+}  # fmt: skip
+
+
+def _layer(op: Any, node: Any, tensors: dict[int, str]) -> Layer:
     kind = type(op).__name__
-    # keras.ops functions (x + y in a functional model) are operations without configuration.
-    config = op.get_config() if hasattr(op, "weights") else {}
-    weights = {v.name: np.asarray(v.value) for v in getattr(op, "weights", [])}
+    args = [as_argument(a, tensors) for a in node.arguments.args]
+    kwargs = {k: as_argument(a, tensors) for k, a in node.arguments.kwargs.items()}
+    if type(op).__module__.startswith("keras.src.ops."):
+        config = {k: v for k, v in vars(op).items() if not k.startswith("_")}
+        shown = shown_as(kind, args, kwargs)
+        return Layer(f"ops.{kind}", op.name, config, {}, args, kwargs, shown=shown)
     if kind == "Lambda" or not (
         type(op).__module__.startswith("keras.") or type(op).__module__ == _OWN["module"]
     ):
         kind = f"{kind} (custom code)"
-    return Layer(kind, op.name, config, weights)
+    config = op.get_config() if hasattr(op, "weights") else {}
+    return Layer(kind, op.name, config, _weights(op), args, kwargs, key=id(op))
+
+
+def _weights(op: Any) -> dict[str, np.ndarray]:
+    """By short name; those of layers inside a layer as "inner/name", too."""
+    from keras import ops
+
+    found = {v.name: np.asarray(ops.convert_to_numpy(v)) for v in getattr(op, "weights", [])}
+    inner = op._flatten_layers(include_self=False) if hasattr(op, "_flatten_layers") else ()
+    nested = {
+        f"{layer.name}/{v.name}": np.asarray(ops.convert_to_numpy(v))
+        for layer in inner
+        for v in layer.weights
+    }
+    return nested if len(found) < len(op.weights) else {**found, **nested} if nested else found
+
+
+def shown_as(kind: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """An operation as its user wrote it, with layers' names for tensors: `conv * 0.5`."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, list | tuple):
+            return f"[{', '.join(text(v) for v in value)}]"
+        if isinstance(value, np.ndarray) and value.size > 1:
+            return f"array{value.shape}"
+        return str(value)
+
+    if kind in _SIGNS and len(args) == 2:
+        return f"{text(args[0])} {_SIGNS[kind]} {text(args[1])}"
+    if kind == "GetItem":
+        return f"{text(args[0])}[...]"
+    words = [text(a) for a in args] + [f"{k}={text(v)}" for k, v in kwargs.items()]
+    return f"{kind.lower()}({', '.join(words)})"
+
+
+def as_argument(value: Any, tensors: dict[int, str]) -> Any:
+    """An argument of a call: tensors as Ref, arrays as NumPy, anything else as it is."""
+    if id(value) in tensors:
+        return Ref(tensors[id(value)])
+    if isinstance(value, list | tuple):
+        return type(value)(as_argument(v, tensors) for v in value)
+    if hasattr(value, "numpy") or type(value).__module__.split(".")[0] in ("jax", "jaxlib"):
+        return np.asarray(value)
+    if hasattr(value, "value") and hasattr(value, "trainable"):  # a Keras variable
+        from keras import ops
+
+        return np.asarray(ops.convert_to_numpy(value))
+    return value
 
 
 def _load(path: Path) -> Any:

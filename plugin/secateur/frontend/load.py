@@ -19,11 +19,14 @@ class Frontend:
 
     name: str
     accepts: Callable[[Any], bool]
-    load: Callable[[Any, str | None], Graph]
+    load: Callable[[Any, str | None, bool], Graph]
 
 
-def load(model_or_path: Any, name: str | None = None) -> Graph:
-    """The float graph of a model in memory or on disk; ModelError if no front end takes it."""
+def load(model_or_path: Any, name: str | None = None, *, tolerant: bool = False) -> Graph:
+    """The float graph of a model in memory or on disk; ModelError if no front end takes it.
+
+    tolerant: layers that cannot be read become `opaque` nodes, for a list of them all.
+    """
     if isinstance(model_or_path, Graph):
         return model_or_path
     path = Path(model_or_path) if isinstance(model_or_path, str | Path) else None
@@ -31,7 +34,7 @@ def load(model_or_path: Any, name: str | None = None) -> Graph:
         raise ModelError(f"{path} does not exist; give the path of a saved model")
     for frontend in FRONTENDS:
         if frontend.accepts(path or model_or_path):
-            return frontend.load(path or model_or_path, name)
+            return frontend.load(path or model_or_path, name, tolerant)
     what = str(path) if path else f"an object of type {type(model_or_path).__name__}"
     raise ModelError(
         f"{what} is no model this package reads; give one of: "
@@ -59,30 +62,30 @@ def _is_tf_keras(obj: Any) -> bool:
     return _from_package(obj, "tf_keras")
 
 
-def _load_tf_keras(obj: Any, name: str | None) -> Graph:
+def _load_tf_keras(obj: Any, name: str | None, tolerant: bool) -> Graph:
     from secateur.frontend.tfkeras import from_tf_keras
 
-    return from_tf_keras(obj, name)
+    return from_tf_keras(obj, name, tolerant=tolerant)
 
 
 def _is_keras3(obj: Any) -> bool:
     return obj.suffix == ".keras" if isinstance(obj, Path) else _from_package(obj, "keras")
 
 
-def _load_keras3(obj: Any, name: str | None) -> Graph:
+def _load_keras3(obj: Any, name: str | None, tolerant: bool) -> Graph:
     from secateur.frontend.keras3 import from_keras
 
-    return from_keras(obj, name)
+    return from_keras(obj, name, tolerant=tolerant)
 
 
 def _is_tflite(obj: Any) -> bool:
     return isinstance(obj, Path) and obj.suffix == ".tflite"
 
 
-def _load_tflite(obj: Any, name: str | None) -> Graph:
+def _load_tflite(obj: Any, name: str | None, tolerant: bool) -> Graph:
     from secateur.frontend.tflite import from_tflite
 
-    return from_tflite(obj, name)
+    return from_tflite(obj, name, tolerant=tolerant)
 
 
 #: Asked in this order.

@@ -15,27 +15,28 @@ from typing import Any
 import numpy as np
 
 from secateur.errors import ModelError
+from secateur.frontend.build import Builder
 from secateur.frontend.ir import Graph
-from secateur.frontend.keras3 import load_safely, read_config, refuse_code, require_one
+from secateur.frontend.keras3 import (
+    as_argument,
+    input_dtype,
+    load_safely,
+    read_config,
+    refuse_code,
+)
 from secateur.frontend.larq import from_larq, input_sign
-from secateur.frontend.layers import Builder, Layer, add_layer
+from secateur.frontend.layers import Layer, add_layer, add_layers
+from secateur.frontend.tffunctions import called
 
 _TFMOT = "tensorflow_model_optimization"
-#: tf functions on Keras tensors: as which layer they are converted.
-_FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "__operators__.add": ("Add", {}),
-    "math.add": ("Add", {}),
-    "nn.relu": ("ReLU", {}),
-    "nn.relu6": ("ReLU", {"max_value": 6.0}),
-    "nn.softmax": ("Softmax", {}),
-}
 
 
-def from_tf_keras(model_or_path: Any, name: str | None = None) -> Graph:
+def from_tf_keras(model_or_path: Any, name: str | None = None, *, tolerant: bool = False) -> Graph:
     """The float graph of a tf_keras model, a `.keras` file it wrote, or an `.h5` file.
 
     Sequential and functional models, nested ones included; TFMOT wrappers are stripped, the model
-    itself is not changed. Raises ModelError for whatever cannot be converted.
+    itself is not changed. Raises ModelError for whatever cannot be converted; `tolerant` puts an
+    `opaque` node in its place.
     """
     model = model_or_path
     if isinstance(model, str | Path):
@@ -43,13 +44,15 @@ def from_tf_keras(model_or_path: Any, name: str | None = None) -> Graph:
         if type(model).__module__.startswith("keras."):  # an .h5 file of Keras 3
             from secateur.frontend.keras3 import from_keras
 
-            return from_keras(model, name)
+            return from_keras(model, name, tolerant=tolerant)
     title = name or str(model.name)
     _check(model, title)
-    b = Builder(title)
-    source = model.inputs[0]
-    first = b.add_input(model.input_names[0], tuple(source.shape[1:]))
-    return b.finish(_walk(b, model, first))
+    b = Builder(title, tolerant)
+    starts = [
+        b.add_input(n, tuple(t.shape[1:]), input_dtype(t.dtype.name))
+        for n, t in zip(model.input_names, model.inputs, strict=True)
+    ]
+    return b.finish(_walk(b, model, starts), model.output_names)
 
 
 def _check(model: Any, title: str) -> None:
@@ -63,51 +66,62 @@ def _check(model: Any, title: str) -> None:
             f"model '{title}' is a subclassed {type(model).__name__}, whose graph cannot be read; "
             "rebuild it with the functional API or as a Sequential"
         )
-    require_one(model.inputs, "inputs", title)
-    require_one(model.outputs, "outputs", title)
 
 
-def _walk(b: Builder, model: Any, start: str) -> str:
-    tensors: dict[int, str] = {id(model.inputs[0]): start}
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _walk(b: Builder, model: Any, starts: list[str]) -> list[str]:
+    tensors = {id(t): s for t, s in zip(model.inputs, starts, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
                 continue
-            layer, out = node.layer, node.outputs
+            layer, outs = node.layer, _list(node.outputs)
             inputs = [tensors[id(t)] for t in node.keras_inputs]
-            if isinstance(out, list | tuple):
-                require_one(out, f"outputs at layer '{layer.name}'", b.name)
-                out = out[0]
             if hasattr(layer, "_nodes_by_depth"):
                 _check(layer, layer.name)
-                tensors[id(out)] = _walk(b, layer, inputs[0])
+                found = _walk(b, layer, inputs)
             elif type(layer).__name__ == "QuantizeLayer":
-                tensors[id(out)] = inputs[0]
+                found = inputs
             else:
                 if getattr(layer, "input_quantizer", None) is not None:
                     inputs = [add_layer(b, input_sign(layer), inputs)]
-                shape = tuple(int(d) for d in out.shape[1:] if d is not None)
-                tensors[id(out)] = add_layer(b, _layer(layer), inputs, shape)
-    return tensors[id(model.outputs[0])]
+                shapes = [tuple(int(d) for d in t.shape[1:] if d is not None) for t in outs]
+                made = _layer(layer, node, tensors)
+                made.keras2, made.key = True, id(layer)
+                found = add_layers(b, made, inputs, shapes)
+            tensors.update((id(t), f) for t, f in zip(outs, found, strict=True))
+    return [tensors[id(t)] for t in model.outputs]
 
 
-def _layer(layer: Any) -> Layer:
+def _layer(layer: Any, node: Any = None, tensors: dict[int, str] | None = None) -> Layer:
     kind, package = type(layer).__name__, type(layer).__module__.split(".")[0]
     if package == _TFMOT:
         return _strip(layer)
     if package == "larq":
         return from_larq(layer, _weights(layer))
-    if kind == "TFOpLambda":
-        function = str(layer.get_config()["function"])
-        kind, config = _FUNCTIONS.get(function, (f"TFOpLambda (tf.{function})", {}))
-        return Layer(kind, layer.name, config)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    if node is not None and tensors is not None:
+        args = [as_argument(a, tensors) for a in node.call_args]
+        kwargs = {k: as_argument(a, tensors) for k, a in node.call_kwargs.items()}
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        return called(str(layer.get_config()["function"]), layer.name, args, kwargs)
     if kind == "Lambda" or package != "tf_keras":
         kind = f"{kind} (custom code)"
-    return Layer(kind, layer.name, layer.get_config(), _weights(layer))
+    return Layer(kind, layer.name, layer.get_config(), _weights(layer), args, kwargs)
 
 
 def _weights(layer: Any) -> dict[str, np.ndarray]:
-    return {_short(v.name): np.asarray(v.numpy()) for v in layer.weights}
+    found = {_short(v.name): np.asarray(v.numpy()) for v in layer.weights}
+    nested = {
+        f"{inner.name}/{_short(v.name)}": np.asarray(v.numpy())
+        for inner in layer._flatten_layers(include_self=False)
+        for v in inner.weights
+    }
+    return nested if len(found) < len(layer.weights) else {**found, **nested}
 
 
 def _short(name: str) -> str:

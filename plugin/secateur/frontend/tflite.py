@@ -43,7 +43,7 @@ class _Op:
         return self.options.integer(i, form, default) if self.options else default
 
 
-def from_tflite(path: Any, name: str | None = None) -> Graph:
+def from_tflite(path: Any, name: str | None = None, *, tolerant: bool = False) -> Graph:
     """The float graph of a `.tflite` file with one input and one output.
 
     Raises ModelError for damaged files and for operators outside `supported()`.

@@ -102,6 +102,8 @@ class Obstacle:
     @property
     def sentence(self) -> str:
         """As one sentence of a message."""
+        if self.node is not None and self.node.op == "opaque":
+            return str(self.node.attrs["reason"])  # the reader's own sentence
         title = self.node.title if self.node else "the model"
         return f"{title} {self.why}; {self.way_out}"
 

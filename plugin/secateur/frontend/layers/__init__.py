@@ -10,7 +10,18 @@ from pkgutil import iter_modules
 
 from secateur.frontend.build import Builder, canonical
 
-from .base import Handler, Layer, add_layer, handles, refuse, supported
+from .base import (
+    Handler,
+    Layer,
+    Ref,
+    add_layer,
+    add_layers,
+    handles,
+    refuse,
+    spreads,
+    supported,
+    supported_operations,
+)
 from .geometry import Pads, resolve_padding, window_shape
 
 for _module in iter_modules(__path__):
@@ -21,11 +32,15 @@ __all__ = [
     "Handler",
     "Layer",
     "Pads",
+    "Ref",
     "add_layer",
+    "add_layers",
     "canonical",
     "handles",
     "refuse",
     "resolve_padding",
+    "spreads",
     "supported",
+    "supported_operations",
     "window_shape",
 ]

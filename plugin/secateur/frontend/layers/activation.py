@@ -11,15 +11,48 @@ from secateur.frontend.build import Builder
 
 from .base import Layer, add_layer, handles, refuse, weight
 
+#: Keras' name of an activation: function of `ops.activation.FUNCTIONS` and its arguments.
+_FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sigmoid": ("sigmoid", {}),
+    "tanh": ("tanh", {}),
+    "hard_sigmoid": ("hard_sigmoid", {}),
+    "hard_tanh": ("hard_tanh", {}),
+    "silu": ("silu", {}),
+    "swish": ("silu", {}),
+    "hard_silu": ("hard_silu", {}),
+    "hard_swish": ("hard_silu", {}),
+    "gelu": ("gelu", {}),
+    "elu": ("elu", {}),
+    "celu": ("celu", {}),
+    "selu": ("selu", {}),
+    "mish": ("mish", {}),
+    "softplus": ("softplus", {}),
+    "softsign": ("softsign", {}),
+    "exponential": ("exponential", {}),
+    "log_sigmoid": ("log_sigmoid", {}),
+    "leaky_relu": ("leaky_relu", {"slope": 0.2}),
+    "hard_shrink": ("hard_shrink", {"threshold": 0.5}),
+    "soft_shrink": ("soft_shrink", {"threshold": 0.5, "offset": 0.5}),
+    "tanh_shrink": ("tanh_shrink", {}),
+}
+#: Layers that are activations, as which an `activation=` argument may be given.
+_LAYERS = ("ReLU", "LeakyReLU", "ELU", "Softmax", "Activation")
+
+
+def supported_activations() -> list[str]:
+    """Every name that `activation=` may have."""
+    return sorted({*_FUNCTIONS, "linear", "relu", "relu6", "softmax", "log_softmax"})
+
 
 def activation(b: Builder, layer: Layer, tensor: str, spec: Any) -> str:
     """Emit what an `activation=` argument (name or serialised object) asks for."""
     if isinstance(spec, dict):
         config = spec.get("config")
-        if spec.get("class_name") in ("ReLU", "Softmax", "Activation"):
+        if spec.get("class_name") in _LAYERS:
             inner = Layer(
-                spec["class_name"], f"{layer.name}_{spec['class_name'].lower()}", config or {}
-            )
+                spec["class_name"], f"{layer.name}_{spec['class_name'].lower()}", config or {},
+                keras2=layer.keras2,
+            )  # fmt: skip
             return add_layer(b, inner, [tensor])
         spec = config if isinstance(config, str) else spec.get("class_name")
     if spec in (None, "linear"):
@@ -29,23 +62,52 @@ def activation(b: Builder, layer: Layer, tensor: str, spec: Any) -> str:
     if spec in ("relu", "relu6"):
         cap = 6.0 if spec == "relu6" else None
         return b.emit("relu", name, [tensor], shape, {"max_value": cap})
-    if spec == "softmax":
-        return b.emit("softmax", name, [tensor], shape)
+    if spec in ("softmax", "log_softmax"):
+        return b.softmax(name, tensor, -1, log=spec == "log_softmax")
+    if spec in _FUNCTIONS:
+        function, arguments = _FUNCTIONS[spec]
+        if function == "hard_sigmoid" and layer.keras2:
+            arguments = {"slope": 0.2, "offset": 0.5}
+        return b.activation(name, tensor, function, **arguments)
     raise ModelError(
         f"layer '{layer.name}' ({layer.kind}) has the activation '{spec}', which cannot be "
-        "converted; supported activations: linear, relu, relu6, softmax"
+        f"converted; supported activations: {', '.join(supported_activations())}"
     )
 
 
 @handles("ReLU", "Relu")
 def _relu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     c = layer.config
-    for key in ("negative_slope", "threshold"):
-        if c.get(key):
-            raise refuse(layer, f"has {key}={c[key]}", f"use {key}=0")
     cap = c.get("max_value")
     cap = None if cap is None else float(cap)
+    slope, threshold = (float(c.get(k) or 0) for k in ("negative_slope", "threshold"))
+    if slope or threshold:
+        return b.activation(
+            layer.name, inputs[0], "leaky_relu", slope=slope, threshold=threshold, max_value=cap
+        )
     return b.emit("relu", layer.name, inputs, b.shape(inputs[0]), {"max_value": cap})
+
+
+@handles("LeakyReLU")
+def _leaky(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+    c = layer.config
+    slope = float(np.asarray(c.get("negative_slope", c.get("alpha", 0.3))))
+    return b.activation(layer.name, inputs[0], "leaky_relu", slope=slope)
+
+
+@handles("PReLU")
+def _prelu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+    alpha = np.asarray(weight(layer, "alpha"), np.float32)
+    if alpha.size == alpha.shape[-1]:
+        alpha = alpha.ravel()
+    if alpha.size == 1:  # shared by all
+        alpha = np.broadcast_to(alpha.ravel(), (b.shape(inputs[0])[-1],))
+    return b.emit("prelu", layer.name, inputs, None, {}, {"alpha": alpha})
+
+
+@handles("ELU")
+def _elu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+    return b.activation(layer.name, inputs[0], "elu", alpha=float(layer.config.get("alpha", 1.0)))
 
 
 @handles("Sign")
@@ -84,8 +146,20 @@ def _activation(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...
 
 @handles("Softmax")
 def _softmax(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
-    axis = layer.config.get("axis", -1)
-    axis = axis[0] if isinstance(axis, list | tuple) and len(axis) == 1 else axis
-    if axis not in (-1, len(b.shape(inputs[0]))):
-        raise refuse(layer, f"normalises axis {axis}", "use axis=-1")
-    return b.emit("softmax", layer.name, inputs, b.shape(inputs[0]))
+    axes = layer.config.get("axis", -1)
+    axes = list(axes) if isinstance(axes, list | tuple) else [axes]
+    rank = len(b.nominal(inputs[0]))
+    places = [source_axis(layer, a, rank) for a in axes]
+    if len(places) == 1:
+        return b.softmax(layer.name, inputs[0], places[0])
+    raise refuse(layer, f"normalises axes {axes} together", "reshape them into one axis before it")
+
+
+def source_axis(layer: Layer, axis: Any, rank: int) -> int:
+    """Keras' axis, which counts the batch, as one of `rank` axes without it."""
+    a = int(axis)
+    found = a - 1 if a >= 0 else a + rank
+    if not 0 <= found < rank:
+        what = "works along the batch" if a in (0, -rank - 1) else f"has no axis {a}"
+        raise refuse(layer, what, "work on the axes behind the batch")
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,27 @@ from secateur.frontend.build import Builder
 
 @dataclass
 class Layer:
-    """A source layer: type, name, configuration, weights by their short name."""
+    """A source layer: type, name, configuration, weights by their short name.
+
+    Operations of Keras that are no layers have the kind "ops.Name".
+    """
 
     kind: str
     name: str
     config: dict[str, Any]
     weights: dict[str, np.ndarray] = field(default_factory=dict)
+    #: Positional arguments of its call and named ones, tensors as Ref, where they matter.
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    keras2: bool = False  #: of tf_keras: a few functions differ from Keras 3's
+    shown: str = ""  #: the expression that stands for it in the source: "x * 0.5"
+    key: int = 0  #: equal for two uses of one layer; 0: used once
+
+
+class Ref(str):
+    """A tensor's name among the arguments of a call."""
+
+    __slots__ = ()
 
 
 Handler = Callable[[Builder, Layer, list[str], "tuple[int, ...] | None"], str]
@@ -40,14 +55,88 @@ def handles(*kinds: str) -> Callable[[Handler], Handler]:
 
 def supported() -> list[str]:
     """Names of every layer type that can be converted."""
-    return sorted({*(k for k in _HANDLERS if k not in _INTERNAL), "InputLayer"})
+    names = (k for k in (*_HANDLERS, *_SPREADS) if k not in _INTERNAL and k[:4] != "ops.")
+    return sorted({*names, "InputLayer"})
+
+
+def supported_operations() -> list[str]:
+    """Names of the functions of `keras.ops` (and their tf twins) that can be converted."""
+    kinds = {*_HANDLERS, *_SPREADS}
+    return sorted(k.removeprefix("ops.") for k in kinds if k.startswith("ops."))
 
 
 def add_layer(
     b: Builder, layer: Layer, inputs: list[str], out_shape: tuple[int, ...] | None = None
 ) -> str:
-    """Emit `layer`; `out_shape` is what the framework says (without batch). Returns its tensor."""
+    """Emit `layer`; `out_shape` is what the framework says (without batch). Returns its tensor.
+
+    Raises ModelError for what cannot be read; a tolerant builder gets an `opaque` node instead.
+    """
+    first = len(b.nodes)
+    try:
+        out = _add(b, layer, inputs, out_shape)
+    except ModelError as e:
+        if not b.tolerant or out_shape is None:
+            raise
+        out = b.opaque(layer.name, inputs, out_shape, str(e))
+    if out_shape is not None:
+        b.name_shape(out, out_shape)
+    made = b.nodes[first:]
+    for node in made:
+        if layer.shown:
+            node.attrs["shown"] = layer.shown
+    if made and layer.weights:
+        count = int(sum(v.size for v in layer.weights.values()))
+        counted = bool(layer.key) and layer.key in b.counted
+        for node in made:
+            node.attrs.setdefault("parameters", 0)
+        made[0].attrs["parameters"] = 0 if counted else count
+        b.counted.add(layer.key)
+    return out
+
+
+Spread = Callable[[Builder, Layer, list[str]], list[str]]
+_SPREADS: dict[str, Spread] = {}
+
+
+def spreads(*kinds: str) -> Callable[[Spread], Spread]:
+    """Register a handler for operations with several outputs; it gives a tensor for each."""
+
+    def add(f: Spread) -> Spread:
+        for k in kinds:
+            _SPREADS[k] = f
+        return f
+
+    return add
+
+
+def add_layers(
+    b: Builder, layer: Layer, inputs: list[str], shapes: list[tuple[int, ...]]
+) -> list[str]:
+    """`add_layer` for whatever number of outputs, whose shapes (without batch) are given."""
+    if len(shapes) == 1 and layer.kind not in _SPREADS:
+        return [add_layer(b, layer, inputs, shapes[0])]
+    try:
+        if layer.kind not in _SPREADS:
+            raise refuse(layer, f"has {len(shapes)} outputs", "use one that has one output")
+        found = _SPREADS[layer.kind](b, layer, inputs)
+    except ModelError as e:
+        if not b.tolerant:
+            raise
+        found = [b.opaque(layer.name, inputs, s, str(e)) for s in shapes]
+    for t, shape in zip(found, shapes, strict=True):
+        b.name_shape(t, shape)
+    return found
+
+
+def _add(b: Builder, layer: Layer, inputs: list[str], out_shape: tuple[int, ...] | None) -> str:
     handler = _HANDLERS.get(layer.kind)
+    if handler is None and layer.kind.startswith("ops."):
+        what = layer.shown or layer.kind.removeprefix("ops.")
+        raise ModelError(
+            f"the operation '{what}' (layer '{layer.name}') cannot be converted; use one of "
+            + ", ".join(supported_operations())
+        )
     if handler is None:
         raise ModelError(
             f"layer '{layer.name}' is of type {layer.kind}, which cannot be converted; replace it "
@@ -60,12 +149,23 @@ def add_layer(
                 "diverged: restore an earlier checkpoint or lower the learning rate"
             )
     if layer.config.get("data_format") == "channels_first":
-        raise refuse(layer, "uses data_format='channels_first'", "build it with 'channels_last'")
-    first = len(b.nodes)
-    out = handler(b, layer, inputs, out_shape)
-    if len(b.nodes) > first and layer.weights:
-        b.nodes[first].attrs["parameters"] = int(sum(v.size for v in layer.weights.values()))
-    return out
+        return _channels_first(handler, b, layer, inputs, out_shape)
+    return handler(b, layer, inputs, out_shape)
+
+
+def _channels_first(
+    handler: Handler, b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
+    """A layer on (C, ...) images is the same on (..., C) ones, between transposes."""
+    rank = len(b.nominal(inputs[0]))
+    last = (*range(1, rank), 0)
+    moved = [b.transpose(f"{layer.name}_last", t, last) for t in inputs]
+    config = {**layer.config, "data_format": "channels_last"}
+    shape = None if out is None or len(out) != rank else tuple(out[i] for i in last)
+    y = handler(b, replace(layer, config=config), moved, shape)
+    if len(b.nominal(y)) != rank:
+        return y
+    return b.transpose(f"{layer.name}_first", y, (rank - 1, *range(rank - 1)))
 
 
 def refuse(layer: Layer, what: str, way_out: str) -> ModelError:

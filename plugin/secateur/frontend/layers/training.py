@@ -11,10 +11,20 @@ from .base import Layer, handles
     "Dropout",
     "SpatialDropout1D",
     "SpatialDropout2D",
+    "AlphaDropout",
     "GaussianNoise",
     "GaussianDropout",
     "ActivityRegularization",
     "Identity",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomHue",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
 )
 def _identity(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     return inputs[0]
