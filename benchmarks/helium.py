@@ -29,7 +29,7 @@ from benchmarks.cost_model import PRICES, Sample, fit, samples, save
 
 from secateur import targets
 from secateur.codegen.kernels import Kernel, get
-from secateur.codegen.kernels.unpack import is_coded
+from secateur.codegen.kernels.coded import is_coded
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
 from secateur.targets.runners.qemu import Qemu

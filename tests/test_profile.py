@@ -48,7 +48,7 @@ def test_the_layers_of_a_chain_are_told_apart(tmp_path: Path) -> None:
     )  # fmt: skip
     layers = ["input", "conv0", "conv1", "pool2", "dense3", "output"]
     assert [s.layer for s in chained.steps] == [s.layer for s in alone.steps] == layers
-    assert chained.steps[1].function.startswith("ternary_3x3")
+    assert chained.steps[1].function.startswith("conv_ternary_3x3")
     for a, b in zip(alone.steps, chained.steps, strict=True):
         assert 0.7 * a.instructions < b.instructions < 1.4 * a.instructions, a.layer
     image = targets.build(tmp_path / "chained", "mps2_an386", tmp_path / "again", flags=NO_INLINING)

@@ -12,7 +12,7 @@ from secateur.codegen import packing
 from secateur.codegen.emit import CArray
 from secateur.codegen.library import _new
 from secateur.codegen.plan import Plan, make_plan
-from secateur.coding.base import KINDS
+from secateur.coding.base import causes
 from secateur.coding.checksum import crc32
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
@@ -39,7 +39,7 @@ def adds_up(p: Plan, graph: QGraph) -> None:
     """The bits of every layer's causes are those of its arrays."""
     for op in graph:
         bits = p.library.bits_of(op.name)
-        assert set(bits) <= KINDS
+        assert set(bits) <= set(causes())
         assert all(n > 0 for n in bits.values())
         assert sum(bits.values()) == 8 * p.library.bytes_of(op.name)
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from secateur import coding, cores
-from secateur.codegen.plan import DIRECT, Plan
+from secateur.codegen.plan import Plan
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
 from secateur.lowering import reference
@@ -27,7 +27,7 @@ from . import run_c
 from .qgraphs import Chain, codes, layer_chains
 
 #: Every encoding some kernel executes, where it lies or decoded.
-ENCODINGS = [e.name for e in coding.all_encodings() if e.name in DIRECT or e.decoder]
+ENCODINGS = [e.name for e in coding.all_encodings()]
 FORCED = st.lists(st.sampled_from(ENCODINGS), min_size=3, max_size=4, unique=True)
 SLOW = settings(
     max_examples=8,

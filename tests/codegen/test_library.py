@@ -52,8 +52,8 @@ def test_another_text_of_the_same_name_is_renamed_with_its_callers() -> None:
 
 def test_layers_of_one_shape_share_one_function() -> None:
     text = make_plan(chain().graph).library.files["src/net.c"]
-    assert len(re.findall(r"^static void ternary_8x8_p60\(", text, re.M)) == 1
-    assert text.count("    ternary_8x8_p60") == 2
+    assert len(re.findall(r"^static void conv_ternary_8x8_p60\(", text, re.M)) == 1
+    assert text.count("    conv_ternary_8x8_p60") == 2
 
 
 def test_saving_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur import cores
-from secateur.codegen.kernels.conv_shift import segments, slots, times
+from secateur.codegen.kernels.rows.powers import times
+from secateur.codegen.kernels.rows.shift import segments, slots
 from secateur.codegen.plan import candidates, make_plan
 from secateur.lowering.qgraph import QGraph
 from secateur.targets import tools

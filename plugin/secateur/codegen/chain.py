@@ -19,9 +19,8 @@ from dataclasses import dataclass, replace
 from math import gcd, lcm
 
 from ..lowering.qgraph import QConv, QGraph, QOp, QPool
-from .geometry import Stripe
-from .kernels import Kernel, Layer
-from .kernels.unpack import align4
+from .geometry import Stripe, align4
+from .kernels import AnyKernel, Layer
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Link:
     """An operator of a chain. At a step that begins with row y of the chain's output it has made
     y * pace + lead rows of its own, or all."""
 
-    layer: Layer  #: with its stripe
-    kernel: Kernel
+    layer: Layer[QOp]  #: with its stripe
+    kernel: AnyKernel
     pace: int
     lead: int
 
@@ -109,8 +108,8 @@ class _Pace:
 
 
 def make(
-    graph: QGraph, first: int, last: int, rows: int, most: int, layers: Mapping[str, Layer],
-    kernels: Mapping[str, Kernel], limit: int | None = None,
+    graph: QGraph, first: int, last: int, rows: int, most: int, layers: Mapping[str, Layer[QOp]],
+    kernels: Mapping[str, AnyKernel], limit: int | None = None,
 ) -> Chain | None:  # fmt: skip
     """The chain of operators `first`..`last` with `rows` rows a step, at most `most` of any
     operator a call; None where there can be none.
@@ -236,7 +235,10 @@ def _needed(readers: Sequence[tuple[_Pace, int]], none: int) -> int:
 
 
 def _whole_turns(
-    p: _Pace, held: Mapping[str, int], layers: Mapping[str, Layer], kernels: Mapping[str, Kernel]
+    p: _Pace,
+    held: Mapping[str, int],
+    layers: Mapping[str, Layer[QOp]],
+    kernels: Mapping[str, AnyKernel],
 ) -> int:
     """Rows of the ring of p's output: enough, and such that what is written in one call, or read
     as one run, does not go round its end."""
@@ -248,6 +250,6 @@ def _whole_turns(
     return -(-held[p.op.output] // unit) * unit
 
 
-def _striped(p: _Pace, layer: Layer, held: Mapping[str, int]) -> Layer:
+def _striped(p: _Pace, layer: Layer[QOp], held: Mapping[str, int]) -> Layer[QOp]:
     rows = tuple(held[t] for t in p.op.inputs)
     return replace(layer, stripe=Stripe(p.rows, p.total // p.rows, rows, held[p.op.output]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ..lowering.qgraph import QOp
 from .chain import Chain, Link, reads_of
 from .emit import Emission, render
 from .kernels import Layer
@@ -22,7 +23,7 @@ class LinkCode:
     goal: str  #: condition under which rows are missing
 
 
-def place(chain: Chain, at: Mapping[str, str], scratch: int) -> list[Layer]:
+def place(chain: Chain, at: Mapping[str, str], scratch: int) -> list[Layer[QOp]]:
     """The operators' layers with the C expressions of their operands.
 
     at: of the tensors outside; scratch: offset of the chain's scratch in the arena.

@@ -15,8 +15,8 @@ from ..errors import ModelError
 from ..lowering.qgraph import QGraph, QOp
 from .chain import Chain, make
 from .costs import cost
-from .kernels import Kernel, Layer
-from .kernels.unpack import align4
+from .geometry import align4
+from .kernels import AnyKernel, Layer
 from .memory import MemoryPlan, Step, chain_step, last_uses, plan_memory, steps_of
 
 #: Rows of a chain's output that a step may make.
@@ -77,7 +77,11 @@ class Choice:
     """Chains for a graph whose kernels are chosen."""
 
     def __init__(
-        self, graph: QGraph, layers: Mapping[str, Layer], kernels: Mapping[str, Kernel], core: str
+        self,
+        graph: QGraph,
+        layers: Mapping[str, Layer[QOp]],
+        kernels: Mapping[str, AnyKernel],
+        core: str,
     ) -> None:
         self.graph, self.layers, self.kernels, self.core = graph, layers, kernels, core
         steps = steps_of(graph, self._scratch, self._overwrites)

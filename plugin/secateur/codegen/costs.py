@@ -16,7 +16,8 @@ from functools import cache
 from importlib import resources
 
 from .. import cores
-from .kernels import Kernel, Layer
+from ..lowering.qgraph import QOp
+from .kernels import AnyKernel, Layer
 
 #: The core whose prices stand in, with a kernel's factor, where a core has none.
 REFERENCE = cores.DEFAULT
@@ -69,17 +70,17 @@ def price_of(work: Mapping[str, float], family: str, core: str, plain_factor: fl
     return Cost(instructions, cycles)
 
 
-def cost(kernel: Kernel, layer: Layer, core: str) -> Cost:
+def cost(kernel: AnyKernel, layer: Layer[QOp], core: str) -> Cost:
     """Estimated cost of `layer` executed by `kernel` on `core`."""
     return price_of(work_of(kernel, layer, core), kernel.name, core, kernel.plain_factor)
 
 
-def code_of(kernel: Kernel, layer: Layer, core: str) -> float:
+def code_of(kernel: AnyKernel, layer: Layer[QOp], core: str) -> float:
     """Estimated bytes of code of `kernel` for a layer's shape."""
     return kernel.code(layer) * (1.0 + cores.get(core).code_growth * (kernel.plain_code - 1.0))
 
 
-def work_of(kernel: Kernel, layer: Layer, core: str) -> dict[str, float]:
+def work_of(kernel: AnyKernel, layer: Layer[QOp], core: str) -> dict[str, float]:
     """What `kernel` does on `core`."""
     vectors = cores.get(core).isa == "helium"
     return kernel.vector_work(layer) if vectors else kernel.work(layer)

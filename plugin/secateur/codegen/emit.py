@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -32,7 +32,7 @@ class CArray:
     ctype: str
     values: np.ndarray
     comment: str = ""
-    #: What its bits are for (`coding.base.KINDS`); the rest of it is padding. Empty: all "value".
+    #: What its bits are for (`coding.base.causes`); the rest of it is padding. Empty: all "value".
     bits: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -68,12 +68,49 @@ class CArray:
         return f"extern const {self.ctype} {self.name}[{max(1, self.values.size)}];\n"
 
 
+#: Instruction sets that code is generated for, the richest first: a core of one executes what is
+#: written for those behind it, too. With the macro that port/sc_port.h sets to 1 on such cores.
+ISAS = {"mve": "SC_MVE", "dsp": "SC_DSP", "portable": ""}
+
+
 @dataclass(frozen=True)
 class CFunction:
     """A static function; two layers whose text is the same share it."""
 
     name: str
-    text: str
+    text: str  #: C11 that every core executes
+    #: by instruction set (ISAS) the text that takes its place there; "" where it is not called
+    forms: Mapping[str, str] = field(default_factory=dict)
+
+    def form(self, isa: str) -> str:
+        """The text for cores with `isa`: of what they execute, the richest."""
+        order = list(ISAS)
+        return next(
+            (self.forms[i] for i in order[order.index(isa) :] if i in self.forms), self.text
+        )
+
+    def code(self, isas: Sequence[str]) -> str:
+        """C for cores with any of `isas` (the richest first); the compiler of one takes its own."""
+        forms: list[tuple[str, str]] = []  # those that differ, with the poorest set that takes it
+        for isa in isas:
+            text = self.form(isa).strip()
+            if forms and forms[-1][1] == text:
+                forms.pop()
+            forms.append((isa, text))
+        if len(forms) == 1:
+            return forms[0][1]
+        wanted = [i for i, (_, text) in enumerate(forms) if text]
+        if len(wanted) == 1:
+            i = wanted[0]
+            isa, text = forms[i]
+            terms = [f"!{ISAS[forms[i - 1][0]]}"] if i else []
+            terms += [ISAS[isa]] if i + 1 < len(forms) else []
+            return f"#if {' && '.join(reversed(terms))}\n{text}\n#endif"
+        out = []
+        for i, (isa, text) in enumerate(forms):
+            out.append("#else" if i + 1 == len(forms) else f"#{'el' if i else ''}if {ISAS[isa]}")
+            out.append(text or "/* not called */")
+        return "\n".join([*out, "#endif"])
 
 
 @dataclass(frozen=True)
@@ -91,9 +128,7 @@ class Emission:
 
     call: str  #: C statement(s) of the layer; in a chain, of some of its rows
     functions: list[CFunction] = field(default_factory=list)  #: in order of definition
-    arrays: list[CArray] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)  #: coding headers the functions include
-    constants: list[Constant] = field(default_factory=list)
     setup: str = ""  #: C statement(s) before the first call: unpacking of its weights
 
 
@@ -109,12 +144,53 @@ def environment() -> jinja2.Environment:
         autoescape=False,
     )
     env.globals["range"] = range
+    env.filters["plus"] = plus
     return env
+
+
+@cache
+def templates() -> frozenset[str]:
+    """Names of all templates."""
+    return frozenset(environment().list_templates())
+
+
+def plus(at: str, offset: int) -> str:
+    """C expression `at` + `offset`."""
+    return f"{at} {'-' if offset < 0 else '+'} {abs(offset)}" if offset else at
 
 
 def render(template: str, **values: Any) -> str:
     """Render codegen/templates/`template`."""
     return environment().get_template(template).render(**values)
+
+
+def render_text(template: str, **values: Any) -> str:
+    """Render a template that is given as text: of a kernel outside this package."""
+    return environment().from_string(template).render(**values)
+
+
+def by_isa(name: str, stem: str, *isas: str, **values: Any) -> CFunction:
+    """The function of `stem`.c.j2 and, for each of `isas`, of `stem`.ISA.c.j2.
+
+    Where there is no such file, the one template is told its `isa`.
+    """
+    known = templates()
+
+    def text(isa: str) -> str:
+        own = f"{stem}.{isa}.c.j2"
+        return render(own if own in known else f"{stem}.c.j2", name=name, isa=isa, **values)
+
+    return CFunction(name, text("portable"), {isa: text(isa) for isa in isas})
+
+
+def not_with_vectors(f: CFunction) -> CFunction:
+    """`f`, which cores with vectors do without."""
+    return CFunction(f.name, f.text, {**f.forms, "mve": ""})
+
+
+def checked_call(call: str) -> str:
+    """C that calls a function which may fail, and hands its failure on."""
+    return f"if ({call} != 0) {{\n    return -1;\n}}"
 
 
 def port_header() -> str:

@@ -18,6 +18,11 @@ import numpy as np
 from ..lowering.qgraph import QConv, QGraph
 
 
+def align4(n: int) -> int:
+    """`n` rounded up to a multiple of four."""
+    return (n + 3) & ~3
+
+
 @dataclass(frozen=True)
 class Stripe:
     """How an operator runs in a chain (see `chain`): some rows of its output at a time."""

@@ -12,14 +12,15 @@ from pathlib import Path
 from .. import names
 from ..coding.checksum import crc32
 from ..errors import ModelError
-from ..lowering.qgraph import QGraph
+from ..lowering.qgraph import QGraph, QOp
 from ..version import __version__
 from .chain import Chain
 from .chain_code import code, place
-from .emit import CArray, CFunction, Constant, Emission, port_header, render
+from .emit import ISAS, CArray, CFunction, Constant, Emission, port_header, render
 from .kernels import Layer, get
 from .kernels.small import input_function, output_function
 from .memory import MemoryPlan
+from .tables import bits_of
 
 #: Names of a library beside its arrays, behind its own name.
 _PARTS = ("run", "run_in", "arena", "check_weights")
@@ -40,19 +41,11 @@ class Library:
         return sum(a.size for a in self.arrays.get(op, [])) + sum(c.size for c in constants)
 
     def bits_of(self, op: str) -> dict[str, int]:
-        """The same in bits, by cause (`coding.base.KINDS`); the sum is 8 * `bytes_of`.
+        """The same in bits, by cause (`coding.base.causes`); the sum is 8 * `bytes_of`.
 
         A table that layers share is counted at the first of them.
         """
-        out: dict[str, int] = {}
-        for a in self.arrays.get(op, []):
-            bits = dict(a.bits) or {"value": 8 * a.size}
-            bits["pad"] = 8 * a.size - sum(bits.values())
-            for kind, n in bits.items():
-                out[kind] = out.get(kind, 0) + int(n)
-        if constants := self.constants.get(op):
-            out["descriptor"] = 8 * sum(c.size for c in constants)
-        return {kind: n for kind, n in out.items() if n}
+        return bits_of(tuple(self.arrays.get(op, [])), tuple(self.constants.get(op, [])))
 
     @property
     def constant_bytes(self) -> int:
@@ -101,7 +94,8 @@ def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> Path:
 class _Functions:
     """Static functions of the library: the same text once, the same name never twice."""
 
-    def __init__(self, taken: Iterable[str] = ()) -> None:
+    def __init__(self, taken: Iterable[str] = (), isas: Sequence[str] = tuple(ISAS)) -> None:
+        self.isas = isas
         self.by_name: dict[str, str] = {}
         self._taken = frozenset(taken)  #: names of other things
 
@@ -109,7 +103,7 @@ class _Functions:
         """Take in an emission's functions; returns its setup and call with the names they got."""
         renames: dict[str, str] = {}
         for f in e.functions:
-            text = _rename(f.text, renames)
+            text = _rename(f.code(self.isas), renames)
             name, n = f.name, 2
             while True:
                 candidate = _rename(text, {f.name: name}) if name != f.name else text
@@ -129,7 +123,7 @@ def _rename(text: str, renames: dict[str, str]) -> str:
 
 
 def write(
-    graph: QGraph, layers: dict[str, Layer], kernels: dict[str, str], memory: MemoryPlan,
+    graph: QGraph, layers: dict[str, Layer[QOp]], kernels: dict[str, str], memory: MemoryPlan,
     comments: dict[str, str], small: bool = False, chains: Sequence[Chain] = (),
 ) -> Library:  # fmt: skip
     """Generate the library of `graph`.
@@ -160,10 +154,11 @@ def write(
             layer.output = at[op.output]
             layer.kept = f"arena + {scratch}"
             layer.scratch = f"arena + {scratch + kernel.kept(layer)}"
-        e = emissions[op.name] = kernel.emit(layer)
-        arrays[op.name] = _new([*e.arrays, *(fixed[t] for t in op.inputs if t in fixed)], arrays)
-        constants[op.name] = e.constants
-        for constant in e.constants:
+        table = kernel.table(layer)
+        e = emissions[op.name] = kernel.emit(layer, table)
+        arrays[op.name] = _new([*table.arrays, *(fixed[t] for t in op.inputs if t in fixed)], arrays)
+        constants[op.name] = list(table.constants)
+        for constant in table.constants:
             for macro, value in constant.macros.items():
                 macros[macro] = max(value, macros.get(macro, 0))
         headers += [h for h in e.headers if h not in headers]
@@ -224,7 +219,7 @@ def _constant_tensors(graph: QGraph, name: str) -> dict[str, CArray]:
     return out
 
 
-def _new(arrays: list[CArray], there: Mapping[str, list[CArray]]) -> list[CArray]:
+def _new(arrays: Sequence[CArray], there: Mapping[str, list[CArray]]) -> list[CArray]:
     """`arrays` without those that an earlier layer brought: tables are shared by name."""
     known = {a.name: a for group in there.values() for a in group}
     for a in arrays:

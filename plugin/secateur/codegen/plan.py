@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from .. import coding, cores
-from ..coding.base import Encoded
+from ..coding.base import Encoded, Encoding, coded_form
 from ..coding.deal import FactoredMatrix
 from ..coding.sharing import share_tables
 from ..errors import BudgetError, ModelError
@@ -24,37 +24,17 @@ from .chain import Chain
 from .chain_plan import COST_SHARE, Choice, code_of
 from .costs import NO_COST, REFERENCE, Cost, cost, price_of
 from .costs import code_of as kernel_code
-from .kernels import Kernel, Layer, all_kernels
+from .kernels import AnyKernel, Layer, kernels_of
 from .kernels.base import SMALL
 from .kernels.small import end_work
-from .kernels.unpack import UNPACKER_BYTES, is_coded
 from .library import Library, write
 from .memory import MemoryPlan
-
-#: Encodings whose streams kernels read where they lie.
-DIRECT = (
-    "ternary", "two_level", "shift", "sparse", "codebook", "planes", "dense", "columns",
-    "columns_codebook",
-)  # fmt: skip
 
 #: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
 WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
 
 #: The core that is planned for where no board is given.
 DEFAULT_CORE = cores.DEFAULT
-
-#: About how many bytes of code a decoder adds to a library.
-DECODER_BYTES = {
-    "gap": 400,
-    "rice": 350,
-    "range": 600,
-    "huffman": 750,
-    "context": 1000,
-    "deal": 350,
-    "base3": 250,
-    "bitmap": 250,
-    "ternary": 220,
-}
 
 #: Code of the model that no layer's kernel accounts for: entry, input, output, pooling.
 BASE_CODE = 700
@@ -74,9 +54,9 @@ class Budget:
 class Candidate:
     """One way to store and execute one operator."""
 
-    kernel: Kernel
-    layer: Layer
-    bytes: int  #: of the weights' streams
+    kernel: AnyKernel
+    layer: Layer[QOp]
+    bytes: int  #: of its table, as it lies in flash
     instructions: float  #: estimated
     cycles: float  #: estimated
 
@@ -86,9 +66,24 @@ class Candidate:
         return self.layer.encoded.encoding if self.layer.encoded else ""
 
     @property
+    def decoded(self) -> Encoding | None:
+        """How its weights are encoded, if a decoder gives the kernel rows of them."""
+        if (
+            self.layer.encoded is None
+            or coded_form(self.layer.encoding.form) not in self.kernel.forms
+        ):
+            return None
+        return self.layer.encoding if self.layer.encoding.decoder else None
+
+    @property
     def decoder(self) -> str:
         """Family of its decoder, "" if it has none."""
-        return self.encoding.split("_")[0] if is_coded(self.layer.encoded) else ""
+        return self.decoded.family if self.decoded else ""
+
+    @property
+    def unpacker(self) -> str:
+        """The unpacker that several of its layers share, "" if it has none."""
+        return self.kernel.unpacker(self.layer)
 
 
 @dataclass(frozen=True)
@@ -154,22 +149,18 @@ def candidates(
     w = matrix(op)
     only, _, kernel = (only or "").partition("/")
     bare = Layer(op, graph)
-    fits = [k for k in all_kernels() if k.reads(bare) and k.applies(bare)]
+    fits = [k for k in kernels_of(op) if k.reads(bare) and k.applies(bare)]
     if w is None:
         return [_candidate(k, bare, core) for k in fits if not k.forms]
-    encodings = [
-        e for e in coding.all_encodings()
-        if (e.name in DIRECT or e.decoder is not None)
-        and any(e.form in k.forms and k.takes(e) for k in fits)
-        and e.applies(w)
-    ]  # fmt: skip
+    ways = frozenset[str]().union(*(k.forms for k in fits))
+    encodings = [e for e in coding.all_encodings() if e.readings & ways and e.applies(w)]
     if any(e.name == only for e in encodings):
         encodings = [e for e in encodings if e.name == only]
     out = []
     cache: dict[tuple[str, bytes], Encoded] = {}
     for e in encodings:
         for k in fits:
-            if e.form not in k.forms or not k.takes(e):
+            if not e.readings & k.forms:
                 continue
             if kernel and e.name == only and k.name != kernel:
                 continue
@@ -183,40 +174,24 @@ def candidates(
     return out
 
 
-def _candidate(kernel: Kernel, layer: Layer, core: str) -> Candidate:
-    size = layer.encoded.stored_bytes if layer.encoded else 0
-    if is_coded(layer.encoded):
-        size += 32  # its descriptor
+def _candidate(kernel: AnyKernel, layer: Layer[QOp], core: str) -> Candidate:
     estimate = cost(kernel, layer, core)
+    size = kernel.table(layer).bytes
     return Candidate(kernel, layer, size, estimate.instructions, estimate.cycles)
 
 
 def _code(chosen: Iterable[Candidate], core: str = REFERENCE) -> int:
     """Estimated code of a choice: kernels once per shape, decoders once."""
-    shapes = {
-        (c.kernel.name, c.encoding if is_coded(c.layer.encoded) else "", _shape(c.layer)): c
-        for c in chosen
-    }
+    shapes = {(c.kernel.name, c.encoding if c.decoded else "", _shape(c.layer)): c for c in chosen}
     # a decoder is compiled into each function that calls it, but for an unpacker of its own
-    own = {c.encoding for c in shapes.values() if c.encoding in UNPACKER_BYTES and _unpacks(c)}
-    inlined = sum(
-        DECODER_BYTES.get(c.decoder, 500)
-        for c in shapes.values()
-        if c.decoder and not (c.encoding in own and _unpacks(c))
-    )
-    return (
-        round(sum(kernel_code(c.kernel, c.layer, core) for c in shapes.values()))
-        + inlined
-        + sum(UNPACKER_BYTES[e] for e in own)
-    )
+    decoded = [(c, c.decoded) for c in shapes.values() if c.decoded]
+    inlined = sum(e.decoder_bytes for c, e in decoded if not c.unpacker)
+    own = {e.name: e.unpacker_bytes for c, e in decoded if c.unpacker}
+    kernels = sum(kernel_code(c.kernel, c.layer, core) for c in shapes.values())
+    return round(kernels) + inlined + sum(own.values())
 
 
-def _unpacks(c: Candidate) -> bool:
-    """Whether the kernel has unpackers of its own."""
-    return c.kernel.name in ("conv_sparse", "conv_ternary")
-
-
-def _shape(layer: Layer) -> tuple[object, ...]:
+def _shape(layer: Layer[QOp]) -> tuple[object, ...]:
     t = layer.graph.tensors
     w = matrix(layer.op)
     shapes = (t[layer.op.inputs[0]].shape, t[layer.op.output].shape)
@@ -394,7 +369,7 @@ def _chains(
     return chains
 
 
-def describe(op: QOp, layer: Layer, kernel: str) -> str:
+def describe(op: QOp, layer: Layer[QOp], kernel: str) -> str:
     """The comment above a layer's call: shape, density, encoding."""
     t = layer.graph.tensors
     shape = (

@@ -19,7 +19,7 @@ class RequantTable:
     """
 
     array: CArray
-    load: str  #: C statements that set int32_t m, c and advance q
+    get: tuple[str, str]  #: C expressions of m and of c, in order, that read and advance q
     pre_shift: int
     shift: int
     unit_bits: int  #: offsets are stored in units of 2**unit_bits
@@ -28,6 +28,15 @@ class RequantTable:
     def ctype(self) -> str:
         """Element type of the array."""
         return self.array.ctype
+
+    @property
+    def load(self) -> str:
+        """C statements that set int32_t m, c and advance q."""
+        return self.load_as("m", "c")
+
+    def load_as(self, m: str, c: str) -> str:
+        """The same under other names."""
+        return f"const int32_t {m} = {self.get[0]};\nconst int32_t {c} = {self.get[1]};"
 
     def code(self, acc: str, add: str = "{}") -> str:
         """C expression: the code of an int32 accumulator; `add` wraps what is shifted."""
@@ -60,6 +69,10 @@ class ThresholdTable(RequantTable):
 
     codes: tuple[int, ...] = (0, 1)
 
+    def load_as(self, m: str, c: str) -> str:
+        text = super().load_as(m, c)
+        return text if len(self.codes) == 2 else f"{text}\nq += {len(self.codes)};"
+
     def code(self, acc: str, add: str = "{}") -> str:
         if len(self.codes) == 2:
             return f"((({acc}) ^ m) >= c ? {self.codes[1]}u : {self.codes[0]}u)"
@@ -79,14 +92,13 @@ def _threshold_table(name: str, r: Thresholds) -> ThresholdTable:
     values = np.concatenate([r.flip[:, None], r.values], axis=1).astype(np.int64)
     ctype = "int16_t" if np.abs(values).max() <= 32767 else "int32_t"
     note = "per output channel: flip, thresholds"
-    load = "const int32_t m = *q++;\nconst int32_t c = *q++;"
+    get = ("*q++", "*q++")
     if n > 1:
-        load = f"const int32_t m = *q;\nconst int32_t c = (int32_t)(q - {name}_q) + 1;\n"
-        load += f"q += {n + 1};"
+        get = ("*q", f"(int32_t)(q - {name}_q) + 1")
         if r.codes != tuple(range(n + 1)):
             note += "; then the codes"
             values = np.concatenate([values.reshape(-1), r.codes]).reshape(1, -1)
-    return ThresholdTable(CArray(f"{name}_q", ctype, values, note), load, 0, 0, 0, r.codes)
+    return ThresholdTable(CArray(f"{name}_q", ctype, values, note), get, 0, 0, 0, r.codes)
 
 
 def trailing_zero_bits(values: np.ndarray) -> int:
@@ -95,7 +107,7 @@ def trailing_zero_bits(values: np.ndarray) -> int:
     return 31 if both == 0 else (both & -both).bit_length() - 1
 
 
-def table(name: str, r: Requant | Thresholds) -> RequantTable:
+def requantization(name: str, r: Requant | Thresholds) -> RequantTable:
     """Lay `r` out as the array `name`_q."""
     if isinstance(r, Thresholds):
         return _threshold_table(name, r)
@@ -111,9 +123,8 @@ def table(name: str, r: Requant | Thresholds) -> RequantTable:
         cols.insert(0, m)
     ctype = "int16_t" if narrow else "int32_t"
     get_c = f"(int32_t)*q++{unit}" if narrow else "*q++"
-    load = f"const int32_t m = {int(m[0]) if shared else '*q++'};\n"
-    load += f"const int32_t c = {get_c};"
+    get = (str(int(m[0])) if shared else "*q++", get_c)
     values = np.stack(cols, axis=1)
     bits = {"requant": values.size * (16 if narrow else 32)}
     array = CArray(f"{name}_q", ctype, values, note, bits)
-    return RequantTable(array, load, r.pre_shift, r.shift, k if narrow else 0)
+    return RequantTable(array, get, r.pre_shift, r.shift, k if narrow else 0)

@@ -13,16 +13,42 @@ from typing import ClassVar
 
 import numpy as np
 
-#: Causes a stored bit can have; `inspect` adds them up by these names. "value" is a weight's value
-#: or its codebook index, "index" an absolute position, "gap" a position relative to the last one,
-#: "joint" a symbol that tells gap and value at once. A generated library adds "requant" (the output
-#: channels' multipliers and offsets) and "descriptor" (what a decoder is told).
-KINDS = frozenset(
-    {
-        "value", "index", "gap", "sign", "count", "codebook", "table", "offset", "pad", "joint",
-        "requant", "descriptor",
-    }
-)  # fmt: skip
+#: Causes a stored bit can have, each with the column of `inspect` that adds it up.
+_CAUSES: dict[str, str] = {}
+
+
+def register_cause(name: str, column: str) -> str:
+    """Make a cause of bits known, and under which heading reports count it."""
+    if _CAUSES.setdefault(name, column) != column:
+        raise ValueError(f"cause {name!r} is counted under {_CAUSES[name]!r} already")
+    return name
+
+
+def causes() -> dict[str, str]:
+    """Every cause's column."""
+    return dict(_CAUSES)
+
+
+def columns_of_causes() -> dict[str, tuple[str, ...]]:
+    """The causes that each column adds up, in the order in which columns became known."""
+    out: dict[str, tuple[str, ...]] = {}
+    for name, column in _CAUSES.items():
+        out[column] = (*out.get(column, ()), name)
+    return out
+
+
+register_cause("value", "values")  # a weight's value or its codebook index
+register_cause("sign", "values")
+register_cause("joint", "values")  # a symbol that tells gap and value at once
+register_cause("index", "positions")  # an absolute position
+register_cause("gap", "positions")  # a position relative to the last one
+register_cause("count", "positions")
+register_cause("offset", "positions")
+register_cause("table", "tables")
+register_cause("codebook", "codebooks")
+register_cause("requant", "requant")  # the output channels' multipliers and offsets
+register_cause("descriptor", "descr.")  # what a decoder is told
+register_cause("pad", "padding")
 
 
 @dataclass(frozen=True)
@@ -30,14 +56,14 @@ class Stream:
     """One array as it will lie in flash. `bits` <= 8 * len(data): the rest is padding."""
 
     name: str  #: unique within the layer; becomes part of the C array's name
-    kind: str  #: one of KINDS
+    kind: str  #: a registered cause of bits
     data: bytes
     bits: int
     ctype: str = "uint8_t"  #: element type of the C array, little endian: "uint16_t", "int8_t"...
     shared: str = ""  #: streams of several layers with the same key are one array, stored once
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS or not 0 <= self.bits <= 8 * len(self.data):
+        if self.kind not in _CAUSES or not 0 <= self.bits <= 8 * len(self.data):
             raise ValueError(f"stream {self.name!r}: kind {self.kind!r}, {self.bits} bits")
 
 
@@ -87,9 +113,20 @@ class Encoding(ABC):
     #: "two_level" per row: the frequent value, the rarer one and the columns of that
     #: "shift"   per row and magnitude: columns of the negative, columns of the positive weights
     form: ClassVar[str]
-    #: None if kernels execute the streams as they lie in flash, else the C header in coding/c
-    #: whose functions turn them into `form`, row by row.
+    #: The form in which kernels execute the streams where they lie in flash, often `form` itself;
+    #: None where they need a decoder.
+    in_place: ClassVar[str | None] = None
+    #: The C header in coding/c whose functions turn the streams into `form`, row by row; None
+    #: where there is none.
     decoder: ClassVar[str | None] = None
+    #: Decoders that share most of their code: the planner pays for them as one.
+    family: ClassVar[str] = ""
+    #: About how many bytes of code the decoder adds to each function that calls it, Cortex-M4.
+    decoder_bytes: ClassVar[int] = 500
+    #: The routine of code generation that unpacks all rows of a convolution at once
+    #: (codegen/kernels/tile/unpack.py), and its code; "": rows come one by one from the decoder.
+    unpacker: ClassVar[str] = ""
+    unpacker_bytes: ClassVar[int] = 0
     #: Stem of the C names: sc_<c_name>_stream, sc_<c_name>, sc_<c_name>_open, sc_<c_name>_row.
     c_name: ClassVar[str] = ""
 
@@ -109,6 +146,28 @@ class Encoding(ABC):
         """Put an `Encoded` of `weight` together, with the meta entries every encoding has."""
         rows, cols = weight.shape
         return Encoded(self.name, rows, cols, streams, common_meta(weight) | meta)
+
+    @property
+    def readings(self) -> frozenset[str]:
+        """What kernels can read of it: the form in place, and the decoded one."""
+        ways = {self.in_place, coded_form(self.form) if self.decoder else None}
+        return frozenset(way for way in ways if way is not None)
+
+    def rows_of(self, encoded: Encoded) -> Encoded:
+        """What a decoder gives rows of, where the streams hold more than that."""
+        return encoded
+
+    def index_bits(self, encoded: Encoded) -> int:
+        """Bits of the packed indices that stand for weights; 0 where weights are stored."""
+        return 0
+
+    def most_nonzeros(self, encoded: Encoded) -> int:
+        """How many non-zeros decoding may write, of a damaged stream, too."""
+        return encoded.meta["nnz"]
+
+    def unpacking(self, encoded: Encoded) -> dict[str, float]:
+        """Cortex-M4 instructions of its `unpacker` by unit (prices of the family "decode")."""
+        return {}
 
     def estimate(self, weight: np.ndarray) -> float | None:
         """About how many bytes `encode` would need, where that is far cheaper to know.
@@ -132,6 +191,11 @@ class Encoding(ABC):
     def ram(self, encoded: Encoded) -> int:
         """sizeof the decoder's state on a 32-bit core, bytes, given exactly `c_macros`."""
         return 0
+
+
+def coded_form(form: str) -> str:
+    """What a kernel reads (`Kernel.forms`) where a decoder gives it rows of `form`."""
+    return f"coded {form}"
 
 
 def as_matrix(weight: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ class _FixedRate(Encoding):
     """What they share: rows begin at a byte, and one header decodes them all."""
 
     decoder: ClassVar[str | None] = "sc_bitmaps.h"
+    family: ClassVar[str] = "bitmap"
+    decoder_bytes: ClassVar[int] = 250
     #: Instructions a weight and, on top, a non-zero take.
     each: ClassVar[tuple[float, float]]
 
@@ -69,6 +71,8 @@ class TernaryPacked2(_Ternary):
     """Two bits a weight, two's complement (0, 1, 3), rows start at a byte: stream "w"."""
 
     name: ClassVar[str] = "ternary_packed2"
+    family: ClassVar[str] = "ternary"
+    decoder_bytes: ClassVar[int] = 220
     c_name: ClassVar[str] = "ternary_packed2"
     each = (7.0, 8.0)
 
@@ -92,6 +96,7 @@ class Base3(_Ternary):
     """
 
     name: ClassVar[str] = "base3"
+    family: ClassVar[str] = "base3"
     c_name: ClassVar[str] = "base3"
     each = (10.0, 8.0)
 

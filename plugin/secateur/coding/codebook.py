@@ -47,6 +47,7 @@ class Codebook(Encoding):
 
     name: ClassVar[str] = "codebook"
     form: ClassVar[str] = "dense"
+    in_place: ClassVar[str] = "indices"
 
     def applies(self, weight: np.ndarray) -> bool:
         """At most 64 distinct values, zero included."""
@@ -62,6 +63,10 @@ class Codebook(Encoding):
         data, bits = pack_rows(index, k)
         streams = (Stream("i", "value", data, bits), book_stream(book))
         return self._encoded(w, streams, k=k)
+
+    def index_bits(self, encoded: Encoded) -> int:
+        """See the base class."""
+        return encoded.meta["k"]
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""

@@ -36,6 +36,7 @@ class Columns(Encoding):
 
     name: ClassVar[str] = "columns"
     form: ClassVar[str] = "columns"
+    in_place: ClassVar[str] = "columns"
 
     def applies(self, weight: np.ndarray) -> bool:
         """Always."""
@@ -78,6 +79,7 @@ class ColumnsCodebook(Encoding):
 
     name: ClassVar[str] = "columns_codebook"
     form: ClassVar[str] = "columns"
+    in_place: ClassVar[str] = "column_entries"
 
     def applies(self, weight: np.ndarray) -> bool:
         """At most 15 distinct non-zero values: the sixteenth is 0, for long runs."""

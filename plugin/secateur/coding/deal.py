@@ -43,6 +43,8 @@ class Deal(Encoding):
     name: ClassVar[str] = "deal"
     form: ClassVar[str] = "dense"
     decoder: ClassVar[str | None] = "sc_deal.h"
+    family: ClassVar[str] = "deal"
+    decoder_bytes: ClassVar[int] = 350
     c_name: ClassVar[str] = "deal"
 
     def applies(self, weight: np.ndarray) -> bool:

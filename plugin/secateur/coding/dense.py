@@ -16,6 +16,7 @@ class Dense(Encoding):
 
     name: ClassVar[str] = "dense"
     form: ClassVar[str] = "dense"
+    in_place: ClassVar[str] = "dense"
 
     def applies(self, weight: np.ndarray) -> bool:
         """Always."""

@@ -25,6 +25,8 @@ class HuffmanDense(Encoding):
     name: ClassVar[str] = "huffman_dense"
     form: ClassVar[str] = "dense"
     decoder: ClassVar[str | None] = "sc_huffman_dense.h"
+    family: ClassVar[str] = "huffman"
+    decoder_bytes: ClassVar[int] = 750
     c_name: ClassVar[str] = "huffman_dense"
 
     def applies(self, weight: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from .base import Encoded, Stream, as_matrix, register
 from .gaps import FILLER_WORTH, gaps_of, split, walk
 from .huffman import Table, code_lengths, coded_bits
-from .huffman_sparse import table_ram
+from .huffman_sparse import table_ram, table_unpacking
 from .levels import Levels, SignLevels, ValueLevels
 
 #: Where fillers may start. The last symbol of the alphabet is the filler.
@@ -23,6 +23,10 @@ class Joint(Levels):
     """Symbol = gap << width | level; gap == escape (level 0) is the filler."""
 
     decoder: ClassVar[str | None] = "sc_huffman_joint.h"
+    family: ClassVar[str] = "huffman"
+    decoder_bytes: ClassVar[int] = 750
+    unpacker: ClassVar[str] = "huffman"
+    unpacker_bytes: ClassVar[int] = 900
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
@@ -101,6 +105,10 @@ class Joint(Levels):
     def c_macros(self, encoded: Encoded) -> dict[str, int]:
         """See the base class."""
         return {"SC_HUFFMAN_SYMBOLS": (encoded.meta["escape"] << encoded.meta["width"]) + 1}
+
+    def unpacking(self, encoded: Encoded) -> dict[str, float]:
+        """See the base class."""
+        return table_unpacking(self, encoded, tables=1, value=12.0)
 
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""

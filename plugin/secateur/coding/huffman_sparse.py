@@ -25,6 +25,10 @@ class HuffmanSparse(Encoding):
     name: ClassVar[str] = "huffman_sparse"
     form: ClassVar[str] = "sparse"
     decoder: ClassVar[str | None] = "sc_huffman_sparse.h"
+    family: ClassVar[str] = "huffman"
+    decoder_bytes: ClassVar[int] = 750
+    unpacker: ClassVar[str] = "huffman"
+    unpacker_bytes: ClassVar[int] = 900
     c_name: ClassVar[str] = "huffman_sparse"
 
     def applies(self, weight: np.ndarray) -> bool:
@@ -92,9 +96,25 @@ class HuffmanSparse(Encoding):
         """See the base class."""
         return {"SC_HUFFMAN_SYMBOLS": max(encoded.meta["escape"] + 1, encoded.meta["levels"])}
 
+    def unpacking(self, encoded: Encoded) -> dict[str, float]:
+        """See the base class: two tables, and a symbol more for each value."""
+        return table_unpacking(self, encoded, tables=2, value=35.0)
+
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""
         return 2 * table_ram(self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]) + 60
+
+
+def table_unpacking(
+    encoding: Encoding, encoded: Encoded, tables: int, value: float
+) -> dict[str, float]:
+    """`Encoding.unpacking` of Huffman codes: of `tables` tables, `value` instructions a value."""
+    m, symbols = encoded.meta, sum(encoding.c_macros(encoded).values())
+    return {
+        "tables": tables * (6500.0 + 14.0 * symbols),
+        "symbols": 26.0 * m["symbols"] + value * m["nnz"],
+        "rows": 28.0 * encoded.rows,
+    }
 
 
 def table_ram(symbols: int) -> int:

@@ -84,6 +84,7 @@ class BitPlanes(Encoding):
 
     name: ClassVar[str] = "planes"
     form: ClassVar[str] = "planes"
+    in_place: ClassVar[str] = "planes"
 
     def applies(self, weight: np.ndarray) -> bool:
         """Every row is a sum of +- at most four numbers of its own."""

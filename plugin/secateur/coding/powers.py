@@ -91,6 +91,7 @@ class Shift(_Powers):
 
     name: ClassVar[str] = "shift"
     form: ClassVar[str] = "shift"
+    in_place: ClassVar[str] = "shift"
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
@@ -129,7 +130,9 @@ class PowerCodes(_Powers):
 
     name: ClassVar[str] = "power_codes"
     form: ClassVar[str] = "sparse"
+    in_place: ClassVar[str] = "power_codes"
     decoder: ClassVar[str | None] = "sc_power_codes.h"
+    family: ClassVar[str] = "power"
     c_name: ClassVar[str] = "power_codes"
 
     def encode(self, weight: np.ndarray) -> Encoded:

@@ -65,6 +65,10 @@ def _unpack(data: bytes, k: int, count: int, size: int) -> np.ndarray:
 
 class _Rice(Encoding):
     decoder: ClassVar[str | None] = "sc_rice.h"
+    family: ClassVar[str] = "rice"
+    decoder_bytes: ClassVar[int] = 350
+    unpacker: ClassVar[str] = "rice"
+    unpacker_bytes: ClassVar[int] = 240
 
     def _gaps(self, w: np.ndarray, *others: Stream) -> Encoded:
         """`w` with the gaps of its lists in stream "g"."""
@@ -79,6 +83,10 @@ class _Rice(Encoding):
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
         return 20 + 26.0 * encoded.meta["nnz"] + 24.0 * encoded.rows
+
+    def most_nonzeros(self, encoded: Encoded) -> int:
+        """See the base class: a code has at least `k` + 1 bits."""
+        return -(-encoded.stream("g").bits // (encoded.meta["k"] + 1))
 
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""

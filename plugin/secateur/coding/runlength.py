@@ -36,6 +36,7 @@ class RunLength(Encoding):
     name: ClassVar[str] = "runlength"
     form: ClassVar[str] = "sparse"
     decoder: ClassVar[str | None] = "sc_runlength.h"
+    family: ClassVar[str] = "runlength"
     c_name: ClassVar[str] = "runlength"
 
     def applies(self, weight: np.ndarray) -> bool:

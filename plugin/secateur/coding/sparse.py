@@ -17,6 +17,7 @@ class Sparse(Encoding):
 
     name: ClassVar[str] = "sparse"
     form: ClassVar[str] = "sparse"
+    in_place: ClassVar[str] = "sparse"
 
     def applies(self, weight: np.ndarray) -> bool:
         """Always."""

@@ -20,6 +20,7 @@ class Ternary(Encoding):
 
     name: ClassVar[str] = "ternary"
     form: ClassVar[str] = "ternary"
+    in_place: ClassVar[str] = "ternary"
 
     def applies(self, weight: np.ndarray) -> bool:
         """Weights in -1, 0, 1."""

@@ -71,15 +71,15 @@ class TwoLevel(Encoding):
         rows, cols = w.shape
         return Encoded(self.name, rows, cols, (*mask.streams, levels), meta)
 
-    def masked(self, encoded: Encoded) -> Encoded:
-        """The mask as its own encoding has it."""
+    def rows_of(self, encoded: Encoded) -> Encoded:
+        """See the base class: the mask as its own encoding has it."""
         streams = tuple(s for s in encoded.streams if s.name != "l")
         meta = encoded.meta | {k: encoded.meta[f"mask_{k}"] for k in _COMMON}
         return Encoded(self.inner, encoded.rows, encoded.cols, streams, meta)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
-        mask = get(self.inner).decode(self.masked(encoded))
+        mask = get(self.inner).decode(self.rows_of(encoded))
         levels = np.frombuffer(encoded.stream("l").data, np.int8)
         if levels.size != 2 * encoded.rows:
             raise StreamError(f"{levels.size} levels for {encoded.rows} rows")
@@ -88,19 +88,19 @@ class TwoLevel(Encoding):
 
     def cost(self, encoded: Encoded) -> float:
         """See the base class."""
-        return get(self.inner).cost(self.masked(encoded))
+        return get(self.inner).cost(self.rows_of(encoded))
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class: the mask's."""
-        return get(self.inner).c_stream(self.masked(encoded), arrays)
+        return get(self.inner).c_stream(self.rows_of(encoded), arrays)
 
     def c_macros(self, encoded: Encoded) -> dict[str, int]:
         """See the base class."""
-        return get(self.inner).c_macros(self.masked(encoded))
+        return get(self.inner).c_macros(self.rows_of(encoded))
 
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""
-        return get(self.inner).ram(self.masked(encoded))
+        return get(self.inner).ram(self.rows_of(encoded))
 
 
 _COMMON = ("nnz", "row_nnz")
@@ -111,6 +111,7 @@ class TwoLevelDirect(TwoLevel):
     """Columns of the rarer value, executed in place."""
 
     name: ClassVar[str] = "two_level"
+    in_place: ClassVar[str] = "two_level"
     inner: ClassVar[str] = "ternary"
 
 
@@ -121,6 +122,10 @@ def _coded(family: str) -> type[Encoding]:
         "name": f"{family}_levels",
         "inner": inner,
         "decoder": get(inner).decoder,
+        "family": get(inner).family,
+        "decoder_bytes": get(inner).decoder_bytes,
+        "unpacker": get(inner).unpacker,
+        "unpacker_bytes": get(inner).unpacker_bytes,
         "c_name": get(inner).c_name,
     }
     return register(type(f"{family.title()}Levels", (TwoLevel,), attributes))

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..coding.base import columns_of_causes
 from .console import Plain
 from .layers import LayerFigures, total
 from .units import show
@@ -51,20 +52,9 @@ def layer_table(layers: Sequence[LayerFigures], title: str | None = None) -> Tab
     return table
 
 
-#: Columns of the table of causes: what `coding.base.KINDS` go into each.
-_CAUSES = {
-    "values": ("value", "sign", "joint"),
-    "positions": ("index", "gap", "count", "offset"),
-    "tables": ("table",),
-    "codebooks": ("codebook",),
-    "requant": ("requant",),
-    "descr.": ("descriptor",),
-    "padding": ("pad",),
-}
-
-
 def cause_table(layers: Sequence[tuple[LayerFigures, Mapping[str, int]]]) -> Table:
     """Stored bits by cause, beside the entropy of the weights; `layers` with bits by kind."""
+    columns = columns_of_causes()
     table = Table(
         title="bits by cause",
         title_justify="left",
@@ -74,11 +64,11 @@ def cause_table(layers: Sequence[tuple[LayerFigures, Mapping[str, int]]]) -> Tab
         show_edge=False,
     )
     table.add_column("layer", no_wrap=True, overflow="ellipsis", min_width=8)
-    for name in ("entropy", "stored", *_CAUSES):
+    for name in ("entropy", "stored", *columns):
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name) + 1)
-    sums = [0.0] * (2 + len(_CAUSES))
+    sums = [0.0] * (2 + len(columns))
     for layer, bits in layers:
-        parts = [sum(bits.get(kind, 0) for kind in kinds) for kinds in _CAUSES.values()]
+        parts = [sum(bits.get(kind, 0) for kind in kinds) for kinds in columns.values()]
         row = [8 * layer.entropy_bytes, 8 * layer.stored_bytes, *parts]
         sums = [a + b for a, b in zip(sums, row, strict=True)]
         if layer.stored_bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Kernel, Layer, all_kernels, get, register
+from .base import AnyKernel, Kernel, Layer, Plain, all_kernels, get, kernels_of, register
 
-__all__ = ["Kernel", "Layer", "all_kernels", "get", "register"]
+__all__ = [
+    "AnyKernel", "Kernel", "Layer", "Plain", "all_kernels", "get", "kernels_of", "register",
+]  # fmt: skip

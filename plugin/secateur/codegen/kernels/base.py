@@ -1,30 +1,48 @@
-"""What a kernel family is, and the registry."""
+"""What a kernel is, and the registry.
+
+A kernel is one file: a class marked `@register` that names the operators it executes.
+
+    @register
+    class Negate(Kernel[QNegate, Table]):
+        name = "negate"
+
+        def emit(self, layer: Layer[QNegate], table: Table) -> Emission:
+            ...
+
+What lies in flash for a layer is its `Table`. The planner scores the table that the library then
+writes, so a candidate's bytes are the emitted ones.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from importlib import import_module
-from pkgutil import iter_modules
-from typing import ClassVar
+from pkgutil import walk_packages
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import numpy as np
 
-from ... import names
+from ... import coding, names
 from ...coding.base import Encoded, Encoding
 from ...lowering.qgraph import QGraph, QOp
 from ..emit import Emission
 from ..geometry import Stripe
+from ..tables import Table
 
 #: Weight of bytes from which on a library is compiled for size.
 SMALL = 0.9
 
+Op = TypeVar("Op", bound=QOp)
+AnyOp = TypeVar("AnyOp", bound=QOp, covariant=True)
+Flash = TypeVar("Flash", bound=Table)
+
 
 @dataclass
-class Layer:
+class Layer(Generic[AnyOp]):
     """One operator as a kernel sees it: the graph around it and where its operands lie."""
 
-    op: QOp
+    op: AnyOp
     graph: QGraph
     encoded: Encoded | None = None
     weight: float = 0.0  #: of bytes against cycles in the plan, 0..1
@@ -48,6 +66,22 @@ class Layer:
         return 1.0 - share
 
     @property
+    def weights(self) -> Encoded:
+        """The encoded weights of a layer that has them."""
+        assert self.encoded is not None
+        return self.encoded
+
+    @property
+    def encoding(self) -> Encoding:
+        """How they are encoded."""
+        return coding.get(self.weights.encoding)
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of the packed indices that stand for its weights; 0 where there are none."""
+        return self.encoding.index_bits(self.weights) if self.encoded else 0
+
+    @property
     def small(self) -> bool:
         """Code size matters more than the last instruction."""
         return self.weight >= SMALL
@@ -62,53 +96,81 @@ class Layer:
         """What stands for the layer in C identifiers: no other layer of the model has it."""
         return names.layer(self.op.name, (op.name for op in self.graph))
 
+    @property
+    def out_size(self) -> int:
+        """Elements of its output."""
+        return self.graph.tensors[self.op.output].size
 
-class Kernel(ABC):
-    """One way to execute an operator. Stateless; registered under `name`."""
+
+class Kernel(ABC, Generic[Op, Flash]):
+    """One way to execute an operator. Stateless; registered under `name`.
+
+    Op: the operators it executes, Flash: what it keeps of a layer in flash.
+    """
 
     name: ClassVar[str]
-    #: encoding forms it executes (coding.base.Encoding.form); empty for layers without weights
+    #: operators it executes: the first argument of `Kernel[...]`
+    ops: ClassVar[tuple[type[QOp], ...]] = ()
+    #: what it reads of encodings (coding.base.Encoding.readings); empty for layers without weights
     forms: ClassVar[frozenset[str]] = frozenset()
 
-    @abstractmethod
-    def applies(self, layer: Layer) -> bool:
-        """Whether this kernel executes `layer` exactly."""
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            origin = get_origin(base)
+            if isinstance(origin, type) and issubclass(origin, Kernel):
+                op = get_args(base)[0]
+                if not isinstance(op, TypeVar):
+                    cls.ops = get_args(op) or (op,)
 
-    def takes(self, encoding: Encoding) -> bool:
-        """Whether it executes this encoding, one of its `forms`."""
+    def applies(self, layer: Layer[Op]) -> bool:
+        """Whether this kernel executes `layer`, whose operator is one of `ops`, exactly."""
         return True
 
-    def reads(self, layer: Layer) -> bool:
+    @abstractmethod
+    def table(self, layer: Layer[Op]) -> Flash:
+        """What lies in flash for the layer: the same whenever it is asked."""
+
+    @abstractmethod
+    def emit(self, layer: Layer[Op], table: Flash) -> Emission:
+        """The C of the layer, which reads `table`."""
+
+    def reads(self, layer: Layer[Op]) -> bool:
         """Whether it reads and writes the layer's tensors as they are stored: bytes, if no kernel
         says otherwise."""
         names = (*layer.op.inputs, layer.op.output)
         return not any(layer.graph.tensors[t].packed for t in names)
 
-    def scratch(self, layer: Layer) -> int:
+    def scratch(self, layer: Layer[Op]) -> int:
         """Bytes of scratch it needs during the layer."""
         return 0
 
-    def kept(self, layer: Layer) -> int:
+    def kept(self, layer: Layer[Op]) -> int:
         """How many of them, the first ones, hold what `Emission.setup` has put there."""
         return 0
 
-    def chains(self, layer: Layer) -> bool:
+    def chains(self, layer: Layer[Op]) -> bool:
         """Whether it can make some rows of its output at a time: whether `emit` and all figures
         heed `layer.stripe`. (chain.py says what that means for it.)"""
         return False
 
-    def straight(self, layer: Layer) -> bool:
+    def straight(self, layer: Layer[Op]) -> bool:
         """In a chain: whether the rows that a call reads must lie in order, so that its input is
         a pointer to the first; else it looks for row y of a ring in slot y % held."""
         return False
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[Op]) -> tuple[int, ...]:
         """Indices of the inputs over which the output may lie."""
         return ()
 
-    def order(self, layer: Layer) -> np.ndarray | None:
+    def order(self, layer: Layer[Op]) -> np.ndarray | None:
         """Order in which coded columns are stored for this kernel; None: as they are."""
         return None
+
+    def unpacker(self, layer: Layer[Op]) -> str:
+        """The unpacker that gives it all rows of a coded layer at once; "": it has its own loop
+        around the decoder, which is compiled into that."""
+        return ""
 
     #: whether it passes over inputs of code 0, so that its time depends on the input
     skips_zeros: ClassVar[bool] = False
@@ -120,7 +182,7 @@ class Kernel(ABC):
     #: units of `work` that nobody has fitted yet
     plain_factor: ClassVar[float] = 1.0
 
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[Op]) -> dict[str, float]:
         """What the layer does, in units whose price on each core codegen/costs.json holds.
 
         A unit without a price counts as one instruction of a Cortex-M4. "FAMILY.UNIT" names the
@@ -128,41 +190,61 @@ class Kernel(ABC):
         """
         return {"instructions": self.cost(layer)}
 
-    def code(self, layer: Layer) -> int:
+    def code(self, layer: Layer[Op]) -> int:
         """Bytes of code for a layer's shape, on a Cortex-M4."""
         return self.code_bytes
 
-    def vector_work(self, layer: Layer) -> dict[str, float]:
+    def vector_work(self, layer: Layer[Op]) -> dict[str, float]:
         """The same for a core with Helium, where the layer has a form of its own for it."""
         return self.work(layer)
 
-    def cost(self, layer: Layer) -> float:
+    def cost(self, layer: Layer[Op]) -> float:
         """Instructions on a Cortex-M4, roughly: the unit where `work` names no better ones."""
-        return 8.0 * layer.graph.tensors[layer.op.output].size
-
-    @abstractmethod
-    def emit(self, layer: Layer) -> Emission:
-        """The C of the layer."""
+        return 8.0 * layer.out_size
 
 
-_REGISTRY: dict[str, Kernel] = {}
+class Plain(Kernel[Op, Table]):
+    """A kernel whose layers need nothing in flash."""
+
+    def table(self, layer: Layer[Op]) -> Table:
+        return Table()
 
 
-def register(cls: type[Kernel]) -> type[Kernel]:
+AnyKernel = Kernel[Any, Any]
+
+_REGISTRY: dict[str, AnyKernel] = {}
+
+
+K = TypeVar("K", bound=type[AnyKernel])
+
+
+def register(cls: K) -> K:
     """Class decorator: make the kernel known under its name."""
-    _REGISTRY[cls.name] = cls()
+    add(cls())
     return cls
 
 
-def all_kernels() -> list[Kernel]:
-    """Every kernel of this package, by name."""
-    package = __name__.rpartition(".")[0]
-    for module in iter_modules(import_module(package).__path__):
-        import_module(f"{package}.{module.name}")
+def add(kernel: AnyKernel) -> None:
+    """Make a kernel known under its name. Raises ValueError where there is another one of it."""
+    if kernel.name in _REGISTRY:
+        raise ValueError(f"kernel {kernel.name!r} is registered twice")
+    _REGISTRY[kernel.name] = kernel
+
+
+def all_kernels() -> list[AnyKernel]:
+    """Every kernel of this package, and those that others have registered, by name."""
+    package = import_module(__name__.rpartition(".")[0])
+    for module in walk_packages(package.__path__, f"{package.__name__}."):
+        import_module(module.name)
     return [_REGISTRY[k] for k in sorted(_REGISTRY)]
 
 
-def get(name: str) -> Kernel:
+def kernels_of(op: QOp) -> list[AnyKernel]:
+    """Those that execute operators of this type."""
+    return [k for k in all_kernels() if isinstance(op, k.ops)]
+
+
+def get(name: str) -> AnyKernel:
     """The kernel called `name`."""
     all_kernels()
     return _REGISTRY[name]

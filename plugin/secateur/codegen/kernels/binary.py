@@ -12,11 +12,14 @@ channel's value falls as the accumulator rises, b_i is stored in place of ~b_i, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...coding.planes import decompose
 from ...lowering.qgraph import QConv, QDense, QTensor, Thresholds
+from ..emit import CArray
+from .base import Layer
 
 SPREAD = 8  #: levels of a count that one word of four lanes takes
 
@@ -112,3 +115,35 @@ def toggles(planes: tuple[int, ...]) -> list[list[int]]:
         [t for t in range(len(order) - 1) if (order[t] ^ order[t + 1]) >> k & 1]
         for k in range(len(planes))
     ]
+
+
+def plane_array(layer: Layer[Any], c: Counted, rows: np.ndarray) -> CArray:
+    """The weights' bits as the array PREFIX_b."""
+    planes = f"{len(c.bits)} bit plane{'s' if len(c.bits) > 1 else ''}"
+    return CArray(f"{layer.prefix}_b", "uint32_t", rows, f"{layer.op.name}: {planes} a row")
+
+
+def step_array(prefix: str, values: np.ndarray, comment: str) -> CArray:
+    """Numbers on counts as the array PREFIX_t."""
+    narrow = np.abs(values).max(initial=0) <= 32767
+    return CArray(f"{prefix}_t", "int16_t" if narrow else "int32_t", values, comment)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What each row's Y is compared with, or its value where acc is 0."""
+
+    array: CArray
+    planes: list[int] | None  #: p of all rows; None where they differ and come first in a row
+    thresholds: int  #: of a row; 0: Y is requantized
+
+    @classmethod
+    def of(cls, c: Counted, prefix: str, what: str) -> Steps:
+        """Of a layer's numbers; what: a row's name in the comment."""
+        same = bool(np.all(c.p == c.p[0]))
+        thresholds = c.steps.shape[1]
+        values = [] if same else [c.p]
+        values.append(c.steps if thresholds else c.zero[:, None])
+        note = ("" if same else "planes, ") + ("thresholds" if thresholds else "count of 0")
+        array = step_array(prefix, np.concatenate(values, axis=1), f"per {what}: {note}")
+        return cls(array, [int(v) for v in c.p[0]] if same else None, thresholds)

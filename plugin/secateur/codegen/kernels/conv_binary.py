@@ -15,9 +15,10 @@ import numpy as np
 from ...lowering.qgraph import QConv, QTensor, Thresholds
 from ..emit import CArray, CFunction, Emission, render
 from ..packing import is_dense
-from ..requant import table
+from ..requant import RequantTable, requantization
+from ..tables import Table
 from .base import Kernel, Layer, register
-from .binary import Counted, counted, toggles, words
+from .binary import Counted, Steps, counted, plane_array, step_array, toggles, words
 
 GROUPS = 11  #: a word of weights is ten groups of three columns and one of two
 ENTRY_WORDS = 168  #: words of table for a word of weights
@@ -148,28 +149,76 @@ def adder(unit: int, levels: int) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True)
+class Finish:
+    """From a channel's counts to what is stored: constants, and how the template uses them."""
+
+    sliced: bool
+    thresholds: int
+    arrays: tuple[CArray, ...]
+    p: list[int] | None
+    place: str  #: where in the counts those of pair (a, b) of planes begin
+    toggles: list[list[int]]
+    requant: RequantTable | None = None
+
+    @property
+    def parameters(self) -> list[str]:
+        """C parameters for the arrays."""
+        names = ("steps", "requant")
+        return [f"const {a.ctype} *{n}" for a, n in zip(self.arrays, names, strict=False)]
+
+    @classmethod
+    def of(cls, layer: Layer[QConv], c: Counted, g: Plan) -> Finish:
+        """Of a layer's numbers."""
+        r = layer.op.requant
+        flips = toggles(r.planes) if isinstance(r, Thresholds) else []
+        if c.sliced:
+            assert c.doubling is not None
+            weights, inputs = c.doubling
+            terms = [f"{len(c.bits) - 1} - a"] * weights + ["b"] * inputs
+            place = " + ".join(terms) or "0"
+            # a count that began with 2^levels - t carries into the level above if it reaches t
+            top = g.levels - 1 if c.steps.shape[1] == 1 else g.levels
+            start = 2**top - c.count_steps()
+            note = f"per channel: 2^{top} - thresholds on the count"
+            array = step_array(layer.prefix, start, note)
+            return cls(True, c.steps.shape[1], (array,), None, place, flips)
+        place = f"({len(c.q)} * a + b) * {g.levels}"
+        steps = Steps.of(c, layer.prefix, "channel")
+        if steps.thresholds:
+            return cls(False, steps.thresholds, (steps.array,), steps.planes, place, flips)
+        q = requantization(layer.prefix, r)
+        return cls(False, 0, (steps.array, q.array), steps.planes, place, flips, q)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountTable(Table):
+    """Planes, and what `finish` compares counts with."""
+
+    finish: Finish
+
+
 @register
-class ConvBinary(Kernel):
+class ConvBinary(Kernel[QConv, CountTable]):
     """Convolution of few weight planes and few input planes (groups == 1)."""
 
     name = "conv_binary"
     forms = frozenset({"planes"})
 
-    def reads(self, layer: Layer) -> bool:
+    def reads(self, layer: Layer[QConv]) -> bool:
         return layer.graph.tensors[layer.op.inputs[0]].packed
 
-    def applies(self, layer: Layer) -> bool:
+    def applies(self, layer: Layer[QConv]) -> bool:
         op = layer.op
-        return isinstance(op, QConv) and not is_dense(op, layer.graph.tensors[op.inputs[0]])
+        return not is_dense(op, layer.graph.tensors[op.inputs[0]])
 
-    def _parts(self, layer: Layer) -> tuple[Counted, Plan]:
+    def _parts(self, layer: Layer[QConv]) -> tuple[Counted, Plan]:
         op = layer.op
-        assert isinstance(op, QConv)
         x = layer.graph.tensors[op.inputs[0]]
         c = counted(op, x)
         return c, plan(op, x, c, layer.small)
 
-    def scratch(self, layer: Layer) -> int:
+    def scratch(self, layer: Layer[QConv]) -> int:
         c, g = self._parts(layer)
         tables = 4 * ENTRY_WORDS * g.words * len(c.q)
         columns = 0 if g.pointwise else 128 * g.words
@@ -179,7 +228,7 @@ class ConvBinary(Kernel):
     plain_factor = 1.6
     code_bytes = 1200
 
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QConv]) -> dict[str, float]:
         c, g = self._parts(layer)
         columns, rows = g.ci * g.taps, float(g.tiles * g.co)
         steps = c.steps.shape[1]
@@ -194,28 +243,26 @@ class ConvBinary(Kernel):
             "pointwise_filled" if g.pointwise else "filled": filled,
         }
 
-    def emit(self, layer: Layer) -> Emission:
+    def table(self, layer: Layer[QConv]) -> CountTable:
+        c, g = self._parts(layer)
+        finish = Finish.of(layer, c, g)
+        arrays = (plane_array(layer, c, row_words(c, g)), *finish.arrays)
+        return CountTable(arrays=arrays, finish=finish)
+
+    def emit(self, layer: Layer[QConv], table: CountTable) -> Emission:
         op = layer.op
-        assert isinstance(op, QConv)
         x, y = (layer.graph.tensors[t] for t in (op.inputs[0], op.output))
         c, g = self._parts(layer)
-        p = layer.prefix
-        arrays = [
-            CArray(
-                f"{p}_b", "uint32_t", row_words(c, g),
-                f"{op.name}: {len(c.bits)} bit plane{'s' if len(c.bits) > 1 else ''} a row",
-            )
-        ]  # fmt: skip
         key = f"{op.weight.shape[2]}x{op.weight.shape[3]}_{g.ci}x{g.co}_p{g.pixels}"
         count = f"count_{g.unit}_{g.levels}"
+        lines = adder(g.unit, g.levels)
         functions = [
             CFunction("threes", render("binary_table.c.j2")),
             CFunction(
                 count,
-                render("binary_count.c.j2", name=count, unit=g.unit, levels=g.levels,
-                       lines=adder(g.unit, g.levels)),
+                render("binary_count.c.j2", name=count, unit=g.unit, levels=g.levels, lines=lines),
             ),
-        ]  # fmt: skip
+        ]
         reaches = f"reaches_{g.levels}"
         if not c.sliced:
             for n in {min(g.levels, 8), max(g.levels - 8, 0)} - {0}:
@@ -226,69 +273,23 @@ class ConvBinary(Kernel):
             functions.append(CFunction(reaches, text))
         columns = f"columns_{key}"
         if not g.pointwise:
-            _, h, w = x.shape
-            _, oh, ow = y.shape
-            functions.append(
-                CFunction(
-                    columns,
-                    render("binary_columns.c.j2", name=columns, h=h, w=w, oh=oh, ow=ow,
-                           kh=op.weight.shape[2], kw=op.weight.shape[3], sy=op.stride[0],
-                           sx=op.stride[1], pads=op.pads, step=len(x.planes) * x.pitch,
-                           wide=w + op.pads[1] + op.pads[3] > 32),
-                )
-            )  # fmt: skip
-        finish = Finish(layer, c, g)
-        arrays += finish.arrays
-        name = f"binary_{key}"
+            functions.append(_columns_function(columns, op, x, y))
+        name = f"conv_binary_{key}"
         text = render(
             "conv_binary.c.j2", name=name, key=key, g=g, c=c, x=x, y=y, count=count,
-            columns=columns, finish=finish, reaches=reaches, entry=ENTRY_WORDS, p=len(c.bits),
-            k=len(c.q),
+            columns=columns, finish=table.finish, reaches=reaches, entry=ENTRY_WORDS,
+            p=len(c.bits), k=len(c.q),
         )  # fmt: skip
-        args = [a.name for a in arrays] + [layer.inputs[0], layer.output, layer.scratch]
-        return Emission(f"{name}({', '.join(args)});", [*functions, CFunction(name, text)], arrays)
+        args = [*table.names, layer.inputs[0], layer.output, layer.scratch]
+        return Emission(f"{name}({', '.join(args)});", [*functions, CFunction(name, text)])
 
 
-class Finish:
-    """From a channel's counts to what is stored: constants, and how the template uses them."""
-
-    def __init__(self, layer: Layer, c: Counted, g: Plan) -> None:
-        op = layer.op
-        assert isinstance(op, QConv)
-        self.sliced = c.sliced
-        self.thresholds = c.steps.shape[1]
-        self.arrays: list[CArray] = []
-        self.parameters: list[str] = []
-        self.requant = None
-        self.p: list[int] | None = None
-        #: where in the counts those of pair (a, b) of planes begin
-        self.place = f"({len(c.q)} * a + b) * {g.levels}"
-        self.toggles = toggles(op.requant.planes) if isinstance(op.requant, Thresholds) else []
-        if c.sliced:
-            assert c.doubling is not None
-            weights, inputs = c.doubling
-            terms = [f"{len(c.bits) - 1} - a"] * weights + ["b"] * inputs
-            self.place = " + ".join(terms) or "0"
-            # a count that began with 2^levels - t carries into the level above if it reaches t
-            top = g.levels - 1 if self.thresholds == 1 else g.levels
-            start = 2**top - c.count_steps()
-            self._array(layer, "t", start, f"2^{top} - thresholds on the count")
-            return
-        same = bool(np.all(c.p == c.p[0]))
-        self.p = [int(v) for v in c.p[0]] if same else None
-        per_row = [] if same else [c.p]
-        per_row.append(c.steps if self.thresholds else c.zero[:, None])
-        note = ("" if same else "planes, ") + ("thresholds" if self.thresholds else "count of 0")
-        self._array(layer, "t", np.concatenate(per_row, axis=1), note)
-        if not self.thresholds:
-            self.requant = table(layer.prefix, op.requant)
-            self.arrays.append(self.requant.array)
-            self.parameters.append(f"const {self.requant.ctype} *requant")
-
-    def _array(self, layer: Layer, suffix: str, values: np.ndarray, note: str) -> None:
-        narrow = np.abs(values).max(initial=0) <= 32767
-        ctype = "int16_t" if narrow else "int32_t"
-        self.arrays.append(
-            CArray(f"{layer.prefix}_{suffix}", ctype, values, f"per channel: {note}")
-        )
-        self.parameters.append(f"const {ctype} *steps")
+def _columns_function(name: str, op: QConv, x: QTensor, y: QTensor) -> CFunction:
+    """C that gathers what a tile's windows read, column by column."""
+    (_, h, w), (_, oh, ow) = x.shape, y.shape
+    text = render(
+        "binary_columns.c.j2", name=name, h=h, w=w, oh=oh, ow=ow, kh=op.weight.shape[2],
+        kw=op.weight.shape[3], sy=op.stride[0], sx=op.stride[1], pads=op.pads,
+        step=len(x.planes) * x.pitch, wide=w + op.pads[1] + op.pads[3] > 32,
+    )  # fmt: skip
+    return CFunction(name, text)

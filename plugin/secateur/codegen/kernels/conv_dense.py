@@ -6,17 +6,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...lowering.qgraph import QConv
-from ..emit import CFunction, Emission, render
+from ..emit import CFunction, Emission, by_isa, not_with_vectors, render
 from ..geometry import Geometry, conv_geometry
-from ..requant import table
 from .base import Kernel, Layer, register
-from .convtile import accumulator_store, may_overwrite, residual_work, shape_key
-from .helium import either, scalar_only
+from .coded import decode_work, is_coded
 from .helium_conv import Turned, convolution, turned
 from .helium_conv import work as vector_work
-from .pairs import DensePlan, dense_plan, pair_rows, pair_scratch, pair_work
-from .source import book_bits, index_work
-from .unpack import decode_work, is_coded
+from .pairs import DensePlan, dense_plan, pair_rows, pair_scratch, pair_table, pair_work
+from .source import StoredTable, index_work
+from .tile.schedule import may_overwrite, residual_work, shape_key
+from .tile.store import accumulator_store
 
 
 def unrolled(d: DensePlan) -> bool:
@@ -26,31 +25,30 @@ def unrolled(d: DensePlan) -> bool:
 
 
 @register
-class ConvDense(Kernel):
+class ConvDense(Kernel[QConv, StoredTable]):
     """Dense convolution (groups == 1); also executes packed codebook indices row by row."""
 
     name = "conv_dense"
-    forms = frozenset({"dense"})
+    forms = frozenset({"dense", "indices", "coded dense"})
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QConv) and layer.op.groups == 1
+    def applies(self, layer: Layer[QConv]) -> bool:
+        return layer.op.groups == 1
 
-    def geometry(self, layer: Layer) -> Geometry:
+    def geometry(self, layer: Layer[QConv]) -> Geometry:
         """Only the shapes: the band is this kernel's own, and always there."""
-        assert isinstance(layer.op, QConv)
         return replace(conv_geometry(layer.op, layer.graph, 4, stripe=layer.stripe), direct=False)
 
-    def chains(self, layer: Layer) -> bool:
+    def chains(self, layer: Layer[QConv]) -> bool:
         return not is_coded(layer.encoded)  # its rows would be decoded again in each call
 
-    def straight(self, layer: Layer) -> bool:
+    def straight(self, layer: Layer[QConv]) -> bool:
         return self.geometry(layer).pointwise
 
-    def scratch(self, layer: Layer) -> int:
+    def scratch(self, layer: Layer[QConv]) -> int:
         g = self.geometry(layer)
         return self._vectors(layer)[1] + pair_scratch(layer, g)
 
-    def _vectors(self, layer: Layer) -> tuple[Turned, int]:
+    def _vectors(self, layer: Layer[QConv]) -> tuple[Turned, int]:
         """The band of cores with Helium, and the bytes of the larger of both cores' band and
         weights: the words', but for a few shapes."""
         g = self.geometry(layer)
@@ -59,20 +57,20 @@ class ConvDense(Kernel):
         t = turned(g, words)
         return t, max(words, (t.bytes + 3) & ~3)
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QConv]) -> tuple[int, ...]:
         g = self.geometry(layer)
         return tuple(i for i in may_overwrite(layer.op, g) if g.pointwise or i == 1)
 
     plain_factor = 3.0
     plain_code = 1.85
 
-    def code(self, layer: Layer) -> int:
+    def code(self, layer: Layer[QConv]) -> int:
         g = self.geometry(layer)
         d = dense_plan(layer, g)
         taps = len(d.taps) * (d.inner[0] if unrolled(d) else 1)
-        return 580 + 46 * taps + (150 if book_bits(layer) else 0)
+        return 580 + 46 * taps + (150 if layer.index_bits else 0)
 
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QConv]) -> dict[str, float]:
         g = self.geometry(layer)
         d = dense_plan(layer, g)
         words = d.outer[0] * d.inner[0] * len(d.taps)
@@ -89,11 +87,10 @@ class ConvDense(Kernel):
             **decode_work(layer.encoded),
         }
 
-    def vector_work(self, layer: Layer) -> dict[str, float]:
+    def vector_work(self, layer: Layer[QConv]) -> dict[str, float]:
         g = self.geometry(layer)
         t, _ = self._vectors(layer)
         bands = g.calls * -(-(g.ow if g.pointwise else g.oh) // t.rows)
-        assert isinstance(layer.op, QConv)
         return {
             **vector_work(g, t),
             **index_work(layer, float(bands * layer.op.weight.size)),
@@ -101,51 +98,42 @@ class ConvDense(Kernel):
             **decode_work(layer.encoded),
         }
 
-    def emit(self, layer: Layer) -> Emission:
-        op = layer.op
-        assert isinstance(op, QConv)
+    def table(self, layer: Layer[QConv]) -> StoredTable:
+        g = self.geometry(layer)
+        stored = pair_table(layer, g, dense_plan(layer, g))
+        return StoredTable.make(layer, stored, layer.op.requant)
+
+    def emit(self, layer: Layer[QConv], table: StoredTable) -> Emission:
+        op, q = layer.op, table.q
         g = self.geometry(layer)
         d = dense_plan(layer, g)
-        q = table(layer.prefix, op.requant)
         t, room = self._vectors(layer)
-        rows = pair_rows(layer, g, d, f"scratch + {room}")
+        rows = pair_rows(layer, table.stored, g, d, f"scratch + {room}")
         source = rows.source
         band_name = f"pairs_{shape_key(g)}" + ("_ring" if g.ring else "")
         band = render("pair_band.c.j2", name=band_name, g=g, d=d)
-        name = f"dense_{shape_key(g)}{source.suffix}"
+        name = f"conv_dense_{shape_key(g)}{source.suffix}"
         stores = [
             accumulator_store(op, g, q, [f"a[{4 * k + j}]" for j in range(4)])
             for k in range(d.block)
         ]
         tile_name = f"dot_{shape_key(g)}"
         title = f"Dense int8 convolution {shape_key(g)}: 4 pixels x {d.block} output channels."
-        tile = render("dense_tile.c.j2", name=tile_name, d=d, unroll=unrolled(d))
+        tile = by_isa(tile_name, "dense_tile", "dsp", d=d, unroll=unrolled(d))
         text = render(
-            "conv_dense.c.j2",
-            tile_name=tile_name,
-            name=name,
-            title=title,
-            g=g,
-            d=d,
-            q=q,
-            source=source,
-            band_name=band_name,
-            residual=op.residual is not None,
-            expand=rows.expand,
-            stores=stores,
-        )
-        text = either(convolution(op, g, t, q, rows.one_by_one, name, title), text)
-        band, tile = scalar_only(band), scalar_only(tile)
+            "conv_dense.c.j2", tile_name=tile_name, name=name, title=title, g=g, d=d, q=q,
+            source=source, band_name=band_name, residual=op.residual is not None,
+            expand=rows.expand, stores=stores,
+        )  # fmt: skip
+        vectors = convolution(op, g, t, q, rows.one_by_one, name, title)
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
         args += [*layer.inputs[1:], layer.scratch, *([layer.first] if g.numbered else [])]
         return Emission(
             source.call(name, args),
             [
-                CFunction(band_name, band),
-                *([CFunction(tile_name, tile)] if d.block == 2 else []),
-                CFunction(name, text),
+                CFunction(band_name, band, {"mve": ""}),
+                *([not_with_vectors(tile)] if d.block == 2 else []),
+                CFunction(name, text, {"mve": vectors}),
             ],
-            [*source.arrays, q.array],
             source.headers,
-            source.constants,
         )

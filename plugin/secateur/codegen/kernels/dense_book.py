@@ -2,52 +2,43 @@
 
 from __future__ import annotations
 
-from ...coding.base import Encoded, Encoding
+from ...coding.base import Encoded
 from ...lowering.qgraph import QDense
 from ..emit import CFunction, Emission, render
-from ..requant import table
+from ..geometry import align4
 from .base import Kernel, Layer, register
 from .indices import field, load
-from .source import dense_source
-from .unpack import align4
+from .source import StoredTable, stored_rows
 
 
-class _Book(Kernel):
-    forms = frozenset({"dense"})
+class _Book(Kernel[QDense, StoredTable]):
+    forms = frozenset({"indices"})
     widths = frozenset(range(1, 7))  #: bits of an index
 
-    def applies(self, layer: Layer) -> bool:
-        e = layer.encoded
-        return isinstance(layer.op, QDense) and (e is None or e.meta["k"] in self.widths)
+    def applies(self, layer: Layer[QDense]) -> bool:
+        return layer.encoded is None or layer.index_bits in self.widths
 
-    def takes(self, encoding: Encoding) -> bool:
-        """Packed indices."""
-        return encoding.name == "codebook"
+    def table(self, layer: Layer[QDense]) -> StoredTable:
+        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
 
-    def _emit(self, layer: Layer, template: str, title: str, pairs: bool) -> Emission:
-        op, e = layer.op, layer.encoded
-        assert isinstance(op, QDense)
-        assert e is not None
-        n, cols = op.weight.shape
-        bits = e.meta["k"]
-        stride = (cols * bits + 7) // 8
-        q = table(layer.prefix, op.requant)
-        source = dense_source(layer)
-        name = f"{self.name[6:]}{bits}_{cols}x{n}"
+    def _emit(
+        self, layer: Layer[QDense], table: StoredTable, template: str, title: str, pairs: bool
+    ) -> Emission:
+        n, cols = layer.op.weight.shape
+        bits, stride = table.stored.bits, table.stored.stride
+        name = f"fc_{self.name.removeprefix('dense_')}{bits}_{cols}x{n}"
         width = 2 * bits if pairs else bits
         text = render(
-            template, name=name, q=q, n=n, cols=cols, bits=bits, stride=stride,
+            template, name=name, q=table.q, n=n, cols=cols, bits=bits, stride=stride,
             title=f"Fully connected, {cols} inputs, {n} outputs, {bits}-bit indices: {title}.",
-            entries=1 << bits, levels=_levels(e), rows=_rows(n, stride, layer.small),
+            entries=1 << bits, levels=_levels(layer.weights), rows=_rows(n, stride, layer.small),
             load=lambda count, row=0: load(count, bits, stride, row),
             field=lambda i, row=0: field(i * width, width, row),
         )  # fmt: skip
-        args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
+        args = [*table.names, layer.inputs[0], layer.output]
         if self.scratch(layer):
             args.append(layer.scratch)
-        return Emission(
-            f"{name}({', '.join(args)});", [CFunction(name, text)], [*source.arrays, q.array]
-        )
+        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
 
 
 def _levels(e: Encoded) -> int:
@@ -73,18 +64,16 @@ class DenseBook(_Book):
     code_bytes = 250
     plain_factor = 1.6
 
-    def work(self, layer: Layer) -> dict[str, float]:
-        op, e = layer.op, layer.encoded
-        assert isinstance(op, QDense)
-        assert e is not None
+    def work(self, layer: Layer[QDense]) -> dict[str, float]:
+        op, e = layer.op, layer.weights
         return {
             "weights": float(op.weight.size),
             "bytes": float(len(e.stream("i").data)),
             "rows": float(len(op.weight)),
         }
 
-    def emit(self, layer: Layer) -> Emission:
-        return self._emit(layer, "dense_book.c.j2", "looked up one by one", False)
+    def emit(self, layer: Layer[QDense], table: StoredTable) -> Emission:
+        return self._emit(layer, table, "dense_book.c.j2", "looked up one by one", False)
 
 
 @register
@@ -99,25 +88,21 @@ class DensePairs(_Book):
     code_bytes = 450
     plain_factor = 3.0
 
-    def scratch(self, layer: Layer) -> int:
-        assert isinstance(layer.op, QDense)
-        assert layer.encoded is not None
+    def scratch(self, layer: Layer[QDense]) -> int:
         cols = layer.op.weight.shape[1]
-        return align4(4 * 4 ** layer.encoded.meta["k"] + 2 * (cols + cols % 2))
+        return align4(4 * 4**layer.index_bits + 2 * (cols + cols % 2))
 
-    def work(self, layer: Layer) -> dict[str, float]:
-        op, e = layer.op, layer.encoded
-        assert isinstance(op, QDense)
-        assert e is not None
+    def work(self, layer: Layer[QDense]) -> dict[str, float]:
+        op = layer.op
         return {
             "weights": float(op.weight.size),
             "rows": float(len(op.weight)),
             "inputs": float(op.weight.shape[1]),
-            "pairs": float(4 ** e.meta["k"]),
+            "pairs": float(4**layer.index_bits),
         }
 
-    def emit(self, layer: Layer) -> Emission:
-        return self._emit(layer, "dense_pairs.c.j2", "two to a table look-up", True)
+    def emit(self, layer: Layer[QDense], table: StoredTable) -> Emission:
+        return self._emit(layer, table, "dense_pairs.c.j2", "two to a table look-up", True)
 
 
 @register
@@ -130,18 +115,16 @@ class DenseLive(_Book):
     code_bytes = 400
     plain_factor = 2.5
 
-    def scratch(self, layer: Layer) -> int:
-        assert isinstance(layer.op, QDense)
+    def scratch(self, layer: Layer[QDense]) -> int:
         return 1024 + 4 * ((layer.op.weight.shape[1] + 1) // 2)
 
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QDense]) -> dict[str, float]:
         op = layer.op
-        assert isinstance(op, QDense)
         n, cols = op.weight.shape
         zero = 1.0 - layer.live_inputs()
         last = zero[-1:] if cols % 2 else zero[:0]
         live = float((1.0 - zero[: cols // 2 * 2 : 2] * zero[1::2]).sum()) + last.size
         return {"inputs": float(cols), "pairs": live * n, "rows": float(n), "table": 1.0}
 
-    def emit(self, layer: Layer) -> Emission:
-        return self._emit(layer, "dense_live.c.j2", "pairs of inputs that are not 0", True)
+    def emit(self, layer: Layer[QDense], table: StoredTable) -> Emission:
+        return self._emit(layer, table, "dense_live.c.j2", "pairs of inputs that are not 0", True)

@@ -9,81 +9,72 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...coding.columns import STEPS
+from ...coding.bits import int_array
 from ...lowering.qgraph import QDense
-from ..emit import CArray, CFunction, Emission, render
-from ..requant import table
+from ..emit import CFunction, Emission, render
+from ..requant import requantization
+from ..tables import RequantizedTable, stream_array
 from .base import Kernel, Layer, register
+
+#: C parameters of the streams beside the steps.
+_PARAMETERS = {"v": "const int8_t *v", "b": "const int8_t *book"}
 
 
 @register
-class DenseColumns(Kernel):
-    """Sparse columns: int8 values, or four bits of run and four of codebook."""
+class DenseColumns(Kernel[QDense, RequantizedTable]):
+    """Sparse columns: int8 values, or entries of four bits of run and four of codebook."""
 
     name = "dense_columns"
+    forms = frozenset({"columns", "column_entries"})
     skips_zeros = True
-    forms = frozenset({"columns"})
     code_bytes = 220
     plain_factor = 1.3
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QDense)
+    @staticmethod
+    def _book(layer: Layer[QDense]) -> bool:
+        """Whether entries index a codebook."""
+        return any(s.name == "b" for s in layer.weights.streams)
 
-    def scratch(self, layer: Layer) -> int:
-        assert isinstance(layer.op, QDense)
+    def scratch(self, layer: Layer[QDense]) -> int:
         return 4 * len(layer.op.weight)
 
-    def _book(self, layer: Layer) -> bool:
-        return layer.encoded is not None and layer.encoded.encoding == "columns_codebook"
-
-    def work(self, layer: Layer) -> dict[str, float]:
-        op, e = layer.op, layer.encoded
-        assert isinstance(op, QDense)
-        assert e is not None
-        n, cols = op.weight.shape
+    def work(self, layer: Layer[QDense]) -> dict[str, float]:
+        n, cols = layer.op.weight.shape
         live = layer.live_inputs()
-        counts = np.frombuffer(e.stream("n").data, STEPS[e.stream("n").ctype])
-        book = "book_" if self._book(layer) else ""
+        stream = layer.weights.stream("n")
+        counts = int_array(stream.data, stream.ctype, "stream n")
         return {
             "columns": float(cols),
             "live_columns": float(live.sum()),
-            f"{book}nonzeros": float((live * counts).sum()),
+            "book_nonzeros" if self._book(layer) else "nonzeros": float((live * counts).sum()),
             "rows": float(n),
         }
 
-    def emit(self, layer: Layer) -> Emission:
-        op, e = layer.op, layer.encoded
-        assert isinstance(op, QDense)
-        assert e is not None
-        n, cols = op.weight.shape
-        q = table(layer.prefix, op.requant)
-        book = self._book(layer)
-        density = np.count_nonzero(op.weight) / op.weight.size
-        what = "run, index" if book else "rows from non-zero to non-zero"
+    def table(self, layer: Layer[QDense]) -> RequantizedTable:
+        w = layer.op.weight
+        density = np.count_nonzero(w) / w.size
+        what = "run, index" if self._book(layer) else "rows from non-zero to non-zero"
         notes = {
-            "s": f"{op.name}: by column, {what}; density {density:.1%}",
+            "s": f"{layer.op.name}: by column, {what}; density {density:.1%}",
             "v": "values",
             "b": "codebook",
             "n": "entries per column",
         }
-        arrays = []
-        for stream in e.streams:
-            values = np.frombuffer(stream.data, STEPS[stream.ctype])
-            arrays.append(
-                CArray(
-                    f"{layer.prefix}_{stream.name}", stream.ctype, values, notes[stream.name],
-                    {stream.kind: stream.bits},
-                )
-            )  # fmt: skip
-        steps = e.stream("s").ctype
-        names = {"s": f"const {steps} *s", "v": "const int8_t *v", "b": "const int8_t *book"}
-        order = [s.name for s in e.streams if s.name != "n"]
-        name = f"columns_{'book_' if book else ''}{cols}x{n}"
+        streams = (stream_array(layer.prefix, s, notes[s.name]) for s in layer.weights.streams)
+        return RequantizedTable.of(requantization(layer.prefix, layer.op.requant), *streams)
+
+    def emit(self, layer: Layer[QDense], table: RequantizedTable) -> Emission:
+        n, cols = layer.op.weight.shape
+        book = self._book(layer)
+        name = f"fc_columns_{'book_' if book else ''}{cols}x{n}"
+        ctypes = {s.name: s.ctype for s in layer.weights.streams}
+        parameters = {"s": f"const {ctypes['s']} *s", **_PARAMETERS}
+        order = [s for s in ctypes if s != "n"]
         text = render(
-            "dense_columns.c.j2", name=name, q=q, n=n, cols=cols, book=book,
-            parameters=", ".join(names[k] for k in order), count=e.stream("n").ctype,
+            "dense_columns.c.j2", name=name, q=table.q, n=n, cols=cols, book=book,
+            parameters=", ".join(parameters[s] for s in order), count=ctypes["n"],
             title=f"Fully connected, {cols} inputs, {n} outputs: sparse, column by column.",
         )  # fmt: skip
-        args = [f"{layer.prefix}_{k}" for k in [*order, "n"]]
-        args += [q.array.name, layer.inputs[0], layer.output, layer.scratch]
-        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)], [*arrays, q.array])
+        args = [f"{layer.prefix}_{s}" for s in [*order, "n"]]
+        args += [table.q.array.name, layer.inputs[0], layer.output, layer.scratch]
+        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])

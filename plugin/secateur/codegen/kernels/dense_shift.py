@@ -2,94 +2,94 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import ClassVar
+
 import numpy as np
 
-from ...coding.base import Encoding
 from ...coding.powers import chains, chains_of
 from ...lowering.qgraph import QDense
-from ..emit import CArray, CFunction, Emission, render
-from ..requant import RequantTable, table
+from ..emit import CFunction, Emission, render
+from ..requant import requantization
+from ..tables import RequantizedTable, stream_array
 from .base import Kernel, Layer, register
-from .conv_shift import times
+from .rows.powers import times
 
 
-@register
-class DenseShift(Kernel):
+class _Powers(Kernel[QDense, RequantizedTable]):
     """Rows of powers of two; nothing is multiplied before requantization."""
 
-    name = "dense_shift"
-    forms = frozenset({"shift", "sparse"})
-
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QDense) and bool(chains(layer.op.weight))
-
-    def takes(self, encoding: Encoding) -> bool:
-        """Lists of columns by magnitude, and packed codes, which it reads where they lie."""
-        return encoding.name in ("shift", "power_codes")
-
+    kind: ClassVar[str]
     plain_factor = 1.1
     code_bytes = 160
 
-    def work(self, layer: Layer) -> dict[str, float]:
-        op, e = layer.op, layer.encoded
-        assert isinstance(op, QDense)
-        assert e is not None
-        rows, nonzeros = float(len(op.weight)), float(np.count_nonzero(op.weight))
-        if e.encoding == "power_codes":
-            width = "codes" if e.meta["width"] == 4 else "odd_codes"
-            return {width: float(op.weight.size), "coded_nonzeros": nonzeros, "coded_rows": rows}
-        groups = float(sum(len(c.magnitudes) for c in chains_of(e)))
+    def applies(self, layer: Layer[QDense]) -> bool:
+        return bool(chains(layer.op.weight))
+
+    @abstractmethod
+    def _notes(self, layer: Layer[QDense]) -> dict[str, str]:
+        """The streams it reads, each with its comment."""
+
+    def table(self, layer: Layer[QDense]) -> RequantizedTable:
+        arrays = [
+            stream_array(layer.prefix, layer.weights.stream(name), note)
+            for name, note in self._notes(layer).items()
+        ]
+        return RequantizedTable.of(requantization(layer.prefix, layer.op.requant), *arrays)
+
+    def emit(self, layer: Layer[QDense], table: RequantizedTable) -> Emission:
+        n, cols = layer.op.weight.shape
+        found = chains_of(layer.weights)
+        total = " + ".join(times(f"a{i}", c.odd << c.low) for i, c in enumerate(found))
+        name = f"fc_{self.kind}_{cols}x{n}"
+        text = render(
+            f"dense_{self.kind}.c.j2", name=name, n=n, cols=cols, q=table.q, chains=found,
+            total=total, arrays=table.arrays, width=layer.weights.meta.get("width", 0),
+        )  # fmt: skip
+        args = [*table.names, layer.inputs[0], layer.output]
+        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
+
+
+@register
+class DenseShift(_Powers):
+    """Lists of columns by magnitude."""
+
+    name = "dense_shift"
+    kind = "shift"
+    forms = frozenset({"shift"})
+
+    def work(self, layer: Layer[QDense]) -> dict[str, float]:
+        rows = float(len(layer.op.weight))
+        groups = float(sum(len(c.magnitudes) for c in chains_of(layer.weights)))
+        nonzeros = float(np.count_nonzero(layer.op.weight))
         return {"nonzeros": nonzeros, "groups": groups * rows, "rows": rows}
 
-    def emit(self, layer: Layer) -> Emission:
-        op, e = layer.op, layer.encoded
-        assert isinstance(op, QDense)
-        assert e is not None
-        q = table(layer.prefix, op.requant)
-        arrays = self._lists(layer) if e.encoding == "shift" else self._codes(layer)
-        text, name = self._text(layer, q, arrays)
-        args = [*(a.name for a in arrays), q.array.name, layer.inputs[0], layer.output]
-        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)], [*arrays, q.array])
-
-    def _text(self, layer: Layer, q: RequantTable, arrays: list[CArray]) -> tuple[str, str]:
-        op, e = layer.op, layer.encoded
-        assert isinstance(op, QDense)
-        assert e is not None
-        n, cols = op.weight.shape
-        found = chains_of(e)
-        total = " + ".join(times(f"a{i}", c.odd << c.low) for i, c in enumerate(found))
-        name = f"{e.encoding}_{cols}x{n}"
-        text = render(
-            f"dense_{e.encoding}.c.j2", name=name, n=n, cols=cols, q=q, chains=found, total=total,
-            arrays=arrays, width=e.meta.get("width", 0),
-        )  # fmt: skip
-        return text, name
-
-    @staticmethod
-    def _lists(layer: Layer) -> list[CArray]:
-        e, op = layer.encoded, layer.op
-        assert e is not None
-        assert isinstance(op, QDense)
-        values = ", ".join(str(m) for c in chains_of(e) for m in c.magnitudes)
-        density = np.count_nonzero(op.weight) / op.weight.size
-        notes = {
+    def _notes(self, layer: Layer[QDense]) -> dict[str, str]:
+        values = ", ".join(str(m) for c in chains_of(layer.weights) for m in c.magnitudes)
+        density = np.count_nonzero(layer.op.weight) / layer.op.weight.size
+        return {
+            "c": f"{layer.op.name}: columns; density {density:.1%}",
             "n": f"columns of -m and of +m by row, for each m of {values}",
-            "c": f"{op.name}: columns; density {density:.1%}",
         }
-        return [
-            CArray(
-                f"{layer.prefix}_{s.name}", s.ctype,
-                np.frombuffer(s.data, "<u1" if s.ctype == "uint8_t" else "<u2"), notes[s.name],
-                {s.kind: s.bits},
-            )
-            for s in (e.stream("c"), e.stream("n"))
-        ]  # fmt: skip
 
-    @staticmethod
-    def _codes(layer: Layer) -> list[CArray]:
-        e = layer.encoded
-        assert e is not None
-        data = np.frombuffer(e.stream("w").data, np.uint8)
-        note = f"{layer.op.name}: {e.meta['width']}-bit codes of sign and exponent"
-        bits = {"value": e.stream("w").bits}
-        return [CArray(f"{layer.prefix}_w", "uint8_t", data, note, bits)]
+
+@register
+class DensePowerCodes(_Powers):
+    """Packed codes, read where they lie."""
+
+    name = "dense_power_codes"
+    kind = "power_codes"
+    forms = frozenset({"power_codes"})
+
+    def work(self, layer: Layer[QDense]) -> dict[str, float]:
+        op = layer.op
+        unit = "codes" if layer.weights.meta["width"] == 4 else "odd_codes"
+        return {
+            f"dense_shift.{unit}": float(op.weight.size),
+            "dense_shift.coded_nonzeros": float(np.count_nonzero(op.weight)),
+            "dense_shift.coded_rows": float(len(op.weight)),
+        }
+
+    def _notes(self, layer: Layer[QDense]) -> dict[str, str]:
+        width = layer.weights.meta["width"]
+        return {"w": f"{layer.op.name}: {width}-bit codes of sign and exponent"}

@@ -2,119 +2,127 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
 from ...lowering.qgraph import QDense
-from ..emit import CArray, CFunction, Emission, render
-from ..requant import RequantTable, table
+from ..emit import CArray, CFunction, Emission, checked_call, render
+from ..geometry import align4
+from ..requant import requantization
+from ..tables import RequantizedTable, counter_type
 from .base import Kernel, Layer, register
-from .unpack import align4, coded, decode_work, is_coded
+from .coded import Coded, coded, decode_work, is_coded, room
 
 
-class _SparseRows(Kernel):
+@dataclass(frozen=True, kw_only=True)
+class ListTable(RequantizedTable):
+    """Columns, values and counts of rows, or what a decoder makes them of."""
+
+    coded: Coded | None
+
+
+def column_array(prefix: str, columns: np.ndarray, cols: int, comment: str) -> CArray:
+    """The columns of lists as the array `prefix`_c."""
+    elem = counter_type(cols - 1)
+    bits = {"index": (8 if elem == "uint8_t" else 16) * columns.size}
+    return CArray(f"{prefix}_c", elem, columns, comment, bits)
+
+
+def count_array(prefix: str, counts: np.ndarray, comment: str) -> CArray:
+    """The lengths of lists as the array `prefix`_n."""
+    elem = counter_type(int(counts.max()))
+    bits = {"count": (8 if elem == "uint8_t" else 16) * counts.size}
+    return CArray(f"{prefix}_n", elem, counts, comment, bits)
+
+
+class _Lists(Kernel[QDense, ListTable]):
     """Gathers the inputs a row lists."""
 
-    values = True
-
+    values: ClassVar[bool]  #: whether each column has a value; else lists are of +1s, then of -1s
+    kind: ClassVar[str]
     code_bytes = 130
 
-    def work(self, layer: Layer) -> dict[str, float]:
-        op = layer.op
-        assert isinstance(op, QDense)
+    def work(self, layer: Layer[QDense]) -> dict[str, float]:
         coded = "coded_" if is_coded(layer.encoded) else ""
         return {
-            f"{coded}nonzeros": float(np.count_nonzero(op.weight)),
-            f"{coded}rows": float(len(op.weight)),
+            f"{coded}nonzeros": float(np.count_nonzero(layer.op.weight)),
+            f"{coded}rows": float(len(layer.op.weight)),
             **decode_work(layer.encoded),
         }
 
-    def emit(self, layer: Layer) -> Emission:
-        op = layer.op
-        assert isinstance(op, QDense)
-        n, cols = op.weight.shape
-        q = table(layer.prefix, op.requant)
-        kind = "sparse" if self.values else "ternary"
-        if is_coded(layer.encoded):
-            return self._coded(layer, n, cols, q, kind)
-        columns: list[np.ndarray] = []
-        counts: list[int] = []
-        for row in op.weight:
-            lists = (
-                [np.flatnonzero(row)]
-                if self.values
-                else [np.flatnonzero(row > 0), np.flatnonzero(row < 0)]
-            )
-            columns += lists
-            counts += [x.size for x in lists]
-        elem = "uint8_t" if cols <= 256 else "uint16_t"
-        count = "uint8_t" if max(counts) < 256 else "uint16_t"
-        density = np.count_nonzero(op.weight) / op.weight.size
-        p = layer.prefix
-        arrays = [
-            CArray(
-                f"{p}_c",
-                elem,
-                np.concatenate(columns),
-                f"{op.name}: columns; density {density:.1%}",
-                {"index": (8 if cols <= 256 else 16) * np.count_nonzero(op.weight)},
-            )
-        ]
-        if self.values:
-            arrays.append(CArray(f"{p}_v", "int8_t", op.weight[op.weight != 0], "values"))
-        note = "non-zeros per row" if self.values else "n(+1), n(-1) per row"
-        bits = {"count": (8 if count == "uint8_t" else 16) * len(counts)}
-        arrays.append(CArray(f"{p}_n", count, np.array(counts), note, bits))
-        name = f"{kind}_{cols}x{n}"
-        # four a turn take 100 bytes more; a few weights never make up for them
-        unroll = layer.weight < 0.5 or np.count_nonzero(op.weight) > 4000
-        text = render(
-            "dense_sparse.c.j2", name=name, elem=elem, count=count, q=q, n=n, values=self.values,
-            unroll=unroll,
-            title=f"Fully connected, {cols} inputs, {n} outputs, {kind}: only the non-zeros.",
-        )  # fmt: skip
-        args = [a.name for a in arrays] + [q.array.name, layer.inputs[0], layer.output]
-        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)], [*arrays, q.array])
-
-    def scratch(self, layer: Layer) -> int:
+    def scratch(self, layer: Layer[QDense]) -> int:
         if not is_coded(layer.encoded):
             return 0
-        assert layer.encoded is not None
-        room = max(1, layer.encoded.meta["row_nnz"])
-        return align4(2 * room) + (align4(room) if self.values else 0)
+        n = room(layer.weights)
+        return align4(2 * n) + (align4(n) if self.values else 0)
 
-    def _coded(self, layer: Layer, n: int, cols: int, q: RequantTable, kind: str) -> Emission:
-        c = coded(layer)
-        name = f"{kind}_{cols}x{n}_{c.c_name}"
+    def table(self, layer: Layer[QDense]) -> ListTable:
+        q = requantization(layer.prefix, layer.op.requant)
+        if is_coded(layer.encoded):
+            c = coded(layer)
+            return ListTable(
+                arrays=(*c.arrays, q.array), constants=(c.constant,), q=q, coded=c
+            )  # fmt: skip
+        w, p = layer.op.weight, layer.prefix
+        signs = (w != 0,) if self.values else (w > 0, w < 0)
+        lists = np.stack(signs, axis=1)  # [rows, lists, cols]
+        density = np.count_nonzero(w) / w.size
+        comment = f"{layer.op.name}: columns; density {density:.1%}"
+        arrays = [column_array(p, np.nonzero(lists)[2], w.shape[1], comment)]
+        if self.values:
+            arrays.append(CArray(f"{p}_v", "int8_t", w[w != 0], "values"))
+        note = "non-zeros per row" if self.values else "n(+1), n(-1) per row"
+        arrays.append(count_array(p, lists.sum(axis=2).reshape(-1), note))
+        return ListTable(arrays=(*arrays, q.array), q=q, coded=None)
+
+    def emit(self, layer: Layer[QDense], table: ListTable) -> Emission:
+        n, cols = layer.op.weight.shape
+        if table.coded:
+            return self._coded(layer, table, table.coded)
+        name = f"fc_{self.kind}_{cols}x{n}"
+        # four a turn take 100 bytes more; a few weights never make up for them
+        unroll = layer.weight < 0.5 or np.count_nonzero(layer.op.weight) > 4000
         text = render(
-            "dense_coded.c.j2", name=name, c=c, q=q, n=n, values=self.values,
+            "dense_sparse.c.j2", name=name, elem=table.arrays[0].ctype,
+            count=table.arrays[-2].ctype, q=table.q, n=n, values=self.values, unroll=unroll,
+            title=f"Fully connected, {cols} inputs, {n} outputs, {self.kind}: only the non-zeros.",
+        )  # fmt: skip
+        args = [*table.names, layer.inputs[0], layer.output]
+        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
+
+    def _coded(self, layer: Layer[QDense], table: ListTable, c: Coded) -> Emission:
+        n, cols = layer.op.weight.shape
+        name = f"fc_{self.kind}_{cols}x{n}_{c.c_name}"
+        text = render(
+            "dense_coded.c.j2", name=name, c=c, q=table.q, n=n, values=self.values,
             value_offset=align4(2 * c.room),
             title=f"Fully connected, {cols} inputs, {n} outputs: rows decoded one by one.",
         )  # fmt: skip
-        args = [f"&{c.name}", q.array.name, layer.inputs[0], layer.output, layer.scratch]
-        call = f"if ({name}({', '.join(args)}) != 0) {{\n    return -1;\n}}"
-        return Emission(
-            call, [CFunction(name, text)], [*c.arrays, q.array], [c.header], [c.constant]
-        )
+        args = [f"&{c.name}", table.q.array.name, layer.inputs[0], layer.output, layer.scratch]
+        call = checked_call(f"{name}({', '.join(args)})")
+        return Emission(call, [CFunction(name, text)], [c.header])
 
 
 @register
-class DenseSparse(_SparseRows):
+class DenseSparse(_Lists):
     """Sparse int8 rows."""
 
     name = "dense_sparse"
-    forms = frozenset({"sparse"})
-
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QDense)
+    kind = "sparse"
+    forms = frozenset({"sparse", "coded sparse"})
+    values = True
 
 
 @register
-class DenseTernary(_SparseRows):
+class DenseTernary(_Lists):
     """Rows of -1, 0, 1."""
 
     name = "dense_ternary"
-    forms = frozenset({"ternary"})
+    kind = "ternary"
+    forms = frozenset({"ternary", "coded ternary"})
     values = False
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QDense) and bool(np.all(np.abs(layer.op.weight) <= 1))
+    def applies(self, layer: Layer[QDense]) -> bool:
+        return bool(np.all(np.abs(layer.op.weight) <= 1))

@@ -6,31 +6,27 @@ widened once for the up to three output rows it contributes to.
 
 from __future__ import annotations
 
-from typing import TypeGuard
-
-from ...lowering.qgraph import QConv, QOp
-from ..emit import CFunction, Emission, render
+from ...lowering.qgraph import QConv
+from ..emit import CFunction, Emission, by_isa, not_with_vectors, render
 from ..geometry import Ring, Stripe
-from ..requant import RequantTable, ThresholdTable, table
+from ..requant import RequantTable, ThresholdTable
 from .base import Kernel, Layer, register
-from .helium import either, scalar_only
+from .coded import decode_work, is_coded
 from .helium_depthwise import depthwise, work
-from .source import dense_source, index_work
-from .unpack import decode_work, is_coded
+from .source import StoredTable, index_work, row_bytes, row_source, stored_rows
 
 
-def is_depthwise(op: QOp) -> TypeGuard[QConv]:
+def is_depthwise(op: QConv) -> bool:
     """Whether `op` filters every channel by itself."""
     return (
-        isinstance(op, QConv)
-        and op.groups > 1
+        op.groups > 1
         and op.weight.shape[0] == op.groups
         and op.weight.shape[1] == 1
         and op.residual is None
     )
 
 
-def plane_over_plane(layer: Layer) -> tuple[int, ...]:
+def plane_over_plane(layer: Layer[QConv]) -> tuple[int, ...]:
     """Inputs over which a kernel that copies each plane before it writes one may write."""
     a, b = (layer.graph.tensors[t].shape for t in (layer.op.inputs[0], layer.op.output))
     return (0,) if b[1] * b[2] <= a[1] * a[2] and layer.stripe is None else ()
@@ -75,16 +71,15 @@ def _strip_function(
     chunk: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]
 ) -> CFunction:
     """The routine that filters `chunk` rows of a padded plane of `pitch` bytes a row."""
-    name = f"strips_3x3_{chunk}x{ow}"
-    text = render(
-        "depthwise_strip.c.j2", name=name, chunk=chunk, pitch=pitch, ow=ow,
+    # the assembler requantizes: it multiplies and shifts
+    isas = () if isinstance(q, ThresholdTable) else ("dsp",)
+    return by_isa(
+        f"strips_3x3_{chunk}x{ow}", "depthwise_strip", *isas, chunk=chunk, pitch=pitch, ow=ow,
         rows=[r for r in range(chunk + 2) if r not in skip],
         requant="smlawt" if q.pre_shift else "smlabt",
         asr=f", asr #{q.shift}" if q.shift else "",
         portable=strip(chunk, pitch, ow, q, skip),
-        assembler=not isinstance(q, ThresholdTable),  # it requantizes
     )  # fmt: skip
-    return CFunction(name, text)
 
 
 def chunk_of(rows: int) -> int:
@@ -93,19 +88,18 @@ def chunk_of(rows: int) -> int:
 
 
 @register
-class Depthwise(Kernel):
+class Depthwise(Kernel[QConv, StoredTable]):
     """Depthwise convolution with one filter per channel."""
 
     name = "depthwise"
-    forms = frozenset({"dense"})
+    forms = frozenset({"dense", "indices", "coded dense"})
 
-    def applies(self, layer: Layer) -> bool:
+    def applies(self, layer: Layer[QConv]) -> bool:
         return is_depthwise(layer.op)
 
-    def _shape(self, layer: Layer) -> tuple[int, int]:
+    def _shape(self, layer: Layer[QConv]) -> tuple[int, int]:
         """Rows and pitch of the padded plane; in a chain, of the rows that a call reads."""
         op = layer.op
-        assert isinstance(op, QConv)
         _, h, w = layer.graph.tensors[op.inputs[0]].shape
         rows = h + op.pads[0] + op.pads[2]
         if layer.stripe:
@@ -113,23 +107,22 @@ class Depthwise(Kernel):
         pitch = (w + op.pads[1] + op.pads[3] + 3) & ~3
         return rows, pitch
 
-    def scratch(self, layer: Layer) -> int:
+    def scratch(self, layer: Layer[QConv]) -> int:
         rows, pitch = self._shape(layer)
-        return rows * pitch + 4 + dense_source(layer).row_buffer
+        return rows * pitch + 4 + row_bytes(stored_rows(layer))
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QConv]) -> tuple[int, ...]:
         return plane_over_plane(layer)
 
-    def chains(self, layer: Layer) -> bool:
+    def chains(self, layer: Layer[QConv]) -> bool:
         return not is_coded(layer.encoded)  # its rows would be decoded again in each call
 
     plain_factor = 2.5
     code_bytes = 650
     plain_code = 4.6
 
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QConv]) -> dict[str, float]:
         op = layer.op
-        assert isinstance(op, QConv)
         (_, h, w), (_, oh, ow) = (layer.graph.tensors[t].shape for t in (op.inputs[0], op.output))
         kh, kw = op.weight.shape[2:]
         calls, lines = 1, oh
@@ -154,9 +147,8 @@ class Depthwise(Kernel):
             **decode_work(layer.encoded),
         }
 
-    def vector_work(self, layer: Layer) -> dict[str, float]:
+    def vector_work(self, layer: Layer[QConv]) -> dict[str, float]:
         op = layer.op
-        assert isinstance(op, QConv)
         (c, h, w), (_, oh, ow) = (layer.graph.tensors[t].shape for t in (op.inputs[0], op.output))
         calls, rows = 1, h
         if layer.stripe:
@@ -170,9 +162,11 @@ class Depthwise(Kernel):
             **decode_work(layer.encoded),
         }
 
-    def emit(self, layer: Layer) -> Emission:
-        op = layer.op
-        assert isinstance(op, QConv)
+    def table(self, layer: Layer[QConv]) -> StoredTable:
+        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
+
+    def emit(self, layer: Layer[QConv], table: StoredTable) -> Emission:
+        op, q = layer.op, table.q
         t_in = layer.graph.tensors[op.inputs[0]]
         c, h, w = t_in.shape
         _, oh, ow = layer.graph.tensors[op.output].shape
@@ -180,8 +174,7 @@ class Depthwise(Kernel):
         s = layer.stripe or Stripe(oh, 1, (h,), oh)
         oh, ring = s.rows, Ring(s.held[0], h, w, op.stride[0], op.pads)
         rows, pitch = self._shape(layer)
-        q = table(layer.prefix, op.requant)
-        source = dense_source(layer, f"scratch + {rows * pitch + 4}")
+        source = row_source(table.stored, f"scratch + {rows * pitch + 4}")
         chunk = chunk_of(oh)
         fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
         fast = fast and max((chunk + 1) * pitch, chunk * ow, ow) < 4096  # reach of a load
@@ -205,11 +198,8 @@ class Depthwise(Kernel):
         text = render(
             "depthwise.c.j2", fast=fast, chunk=chunk, strip=strips[0].name if fast else "", **shape
         )
-        text = either(depthwise(shape, skip), text)
-        functions = [CFunction(f.name, scalar_only(f.text)) for f in strips]
+        function = CFunction(name, text, {"mve": depthwise(shape, skip)})
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
         args += [layer.first] if layer.stripe else []
-        return Emission(
-            source.call(name, args), [*functions, CFunction(name, text)], [*source.arrays, q.array],
-            source.headers, source.constants,
-        )  # fmt: skip
+        functions = [*map(not_with_vectors, strips), function]
+        return Emission(source.call(name, args), functions, source.headers)

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...coding.base import Encoding
 from ...lowering.qgraph import QConv, Requant
-from ..emit import CArray, CFunction, Emission, render
-from ..geometry import Geometry
-from ..requant import RequantTable, table
+from ..emit import CArray, CFunction, Emission, by_isa, render
+from ..geometry import Geometry, align4
+from ..requant import RequantTable, requantization
+from ..tables import RequantizedTable, counter_type
 from .base import Kernel, Layer, register
-from .convtile import band_phases
 from .depthwise import depthwise_name, is_depthwise, plane_over_plane
-from .unpack import align4, is_coded
+from .rows.ternary import lists_fit
+from .tile.schedule import band_phases
 
 #: Most rows whose lanes fit in registers.
 ROWS = 5
@@ -30,10 +30,9 @@ def _rows(oh: int) -> int:
     return min(range(1, min(oh, ROWS) + 1), key=lambda r: (-(-oh // r) * (r + 1.5), -r))
 
 
-def strip_geometry(layer: Layer) -> Geometry:
+def strip_geometry(layer: Layer[QConv]) -> Geometry:
     """One padded plane, its columns split by phase, and strips of four columns."""
     op = layer.op
-    assert isinstance(op, QConv)
     _, h, w = layer.graph.tensors[op.inputs[0]].shape
     c, oh, ow = layer.graph.tensors[op.output].shape
     kh, kw = op.weight.shape[2:]
@@ -72,41 +71,34 @@ def tap_lists(weight: np.ndarray, offsets: np.ndarray) -> Taps:
 
 
 @register
-class DepthwiseTernary(Kernel):
+class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
     """Depthwise convolution of -1, 0, 1 weights."""
 
     name = "depthwise_ternary"
     forms = frozenset({"ternary"})
 
-    def applies(self, layer: Layer) -> bool:
+    def applies(self, layer: Layer[QConv]) -> bool:
         op = layer.op
-        if not is_depthwise(op) or is_coded(layer.encoded) or np.any(np.abs(op.weight) > 1):
-            return False
-        w = op.weight.reshape(len(op.weight), -1)
-        most = max(int((w > 0).sum(axis=1).max()), int((w < 0).sum(axis=1).max()))
         return (
-            isinstance(op.requant, Requant)
+            is_depthwise(op)
+            and lists_fit(op.weight)
+            and isinstance(op.requant, Requant)
             and int(op.requant.multiplier.min()) > -32768  # its negative fits, too
             and layer.graph.tensors[op.output].shape[2] >= 4
-            and 255 * most <= 32767  # a list's sum fits a lane
         )
 
-    def takes(self, encoding: Encoding) -> bool:
-        return encoding.decoder is None
-
-    def scratch(self, layer: Layer) -> int:
+    def scratch(self, layer: Layer[QConv]) -> int:
         return strip_geometry(layer).band_bytes
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QConv]) -> tuple[int, ...]:
         return plane_over_plane(layer)
 
     plain_factor = 4.0
     code_bytes = 650
     plain_code = 3.2
 
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QConv]) -> dict[str, float]:
         op = layer.op
-        assert isinstance(op, QConv)
         g = strip_geometry(layer)
         strips = float(-(-g.oh // g.th) * -(-g.ow // 4))
         live = float(np.count_nonzero(np.any(op.weight, axis=(1, 2, 3))))
@@ -123,44 +115,42 @@ class DepthwiseTernary(Kernel):
             "planes": float(g.co),
         }
 
-    def emit(self, layer: Layer) -> Emission:
-        op = layer.op
-        assert isinstance(op, QConv)
-        assert isinstance(op.requant, Requant)
-        g = strip_geometry(layer)
-        weight = op.weight.reshape(g.co, -1)
-        taps = tap_lists(weight, g.offsets())
-        sign = np.where(taps.flipped, -1, 1)
-        multiplier = (op.requant.multiplier * sign).astype(np.int16)
-        q = table(layer.prefix, replace(op.requant, multiplier=multiplier))
-        elem = "uint8_t" if taps.values.max() < 256 else "uint16_t"
+    def table(self, layer: Layer[QConv]) -> RequantizedTable:
+        r = layer.op.requant
+        assert isinstance(r, Requant)
+        weight = layer.op.weight.reshape(len(layer.op.weight), -1)
+        taps = tap_lists(weight, strip_geometry(layer).offsets())
+        multiplier = (r.multiplier * np.where(taps.flipped, -1, 1)).astype(np.int16)
+        q = requantization(layer.prefix, replace(r, multiplier=multiplier))
+        elem = counter_type(int(taps.values.max()))
         width, zeros = (8 if elem == "uint8_t" else 16), int((taps.values == 0).sum())
         lists = CArray(
             f"{layer.prefix}_taps", elem, taps.values,
-            f"{op.name}: per channel 1 + where its -1 taps read, 0, the same of its +1 taps, 0, 0; "
-            f"density {np.count_nonzero(weight) / weight.size:.1%}",
+            f"{layer.op.name}: per channel 1 + where its -1 taps read, 0, the same of its +1 taps, "
+            f"0, 0; density {np.count_nonzero(weight) / weight.size:.1%}",
             {"count": width * zeros, "index": width * (taps.values.size - zeros)},
         )  # fmt: skip
+        return RequantizedTable.of(q, lists)
+
+    def emit(self, layer: Layer[QConv], table: RequantizedTable) -> Emission:
+        g, q, elem = strip_geometry(layer), table.q, table.arrays[0].ctype
         strip = _strip_function(g, q, elem)
-        name = f"{depthwise_name(op, g.co, g.oh, g.ow)}_ternary"
+        name = f"{depthwise_name(layer.op, g.co, g.oh, g.ow)}_ternary"
         text = render(
             "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem, strip=strip.name,
             phases=band_phases(g), copied=min(g.h, g.in_rows - g.pads[0]),
             title=f"Ternary depthwise {g.kh}x{g.kw} convolution, {g.co} channels of {g.oh}x{g.ow}.",
         )  # fmt: skip
-        args = [lists.name, q.array.name, layer.inputs[0], layer.output, layer.scratch]
-        return Emission(
-            f"{name}({', '.join(args)});", [strip, CFunction(name, text)], [lists, q.array]
-        )
+        args = [*table.names, layer.inputs[0], layer.output, layer.scratch]
+        return Emission(f"{name}({', '.join(args)});", [strip, CFunction(name, text)])
 
 
 def _strip_function(g: Geometry, q: RequantTable, elem: str) -> CFunction:
     """The routine that makes all columns of `g.th` output rows of a channel."""
     offsets = [r * g.step * g.row_pitch for r in range(g.th)]
-    name = f"taps{8 if elem == 'uint8_t' else 16}_{g.th}x{g.ow}"
-    text = render(
-        "depthwise_taps.c.j2", name=name, g=g, q=q, elem=elem, offsets=offsets,
-        # reach of a load and of a store; one multiplication makes a code of a lane
-        assembler=max(offsets[-1], g.th * g.ow) < 4096 and q.pre_shift == 0 and 0 < q.shift < 32,
+    # reach of a load and of a store; one multiplication makes a code of a lane
+    assembler = max(offsets[-1], g.th * g.ow) < 4096 and q.pre_shift == 0 and 0 < q.shift < 32
+    return by_isa(
+        f"taps{elem[4:-2]}_{g.th}x{g.ow}", "depthwise_taps", *(["dsp"] if assembler else []), g=g,
+        q=q, elem=elem, offsets=offsets,
     )  # fmt: skip
-    return CFunction(name, text)

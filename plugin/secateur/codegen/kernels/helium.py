@@ -1,23 +1,8 @@
-"""Vector (Helium) forms for Cortex-M55: which text a library holds for which core, and what the
-forms share.
-
-A library is the same for every core; `either` puts a vector form beside the scalar one, and the
-compiler takes the one that the core executes. Scratch is planned for both.
-"""
+"""What vector (Helium) forms for Cortex-M55 share. Scratch is planned for these and the others."""
 
 from __future__ import annotations
 
 from ..requant import RequantTable, ThresholdTable
-
-
-def either(vector: str, scalar: str) -> str:
-    """C: `vector` for cores with Helium, `scalar` for the others."""
-    return f"#if SC_MVE\n{vector.rstrip()}\n#else\n{scalar.rstrip()}\n#endif"
-
-
-def scalar_only(text: str) -> str:
-    """C that cores with Helium do without."""
-    return f"#if !SC_MVE\n{text.rstrip()}\n#endif"
 
 
 def _codes(q: RequantTable, sums: str, residual: int | None, r: str, mask: str) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...lowering.movement import QCopy, QView
 from ..emit import CArray, CFunction, Emission, render
-from .base import Kernel, Layer, register
+from ..tables import Table
+from .base import Kernel, Layer, Plain, register
 
 #: More nests of loops than this, and a table of addresses is smaller.
 _NESTS = 16
@@ -106,21 +107,24 @@ class Part:
     count: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class CopyTable(Table):
+    """Codes that stand for others, and addresses that no loop describes."""
+
+    parts: tuple[Part, ...]
+
+
 @register
-class Copy(Kernel):
+class Copy(Kernel[QCopy, CopyTable]):
     """Slices, transpositions, concatenations, paddings, repetitions."""
 
     name = "copy"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QCopy)
+    def work(self, layer: Layer[QCopy]) -> dict[str, float]:
+        return {"elements": float(layer.out_size)}
 
-    def work(self, layer: Layer) -> dict[str, float]:
-        return {"elements": float(layer.graph.tensors[layer.op.output].size)}
-
-    def emit(self, layer: Layer) -> Emission:
+    def table(self, layer: Layer[QCopy]) -> CopyTable:
         op = layer.op
-        assert isinstance(op, QCopy)
         sizes = [layer.graph.tensors[t].size for t in op.inputs]
         starts = np.cumsum([0, *sizes])
         arrays: list[CArray] = []
@@ -141,36 +145,37 @@ class Copy(Kernel):
                 kind = "uint16_t" if pairs.max() < 65536 else "uint32_t"
                 arrays.append(CArray(places, kind, pairs, f"{layer.c_name}: to, from"))
             parts.append(Part(i, loops, name, places, mine.size))
+        return CopyTable(arrays=tuple(arrays), parts=tuple(parts))
+
+    def emit(self, layer: Layer[QCopy], table: CopyTable) -> Emission:
+        op = layer.op
         t = layer.graph.tensors[op.output]
         kind = {"uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}[t.dtype]
         name = f"copy_{layer.c_name}"
         fill = op.fill if (op.at < 0).any() else None
         text = render(
-            "copy.c.j2", name=name, parts=parts, fill=fill, size=t.size, inputs=len(op.inputs),
-            kind=kind, arrays={a.name: a for a in arrays},
+            "copy.c.j2", name=name, parts=table.parts, fill=fill, size=t.size,
+            inputs=len(op.inputs), kind=kind, arrays={a.name: a for a in table.arrays},
         )  # fmt: skip
         args = [*(f"(const {kind} *)({x})" if kind != "uint8_t" else x for x in layer.inputs)]
         out = layer.output if kind == "uint8_t" else f"({kind} *)({layer.output})"
         call = f"{name}({', '.join([*args, out])});"
-        return Emission(call, [CFunction(name, text)], arrays)
+        return Emission(call, [CFunction(name, text)])
 
 
 @register
-class View(Kernel):
+class View(Plain[QView]):
     """The same bytes under another shape: no code where the output lies over the input."""
 
     name = "view"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QView)
-
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QView]) -> dict[str, float]:
         return {"instructions": 1.0}
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QView]) -> tuple[int, ...]:
         return (0,)
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QView], table: Table) -> Emission:
         if layer.inputs[0] == layer.output:
             return Emission("/* the same bytes */")
         size = layer.graph.tensors[layer.op.output].stored_bytes

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from ...lowering.qgraph import QPack
 from ..emit import CFunction, Emission, render
-from .base import Kernel, Layer, register
+from ..tables import Table
+from .base import Layer, Plain, register
 from .binary import toggles
 
 
 @register
-class Pack(Kernel):
+class Pack(Plain[QPack]):
     """A low-bit tensor from codes in bytes to bit planes, or back."""
 
     name = "pack"
 
-    def reads(self, layer: Layer) -> bool:
+    def reads(self, layer: Layer[QPack]) -> bool:
         return True
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QPack)
-
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QPack]) -> dict[str, float]:
         t = layer.graph.tensors[layer.op.output]
         what = "packed" if t.packed else "unpacked"
         return {what: float(t.size), f"{what}_bits": float(t.size * len(t.planes))}
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QPack], table: Table) -> Emission:
         t = layer.graph.tensors[layer.op.output]
         channels, pixels = t.rows
         name = f"{'pack' if t.packed else 'unpack'}{len(t.planes)}_{channels}x{pixels}"

@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...coding.bits import pack_rows, unpack_rows
+from ...lowering.qgraph import QConv
 from ..geometry import Geometry
 from .base import Layer
+from .coded import is_coded
 from .indices import field, load
-from .source import RowSource, book_bits, dense_source, index_work
-from .unpack import is_coded
+from .source import RowSource, Stored, index_work, row_bytes, row_source, stored_rows
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class PairRows:
 
     source: RowSource  #: parameters, arrays, and what to do before the first row
     expand: str  #: C that widens the next `block` rows into `pairs`
-    one_by_one: RowSource  #: the same arrays, a row after the other as int8 in `order`
+    one_by_one: RowSource  #: a row after the other as int8 in `Stored.order`
 
 
 def table_bytes(bits: int) -> int:
@@ -164,31 +165,31 @@ def table_bytes(bits: int) -> int:
     return 4 * 4**bits if bits <= 4 else 0
 
 
-def dense_plan(layer: Layer, g: Geometry) -> DensePlan:
+def dense_plan(layer: Layer[QConv], g: Geometry) -> DensePlan:
     """The band of a layer, in the order of its rows of words."""
-    return plan(g, crossed=not book_bits(layer))
+    return plan(g, crossed=not layer.index_bits)
 
 
-def _by_word(layer: Layer, g: Geometry) -> bool:
+def _by_word(layer: Layer[QConv], g: Geometry) -> bool:
     """Whether the rows lie such that words follow one another; else they are unpacked first."""
-    if bits := book_bits(layer):
+    if bits := layer.index_bits:
         return bits == 4 or not (g.kw if g.ci == 1 else g.ci) % 2
     if g.pointwise:
         return True
     return not is_coded(layer.encoded) and g.ci % 4 == 0
 
 
-def pair_scratch(layer: Layer, g: Geometry) -> int:
+def pair_scratch(layer: Layer[QConv], g: Geometry) -> int:
     """Bytes of scratch of `pair_rows`, of the rows one by one, too."""
-    bits = book_bits(layer)
+    bits = layer.index_bits
     table = table_bytes(bits) if bits and _by_word(layer, g) else 0
-    return max(table, dense_source(layer, again=True).row_buffer)
+    return max(table, row_bytes(stored_rows(layer), again=True))
 
 
-def pair_work(layer: Layer, g: Geometry, bands: int) -> dict[str, float]:
+def pair_work(layer: Layer[QConv], g: Geometry, bands: int) -> dict[str, float]:
     """Units of widening all rows for every one of `bands`."""
     weights = float(bands * g.co * g.ci * g.kh * g.kw)
-    bits = book_bits(layer)
+    bits = layer.index_bits
     if not _by_word(layer, g):
         return {"expanded": weights, **index_work(layer, weights)}
     if bits and table_bytes(bits):
@@ -199,39 +200,50 @@ def pair_work(layer: Layer, g: Geometry, bands: int) -> dict[str, float]:
     return {"expanded" if g.ci % 4 else "quads": weights}
 
 
-def pair_rows(layer: Layer, g: Geometry, d: DensePlan, buffer: str) -> PairRows:
-    """The rows of `layer`, with scratch at `buffer` (a C expression)."""
-    natural = dense_source(layer, buffer, again=True)
-    if not _by_word(layer, g):
-        return PairRows(natural, _one_by_one(g, d, natural.next_row), natural)
-    runs = _Runs.of(g, d)
+def pair_table(layer: Layer[QConv], g: Geometry, d: DensePlan) -> Stored:
+    """The rows of `layer` in the order in which words are made of them."""
+    natural = stored_rows(layer)
     pairs, singles = stored_order(g, d)
-    if bits := book_bits(layer):
+    if not _by_word(layer, g):
+        return natural
+    if natural.bits:
         order = np.concatenate([pairs.reshape(-1), singles])
         indices, book = natural.arrays
-        cols, stride = order.size, indices.values.size // g.co
-        index = unpack_rows(indices.values.tobytes(), bits, g.co, cols)[:, order]
-        data, _ = pack_rows(index, bits)
-        arrays = [replace(indices, values=np.frombuffer(data, np.uint8)), book]
-        moved = "" if (order == np.arange(cols)).all() else "words"
+        index = unpack_rows(indices.values.tobytes(), natural.bits, g.co, order.size)[:, order]
+        data, _ = pack_rows(index, natural.bits)
+        arrays = (replace(indices, values=np.frombuffer(data, np.uint8)), book)
+        moved = "" if (order == np.arange(order.size)).all() else "words"
+        return replace(natural, arrays=arrays, order=moved)
+    if g.pointwise:
+        return natural
+    (weight,) = natural.arrays
+    mixed = pairs.reshape(-1, 2, 2).transpose(0, 2, 1).reshape(-1)
+    array = replace(weight, values=weight.values[:, mixed])
+    return replace(natural, arrays=(array,), order="quads")
+
+
+def pair_rows(
+    layer: Layer[QConv], stored: Stored, g: Geometry, d: DensePlan, buffer: str
+) -> PairRows:
+    """C for the rows of `pair_table`, with scratch at `buffer` (a C expression)."""
+    source = row_source(stored, buffer, again=True)
+    if not _by_word(layer, g):
+        return PairRows(source, _one_by_one(g, d, source.next_row), source)
+    runs = _Runs.of(g, d)
+    if bits := stored.bits:
         start = ""
         if table_bytes(bits):
+            levels = stored.arrays[1].values.size
             start = (
                 f"uint8_t *const table = {buffer}; /* the weights that two indices name */\n"
-                f"sc_pair_table(table, book, {book.values.size}, {bits});"
+                f"sc_pair_table(table, book, {levels}, {bits});"
             )
-        source = replace(
-            natural, arrays=arrays, start=start, rewind="const uint8_t *index_row = index;"
-        )
-        form: _Form = _Nibbles(d.block, stride) if bits == 4 else _Indices(d.block, stride, bits)
-        text = _walk(runs, form, layer.small)
-        return PairRows(source, text, replace(natural, arrays=arrays, order=moved))
-    source = natural
-    if not g.pointwise:
-        (weight,) = natural.arrays
-        mixed = pairs.reshape(-1, 2, 2).transpose(0, 2, 1).reshape(-1)
-        array = replace(weight, values=weight.values[:, mixed])
-        source = replace(natural, arrays=[array], order="quads")
+        by_word = replace(source, start=start, rewind="const uint8_t *index_row = index;")
+        form: _Form = (
+            _Nibbles(d.block, stored.stride) if bits == 4
+            else _Indices(d.block, stored.stride, bits)
+        )  # fmt: skip
+        return PairRows(by_word, _walk(runs, form, layer.small), source)
     form = _Bytes(d.block, g.ci * g.kh * g.kw, g.ci % 4 == 0)
     return PairRows(source, _walk(runs, form, layer.small), source)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ...lowering.qgraph import (
     QAdd,
     QGraph,
@@ -14,8 +16,9 @@ from ...lowering.qgraph import (
 )
 from ..emit import CFunction, Emission, environment, render
 from ..geometry import Ring, Stripe
-from ..requant import table
-from .base import Kernel, Layer, register
+from ..requant import RequantTable, requantization
+from ..tables import Table
+from .base import Kernel, Layer, Op, Plain, register
 
 
 def _macro(macro: str, *args: object) -> str:
@@ -60,22 +63,34 @@ def end_work(graph: QGraph) -> dict[str, float]:
     return out
 
 
-class _Elements(Kernel):
-    """Kernels whose work is in proportion to their output."""
+class Elementwise(Plain[Op]):
+    """A kernel whose work is in proportion to its output."""
 
-    def work(self, layer: Layer) -> dict[str, float]:
-        return {"elements": float(layer.graph.tensors[layer.op.output].size)}
+    def work(self, layer: Layer[Op]) -> dict[str, float]:
+        return {"elements": float(layer.out_size)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionalTable(Table):
+    """A requantization, where there is one."""
+
+    q: RequantTable | None = None
+
+    @classmethod
+    def of(cls, layer: Layer[Op], r: Requant | Thresholds | None) -> OptionalTable:
+        """`r` of `layer`."""
+        q = requantization(layer.prefix, r) if r else None
+        return cls(arrays=(q.array,) if q else (), q=q)
 
 
 @register
-class Pool(Kernel):
+class Pool(Kernel[QPool, OptionalTable]):
     """Max and mean pooling."""
 
     name = "pool"
 
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QPool]) -> dict[str, float]:
         op = layer.op
-        assert isinstance(op, QPool)
         outputs = float(layer.graph.tensors[op.output].size)
         taps = outputs * op.window[0] * op.window[1]
         kind = "padded" if any(op.pads) else op.mode
@@ -83,12 +98,8 @@ class Pool(Kernel):
             kind = f"whole_{kind}"
         return {f"{kind}_outputs": outputs, f"{kind}_taps": taps}
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QPool)
-
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QPool]) -> tuple[int, ...]:
         op = layer.op
-        assert isinstance(op, QPool)
         t_in, t_out = layer.graph.tensors[op.inputs[0]], layer.graph.tensors[op.output]
         if layer.stripe:
             return ()
@@ -98,27 +109,28 @@ class Pool(Kernel):
         apart = op.stride[0] >= op.window[0] and op.stride[1] >= op.window[1]
         return (0,) if apart and not any(op.pads) else ()
 
-    def chains(self, layer: Layer) -> bool:
+    def chains(self, layer: Layer[QPool]) -> bool:
         tensors = layer.graph.tensors
         return all(len(tensors[t].shape) == 3 for t in (layer.op.inputs[0], layer.op.output))
 
-    def straight(self, layer: Layer) -> bool:
+    def straight(self, layer: Layer[QPool]) -> bool:
         op = layer.op
-        assert isinstance(op, QPool)
         assert layer.stripe is not None
         ring = layer.stripe.held[0] < layer.graph.tensors[op.inputs[0]].shape[1]
         return not any(op.pads) and (op.stride[0] >= op.window[0] or not ring)
 
-    def emit(self, layer: Layer) -> Emission:
+    def table(self, layer: Layer[QPool]) -> OptionalTable:
+        return OptionalTable.of(layer, layer.op.requant)
+
+    def emit(self, layer: Layer[QPool], table: OptionalTable) -> Emission:
         op = layer.op
-        assert isinstance(op, QPool)
         c, h, w = layer.graph.tensors[op.inputs[0]].shape
         t_out = layer.graph.tensors[op.output]
         oh, ow = t_out.shape[1:] if len(t_out.shape) == 3 else (1, 1)
         s = layer.stripe or Stripe(oh, 1, (h,), oh)
         numbered = layer.stripe is not None and not self.straight(layer)
         oh = s.rows
-        q = table(layer.prefix, op.requant) if op.requant else None
+        q = table.q
         whole = op.mode == "avg" and op.window == (h, w) and not any(op.pads)
         name = f"{op.mode}_pool_{op.window[0]}x{op.window[1]}_{c}_{h}x{w}"
         name += f"_{oh}_rows" if layer.stripe else ""
@@ -133,26 +145,21 @@ class Pool(Kernel):
             ring=Ring(s.held[0], h, w, op.stride[0], op.pads), in_plane=s.held[0] * w,
             out_gap=s.out * ow - oh * ow,
         )  # fmt: skip
-        args = ([q.array.name] if q else []) + [layer.inputs[0], layer.output]
+        args = [*table.names, layer.inputs[0], layer.output]
         args += [layer.first] if numbered else []
-        return Emission(
-            f"{name}({', '.join(args)});", [CFunction(name, text)], [q.array] if q else []
-        )
+        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
 
 
 @register
-class Add(_Elements):
+class Add(Elementwise[QAdd]):
     """Sum of two tensors where no convolution takes it in."""
 
     name = "add"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QAdd)
-
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QAdd]) -> tuple[int, ...]:
         return (0, 1)
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QAdd], table: Table) -> Emission:
         n = layer.graph.tensors[layer.op.output].size
         name = f"add_{layer.c_name}"
         call = f"{name}({layer.inputs[0]}, {layer.inputs[1]}, {layer.output});"
@@ -160,45 +167,44 @@ class Add(_Elements):
 
 
 @register
-class Rescale(_Elements):
+class Rescale(Kernel[QRescale, OptionalTable]):
     """Change of scale of single codes."""
 
     name = "rescale"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QRescale)
-
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QRescale]) -> tuple[int, ...]:
         return (0,)
 
-    def emit(self, layer: Layer) -> Emission:
+    def work(self, layer: Layer[QRescale]) -> dict[str, float]:
+        return {"elements": float(layer.out_size)}
+
+    def table(self, layer: Layer[QRescale]) -> OptionalTable:
+        r = layer.op.requant
+        several = isinstance(r, Thresholds) and r.values.size > 1
+        return OptionalTable.of(layer, r if several else None)
+
+    def emit(self, layer: Layer[QRescale], table: OptionalTable) -> Emission:
         op = layer.op
-        assert isinstance(op, QRescale)
         n = layer.graph.tensors[op.output].size
         name = f"rescale_{layer.c_name}"
-        q, r = table(layer.prefix, op.requant), op.requant
+        q, r = table.q or requantization(layer.prefix, op.requant), op.requant
         if isinstance(r, Requant):
             m, c = int(r.multiplier[0]), int(r.offset[0])
         else:
             m, c = int(r.flip[0]), int(r.values[0, 0]) if r.values.size == 1 else 1
         text = _macro("rescale", name, n, q, m, c)
         call = f"{name}({layer.inputs[0]}, {layer.output});"
-        arrays = [q.array] if isinstance(r, Thresholds) and r.values.size > 1 else []
-        return Emission(call, [CFunction(name, text)], arrays)
+        return Emission(call, [CFunction(name, text)])
 
 
 @register
-class Pad(_Elements):
+class Pad(Elementwise[QPad]):
     """Explicit padding."""
 
     name = "pad"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QPad)
-
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QPad], table: Table) -> Emission:
         op = layer.op
-        assert isinstance(op, QPad)
         t = layer.graph.tensors[op.inputs[0]]
         c, h, w = t.shape
         _, oh, ow = layer.graph.tensors[op.output].shape
@@ -208,20 +214,16 @@ class Pad(_Elements):
 
 
 @register
-class Softmax(_Elements):
+class Softmax(Elementwise[QSoftmax]):
     """Softmax over a vector."""
 
     name = "softmax"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QSoftmax)
-
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QSoftmax]) -> tuple[int, ...]:
         return (0,)
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QSoftmax], table: Table) -> Emission:
         op = layer.op
-        assert isinstance(op, QSoftmax)
         n = layer.graph.tensors[op.output].size
         name = f"softmax_{n}"
         text = _macro("softmax", name, n, op.beta)

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from ...lowering.softmax import QLogSoftmax, QSoftmaxRows
 from ..emit import CFunction, Emission, render
-from .base import Kernel, Layer, register
+from ..tables import Table
+from .base import Layer, Plain, register
 
 
 @register
-class SoftmaxRows(Kernel):
+class SoftmaxRows(Plain[QSoftmaxRows]):
     """Softmax of each of many rows, elements `stride` apart."""
 
     name = "softmax_rows"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QSoftmaxRows)
-
-    def work(self, layer: Layer) -> dict[str, float]:
+    def work(self, layer: Layer[QSoftmaxRows]) -> dict[str, float]:
         return {"softmax.elements": float(layer.graph.tensors[layer.op.output].size)}
 
-    def scratch(self, layer: Layer) -> int:
-        assert isinstance(layer.op, QSoftmaxRows)
+    def scratch(self, layer: Layer[QSoftmaxRows]) -> int:
         return 4 * layer.op.length
 
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QSoftmaxRows]) -> tuple[int, ...]:
         return (0,)
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QSoftmaxRows], table: Table) -> Emission:
         op = layer.op
-        assert isinstance(op, QSoftmaxRows)
         size = layer.graph.tensors[op.output].size
         name = f"softmax_rows_{op.length}_{op.stride}_{size}"
         text = render("softmax_rows.c.j2", name=name, op=op, size=size)

@@ -1,0 +1,82 @@
+"""Coded weights: a layer's streams and the descriptor that its decoder is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ... import coding
+from ...coding.base import Encoded
+from ...names import model
+from ..emit import CArray, Constant
+from ..tables import stream_array
+from .base import Layer
+
+#: sizeof a decoder's descriptor on a 32-bit core, about.
+DESCRIPTOR = 32
+
+
+def is_coded(e: Encoded | None) -> bool:
+    """Whether the encoding's streams need a decoder."""
+    return e is not None and coding.get(e.encoding).decoder is not None
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A coded layer's arrays and descriptor."""
+
+    encoded: Encoded
+    name: str  #: of the descriptor
+    arrays: tuple[CArray, ...]
+    constant: Constant
+    header: str
+
+    @property
+    def c_name(self) -> str:
+        """Stem of the decoder's C names."""
+        return coding.get(self.encoded.encoding).c_name
+
+    @property
+    def room(self) -> int:
+        """Elements of a row buffer."""
+        return room(self.encoded)
+
+
+def room(e: Encoded) -> int:
+    """Elements of a buffer for one row's columns."""
+    return max(1, e.meta["row_nnz"])
+
+
+def rows_of(layer: Layer[Any]) -> Encoded:
+    """What a layer's decoder gives rows of."""
+    return layer.encoding.rows_of(layer.weights)
+
+
+def coded(layer: Layer[Any]) -> Coded:
+    """Arrays and descriptor of a layer whose encoding has a decoder."""
+    e = rows_of(layer)
+    encoding = coding.get(e.encoding)
+    assert encoding.decoder is not None
+    arrays = []
+    names = {}
+    for s in e.streams:
+        # a code table that several layers share is one array (see coding/sharing.py)
+        owner = f"{model(layer.graph.name)}_shared_{s.shared}" if s.shared else layer.prefix
+        user = "shared" if s.shared else layer.op.name
+        a = stream_array(owner, s, f"{user}: {e.encoding}, {s.kind}")
+        names[s.name] = a.name
+        if a.values.size:
+            arrays.append(a)
+        else:
+            names[s.name] = "0"
+    name = f"{layer.prefix}_stream"
+    text = f"static const sc_{encoding.c_name}_stream {name} = {encoding.c_stream(e, names)};"
+    constant = Constant(text, DESCRIPTOR, encoding.c_macros(e))
+    return Coded(e, name, tuple(arrays), constant, encoding.decoder)
+
+
+def decode_work(e: Encoded | None) -> dict[str, float]:
+    """Units of decoding a layer once, for `Kernel.work`; none where kernels read in place."""
+    if e is None or not is_coded(e):
+        return {}
+    return {f"decode.{e.encoding}": coding.get(e.encoding).cost(e)}

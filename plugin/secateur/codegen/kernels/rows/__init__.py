@@ -1,0 +1,1 @@
+"""Row executors of the tiled convolution, one a file; each registers itself with `@register`."""

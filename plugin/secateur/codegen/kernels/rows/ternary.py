@@ -1,0 +1,179 @@
+"""Ternary rows: sixteen pixels at a time, two 16-bit lanes to an addition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ....lowering.qgraph import QConv
+from ...emit import CFunction, by_isa, render
+from ...requant import RequantTable
+from ..base import Layer
+from ..tile.conv import register_rows
+from ..tile.schedule import (
+    Schedule,
+    density,
+    in_memory_order,
+    remembered,
+    tile_taps,
+    weight_matrix,
+)
+from ..tile.store import tile_store
+from .executor import RowCode, RowExecutor, Rows, RowTable, Slots
+
+#: Sum that a signed 16-bit lane holds.
+LANE = 32767
+
+
+@remembered
+def ternary_rows(weight: np.ndarray, offsets: np.ndarray, unit: int) -> np.ndarray:
+    """Executable form: per row n_minus, steps of the -1 columns, n_plus, steps of the +1 columns.
+
+    weight: int8 [rows, cols] of -1, 0, 1. Returns int64; a step is in units of 2**unit bytes.
+    """
+    out: list[np.ndarray] = []
+    for row in weight:
+        for columns in (np.flatnonzero(row < 0), np.flatnonzero(row > 0)):
+            out.append(np.array([columns.size]))
+            out.append(in_memory_order(columns, offsets)[1] >> unit)
+    return np.concatenate(out)
+
+
+def lists_fit(weight: np.ndarray) -> bool:
+    """Whether weights are -1, 0, 1 and the sum of a row's +1s or -1s fits a lane."""
+    w = weight.reshape(len(weight), -1)
+    if np.any(np.abs(w) > 1):
+        return False
+    return 255 * max(int((w > 0).sum(axis=1).max()), int((w < 0).sum(axis=1).max())) <= LANE
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a routine walks over a tile's columns."""
+
+    elem: str  #: C type of counts and steps
+    unit: int  #: a step is in units of 2**unit bytes
+    offsets: tuple[int, ...]  #: of the tile's groups of four pixels
+    aligned: bool  #: words lie at multiples of four
+    unroll: bool  #: four columns a turn, or seven
+    shared: bool = False  #: the lists of -1s and +1s by one routine, called twice
+
+    @classmethod
+    def of(cls, elem: str, s: Schedule, unroll: bool, shared: bool = False) -> Steps:
+        """Of a layer's tiles."""
+        return cls(elem, s.unit, tuple(s.g.word_offsets()), s.g.pointwise, unroll, shared)
+
+    @property
+    def fours(self) -> bool:
+        """Whether a column's four words are loaded at once, in turns of seven columns."""
+        return self.aligned and self.unroll
+
+    @property
+    def eights(self) -> bool:
+        """Whether groups of four lie together in pairs, as vectors of eight pixels need them."""
+        return all(self.offsets[i + 1] == self.offsets[i] + 4 for i in (0, 2))
+
+    @property
+    def isas(self) -> tuple[str, ...]:
+        """Instruction sets for which there is a routine of their own."""
+        return ("dsp", "mve") if self.eights else ("dsp",)
+
+    @property
+    def key(self) -> str:
+        """Part of a routine's name."""
+        words = "x16" if self.aligned else "_".join(str(o) for o in self.offsets[1:])
+        bits = 8 if self.elem == "uint8_t" else 16
+        return f"{bits}_{words}{'' if self.unroll else '_small'}"
+
+    @property
+    def list_name(self) -> str:
+        """Name of the shared routine."""
+        return f"ternary_list{self.key}"
+
+
+@lru_cache(maxsize=256)
+def list_function(t: Steps) -> list[CFunction]:
+    """The routine that two lists of a row, and several layers, share; none if they do not."""
+    if not t.shared:
+        return []
+    forms = {"dsp": render("rows/ternary_list.dsp.c.j2", t=t)}
+    return [CFunction(t.list_name, "", {**forms, **({"mve": ""} if t.eights else {})})]
+
+
+@lru_cache(maxsize=256)
+def row_function(t: Steps) -> CFunction:
+    """The routine of one row: its lanes."""
+    return by_isa(f"ternary_row{t.key}", "rows/ternary_row", *t.isas, t=t)
+
+
+def _tile_function(
+    t: Steps, co: int, plane: int, q: RequantTable, out_offsets: tuple[int, ...], looped: bool
+) -> CFunction:
+    """All rows of a layer on one tile; `looped`: codes of four pixels a turn where they are
+    neighbours, less code for more instructions."""
+    return by_isa(
+        f"ternary_tile{t.key}_{co}", "rows/ternary_tile", *t.isas, t=t, co=co, plane=plane,
+        k=q.unit_bits, q=q, shift=q.shift, out_offsets=out_offsets,
+        looped=looped and out_offsets == (0, 4, 8, 12),
+    )  # fmt: skip
+
+
+@register_rows
+class Ternary(RowExecutor):
+    """Rows of -1, 0, 1."""
+
+    name = "conv_ternary"
+    c_name = "ternary"
+    forms = frozenset({"ternary", "coded ternary"})
+    gathers = True
+    plain_factor = 4.5
+    code_bytes = 750
+
+    def applies(self, layer: Layer[QConv]) -> bool:
+        return lists_fit(layer.op.weight)
+
+    def rows(self, layer: Layer[QConv], s: Schedule) -> Rows:
+        weight = weight_matrix(layer.op)
+        comment = (
+            f"{layer.op.name}: per output channel n(-1), steps to them, n(+1), steps to them; "
+            f"density {density(weight):.1%}"
+        )
+        values = ternary_rows(weight, s.offsets(), s.unit)
+        return Rows.of_steps(values, 2 * len(weight), comment)
+
+    def code(self, layer: Layer[QConv], s: Schedule) -> int:
+        return 500 if s.g.pointwise else self.code_bytes
+
+    def units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+        return {
+            "taps" if s.g.pointwise else "window_taps": tile_taps(layer.op, s.g),
+            "stores": float(s.g.tiles * s.g.co),
+        }
+
+    def title(self, s: Schedule) -> str:
+        size = f"{s.g.tw}x{s.g.th}"
+        return f"Ternary convolution {s.key}: one row of weights per {size} tile."
+
+    def emit(self, layer: Layer[QConv], s: Schedule, table: RowTable) -> RowCode:
+        g, q = s.g, table.q
+        # four columns a turn where it pays; elsewhere the code is worth more
+        columns = g.tiles * np.count_nonzero(layer.op.weight)
+        unroll = bool(not layer.small and columns >= 4000)
+        steps = Steps.of(table.rows.form.elem, s, unroll, layer.weight >= 0.5)
+        # codes straight from the routine where a row needs nothing but its two int16 constants
+        plain = q.ctype == "int16_t" and q.array.values.shape[1] == 2
+        exact = 0 < q.shift < 32 and q.pre_shift == 0
+        if plain and exact and not g.partial and layer.op.residual is None:
+            looped = layer.weight >= 0.5 and (not unroll or columns < 6000)
+            tile = _tile_function(steps, g.co, g.out_plane, q, tuple(g.out_offsets()), looped)
+            slots = Slots(whole=f"{tile.name}(rows, tile, requant, o);")
+            return RowCode([*list_function(steps), tile], slots)
+        row = row_function(steps)
+        lanes = [(f"a[{2 * i}]", f"a[{2 * i + 1}]") for i in range(4)]
+        slots = Slots(
+            row=f"uint32_t a[8];\ns = {row.name}(s, tile, a);",
+            finish=tile_store(layer.op, g, q, lanes),
+        )
+        return RowCode([*list_function(steps), row], slots)

@@ -1,0 +1,1 @@
+"""The tiled convolution: geometry, loops, unpacking; what it does with a row is in `rows`."""

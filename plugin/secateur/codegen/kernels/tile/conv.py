@@ -1,0 +1,183 @@
+"""The tiled convolution: the only emit, work and scratch of all that execute rows on tiles."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from ....lowering.qgraph import QConv
+from ...emit import CFunction, Emission, render
+from ...requant import requantization
+from ..base import Kernel, Layer, add
+from ..coded import coded, is_coded, rows_of
+from ..rows.executor import RowExecutor, Rows, RowTable, Slots
+from .schedule import (
+    Schedule,
+    band_function,
+    band_work,
+    gather_function,
+    keep_rows,
+    may_overwrite,
+    residual_work,
+    schedule,
+)
+from .store import copy_tile, start_tile
+from .unpack import (
+    Job,
+    described,
+    kept_bytes,
+    pointer,
+    unpack,
+    unpack_work,
+    unpacker_of,
+    working_bytes,
+)
+
+
+class TiledConv(Kernel[QConv, RowTable]):
+    """A convolution (groups == 1) by tiles of pixels, over a band; coded rows are unpacked before
+    it runs. `executor` says how rows are stored and applied."""
+
+    executor: ClassVar[RowExecutor]
+
+    def schedule(self, layer: Layer[QConv]) -> Schedule:
+        """Tiles and bands of the layer."""
+        return schedule(layer, self.executor.pixels, self.executor.gathers)
+
+    def applies(self, layer: Layer[QConv]) -> bool:
+        return layer.op.groups == 1 and self.executor.applies(layer)
+
+    def order(self, layer: Layer[QConv]) -> np.ndarray | None:
+        return self.schedule(layer).order
+
+    def _rows(self, layer: Layer[QConv]) -> Rows:
+        return self.executor.rows(layer, self.schedule(layer))
+
+    def table(self, layer: Layer[QConv]) -> RowTable:
+        rows, q = self._rows(layer), requantization(layer.prefix, layer.op.requant)
+        others = self.executor.others(layer)
+        if not is_coded(layer.encoded):
+            arrays = (rows.array(layer.prefix), *others, q.array)
+            return RowTable(arrays=arrays, q=q, rows=rows, coded=None, others=others)
+        c = coded(layer)
+        constants = (c.constant,) if described(c.encoded, rows.form) else ()
+        arrays = (*c.arrays, *others, q.array)
+        return RowTable(
+            arrays=arrays, constants=constants, q=q, rows=rows, coded=c, others=others
+        )  # fmt: skip
+
+    def kept(self, layer: Layer[QConv]) -> int:
+        if not is_coded(layer.encoded):
+            return 0
+        rows = self._rows(layer)
+        return kept_bytes(rows_of(layer), rows.form, rows.values, rows.each)
+
+    def scratch(self, layer: Layer[QConv]) -> int:
+        s = self.schedule(layer)
+        band = self.executor.band_bytes(s)
+        if not is_coded(layer.encoded):
+            return band
+        return self.kept(layer) + max(band, working_bytes(s.g, rows_of(layer)))
+
+    def overwrites(self, layer: Layer[QConv]) -> tuple[int, ...]:
+        s = self.schedule(layer)
+        over = may_overwrite(layer.op, s.g)
+        # each tile of a gathered layer reads the input
+        return tuple(i for i in over if i) if s.gathered else over
+
+    def chains(self, layer: Layer[QConv]) -> bool:
+        return True
+
+    def straight(self, layer: Layer[QConv]) -> bool:
+        window = self.schedule(layer).window
+        return window.pointwise or window.direct
+
+    def unpacker(self, layer: Layer[QConv]) -> str:
+        if not is_coded(layer.encoded):
+            return ""
+        return unpacker_of(rows_of(layer), self._rows(layer).form)
+
+    def code(self, layer: Layer[QConv]) -> int:
+        return self.executor.code(layer, self.schedule(layer))
+
+    def work(self, layer: Layer[QConv]) -> dict[str, float]:
+        return self._work(layer, self.executor.units(layer, self.schedule(layer)))
+
+    def vector_work(self, layer: Layer[QConv]) -> dict[str, float]:
+        return self._work(layer, self.executor.vector_units(layer, self.schedule(layer)))
+
+    def _work(self, layer: Layer[QConv], units: dict[str, float]) -> dict[str, float]:
+        s = self.schedule(layer)
+        unpack: dict[str, float] = {}
+        if is_coded(layer.encoded):
+            unpack = unpack_work(rows_of(layer), self._rows(layer).form)
+        gathers = {"gathered": float(s.g.tiles * s.g.ci)} if s.gathered else {}
+        return {**gathers, **units, **residual_work(layer), **band_work(s.window), **unpack}
+
+    def emit(self, layer: Layer[QConv], table: RowTable) -> Emission:
+        s = self.schedule(layer)
+        made = self.executor.emit(layer, s, table)
+        name = f"conv_{self.executor.c_name}_{s.key}"
+        band = band_function(s.window, keep_rows(s.g, layer.inputs[0] == layer.output))
+        functions = [*made.functions, *([band] if band else [])]
+        band_name = band.name if band else ""
+        before, copy = "", copy_tile(s.g) if s.g.pointwise else ""
+        if s.gathered:
+            gather = gather_function(s.window)
+            functions.append(gather)
+            source = f"band + {s.tile_bytes}" if band else "in"
+            before = f"{band_name}({source}, in, 0);" if band else ""
+            copy = f"{start_tile(s.g)}\n{gather.name}(band, {source}, x);"
+
+        def text(slots: Slots, s: Schedule) -> str:
+            return render(
+                "tile/conv.c.j2", name=name, title=self.executor.title(s), g=s.g, q=table.q,
+                elem=table.rows.form.element, slots=slots, copy=slots.copy or copy, before=before,
+                band_name=band_name, residual=layer.op.residual is not None,
+            )  # fmt: skip
+
+        forms = {isa: text(*form) for isa, form in made.forms.items()}
+        functions.append(CFunction(name, text(made.slots, s), forms))
+        return self._call(layer, s, table, name, functions)
+
+    def _call(
+        self, layer: Layer[QConv], s: Schedule, table: RowTable, name: str,
+        functions: list[CFunction],
+    ) -> Emission:  # fmt: skip
+        """A call with the rows as stored or, of a coded layer, unpacked at `layer.kept`."""
+        rows = table.rows
+        others = [a.name for a in table.others]
+        if table.coded is None:
+            args = [table.arrays[0].name, *others, table.q.array.name, *_operands(layer, s)]
+            return Emission(f"{name}({', '.join(args)});", functions)
+        size = rows.form.elem[4:-2] or rows.form.record
+        job = Job(table.coded, s.g, rows.form, f"{s.key}_{size}", layer.kept, layer.scratch)
+        u = unpack(job)
+        at = pointer(rows.form.element, layer.kept)
+        args = [at, *others, table.q.array.name, *_operands(layer, s)]
+        call = f"{name}({', '.join(args)});"
+        return Emission(call, [*u.functions, *functions], u.headers, u.call)
+
+
+def _operands(layer: Layer[QConv], s: Schedule) -> list[str]:
+    """Arguments of the call: operands, the band at the scratch, the number of the first row."""
+    args = [layer.inputs[0], layer.output, *layer.inputs[1:2]]
+    if not s.g.direct:
+        args.append(layer.scratch)
+    if s.g.numbered:
+        args.append(layer.first)
+    return args
+
+
+E_ = TypeVar("E_", bound=type[RowExecutor])
+
+
+def register_rows(cls: E_) -> E_:
+    """Class decorator: make the tiled convolution with this executor known as a kernel."""
+    made: dict[str, Any] = {
+        name: getattr(cls, name)
+        for name in ("name", "forms", "plain_factor", "code_bytes", "plain_code", "__doc__")
+    }
+    add(type(f"Tiled{cls.__name__}", (TiledConv,), {**made, "executor": cls()})())
+    return cls
