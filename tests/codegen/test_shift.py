@@ -117,7 +117,7 @@ def test_nothing_is_multiplied_but_the_sum(tmp_path: Path) -> None:
             c.graph, "powers", {"conv0": f"{encoding}/conv_shift", "dense1": encoding}
         )
         text = plan.library.files["src/powers.c"]
-        body = text.split(f" {encoding}_288x5(")[1].split("\n{\n")[1].split("\n}\n")[0]
+        body = text.split(f" fc_{encoding}_288x5(")[1].split("\n{\n")[1].split("\n}\n")[0]
         loops = body.split("const int32_t m =")[0]
         assert "a0" in loops
         assert not re.search(r"\w \* \w", loops)
