@@ -156,7 +156,8 @@ def write(
             layer.scratch = f"arena + {scratch + kernel.kept(layer)}"
         table = kernel.table(layer)
         e = emissions[op.name] = kernel.emit(layer, table)
-        arrays[op.name] = _new([*table.arrays, *(fixed[t] for t in op.inputs if t in fixed)], arrays)
+        tensors = [fixed[t] for t in op.inputs if t in fixed]
+        arrays[op.name] = _new([*table.arrays, *tensors], arrays)
         constants[op.name] = list(table.constants)
         for constant in table.constants:
             for macro, value in constant.macros.items():

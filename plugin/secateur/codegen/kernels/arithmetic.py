@@ -5,29 +5,26 @@ from __future__ import annotations
 from ...lowering.operators.arithmetic import QArithmetic
 from ..emit import CFunction, Emission, render
 from ..nest import c_loops, element
-from .base import Kernel, Layer, register
+from ..tables import Table
+from .base import Layer, Plain, register
 
 
 @register
-class Arithmetic(Kernel):
+class Arithmetic(Plain[QArithmetic]):
     """Sum, product, larger or smaller of two tensors."""
 
     name = "arithmetic"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QArithmetic)
+    def cost(self, layer: Layer[QArithmetic]) -> float:
+        return 12.0 * layer.out_size
 
-    def cost(self, layer: Layer) -> float:
-        return 12.0 * layer.graph.tensors[layer.op.output].size
-
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
-        size = layer.graph.tensors[layer.op.output].size
+    def overwrites(self, layer: Layer[QArithmetic]) -> tuple[int, ...]:
+        size = layer.out_size
         tensors = layer.graph.tensors
         return tuple(i for i, t in enumerate(layer.op.inputs) if tensors[t].size == size)
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QArithmetic], table: Table) -> Emission:
         op = layer.op
-        assert isinstance(op, QArithmetic)
         loops = c_loops(op.loops)
         zeros = [layer.graph.tensors[t].zero_point for t in op.inputs]
         name = f"{op.function}_{layer.c_name}"

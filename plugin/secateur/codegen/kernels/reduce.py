@@ -7,28 +7,25 @@ import numpy as np
 from ...lowering.operators.reduce import QReduce, QTopK
 from ..emit import CFunction, Emission, render
 from ..nest import c_loops, element
-from ..requant import table
-from .base import Kernel, Layer, register
+from ..requant import requantization
+from ..tables import Table
+from .base import Layer, Plain, register
 
 
 @register
-class Reduce(Kernel):
+class Reduce(Plain[QReduce]):
     """Sum, mean, largest or smallest over some axes."""
 
     name = "reduce"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QReduce)
-
-    def cost(self, layer: Layer) -> float:
+    def cost(self, layer: Layer[QReduce]) -> float:
         t = layer.graph.tensors
         return 5.0 * t[layer.op.inputs[0]].size + 15.0 * t[layer.op.output].size
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QReduce], table: Table) -> Emission:
         op = layer.op
-        assert isinstance(op, QReduce)
         outer, inner = c_loops(op.outer), c_loops(op.inner, "k")
-        q = table(layer.prefix, op.requant) if op.requant else None
+        q = requantization(layer.prefix, op.requant) if op.requant else None
         constants = (0, 0)
         if op.requant is not None:
             constants = (int(op.requant.multiplier[0]), int(op.requant.offset[0]))
@@ -43,21 +40,16 @@ class Reduce(Kernel):
 
 
 @register
-class TopK(Kernel):
+class TopK(Plain[QTopK]):
     """The k largest of each row, or where they are."""
 
     name = "top_k"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QTopK)
-
-    def cost(self, layer: Layer) -> float:
-        assert isinstance(layer.op, QTopK)
+    def cost(self, layer: Layer[QTopK]) -> float:
         return 8.0 * layer.op.k * layer.graph.tensors[layer.op.inputs[0]].size
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QTopK], table: Table) -> Emission:
         op = layer.op
-        assert isinstance(op, QTopK)
         rows = c_loops(op.rows)
         name = f"top_{layer.c_name}"
         kind = "int32_t" if layer.graph.tensors[op.output].dtype == "int32" else "uint8_t"

@@ -33,23 +33,19 @@ class SoftmaxRows(Plain[QSoftmaxRows]):
 
 
 @register
-class LogSoftmax(Kernel):
+class LogSoftmax(Plain[QLogSoftmax]):
     """Logarithm of the softmax of each row."""
 
     name = "log_softmax"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QLogSoftmax)
+    def cost(self, layer: Layer[QLogSoftmax]) -> float:
+        return 25.0 * layer.out_size
 
-    def cost(self, layer: Layer) -> float:
-        return 25.0 * layer.graph.tensors[layer.op.output].size
-
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QLogSoftmax]) -> tuple[int, ...]:
         return (0,)
 
-    def emit(self, layer: Layer) -> Emission:
+    def emit(self, layer: Layer[QLogSoftmax], table: Table) -> Emission:
         op = layer.op
-        assert isinstance(op, QLogSoftmax)
         size = layer.graph.tensors[op.output].size
         name = f"log_softmax_{layer.c_name}"
         text = render("log_softmax.c.j2", name=name, op=op, size=size)

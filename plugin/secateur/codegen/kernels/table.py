@@ -4,59 +4,56 @@ from __future__ import annotations
 
 from ...lowering.operators.table import QPrelu, QTable
 from ..emit import CArray, CFunction, Emission, render
+from ..tables import Table
 from .base import Kernel, Layer, register
 
 
 @register
-class Table(Kernel):
+class LookUp(Kernel[QTable, Table]):
     """A look-up for each code."""
 
     name = "table"
     code_bytes = 28
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QTable)
+    def cost(self, layer: Layer[QTable]) -> float:
+        return 5.0 * layer.out_size
 
-    def cost(self, layer: Layer) -> float:
-        return 5.0 * layer.graph.tensors[layer.op.output].size
-
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QTable]) -> tuple[int, ...]:
         return (0,)
 
-    def emit(self, layer: Layer) -> Emission:
-        op = layer.op
-        assert isinstance(op, QTable)
-        n = layer.graph.tensors[op.output].size
-        array = CArray(f"{layer.prefix}_codes", "uint8_t", op.table, f"{layer.c_name}: codes")
+    def table(self, layer: Layer[QTable]) -> Table:
+        note = f"{layer.c_name}: codes"
+        return Table((CArray(f"{layer.prefix}_codes", "uint8_t", layer.op.table, note),))
+
+    def emit(self, layer: Layer[QTable], table: Table) -> Emission:
         text = render("table.c.j2", name="look_up")
-        call = f"look_up({array.name}, {layer.inputs[0]}, {layer.output}, {n});"
-        return Emission(call, [CFunction("look_up", text)], [array])
+        args = [*table.names, layer.inputs[0], layer.output, str(layer.out_size)]
+        return Emission(f"look_up({', '.join(args)});", [CFunction("look_up", text)])
 
 
 @register
-class Prelu(Kernel):
+class Prelu(Kernel[QPrelu, Table]):
     """A slope for each channel below zero."""
 
     name = "prelu"
 
-    def applies(self, layer: Layer) -> bool:
-        return isinstance(layer.op, QPrelu)
+    def cost(self, layer: Layer[QPrelu]) -> float:
+        return 9.0 * layer.out_size
 
-    def cost(self, layer: Layer) -> float:
-        return 9.0 * layer.graph.tensors[layer.op.output].size
-
-    def overwrites(self, layer: Layer) -> tuple[int, ...]:
+    def overwrites(self, layer: Layer[QPrelu]) -> tuple[int, ...]:
         return (0,)
 
-    def emit(self, layer: Layer) -> Emission:
+    def table(self, layer: Layer[QPrelu]) -> Table:
+        note = f"{layer.c_name}: below zero"
+        return Table((CArray(f"{layer.prefix}_slopes", "int32_t", layer.op.below, note),))
+
+    def emit(self, layer: Layer[QPrelu], table: Table) -> Emission:
         op = layer.op
-        assert isinstance(op, QPrelu)
         t = layer.graph.tensors[op.inputs[0]]
-        below = CArray(f"{layer.prefix}_slopes", "int32_t", op.below, f"{layer.c_name}: below zero")
         name = f"prelu_{layer.c_name}"
         text = render(
             "prelu.c.j2", name=name, op=op, channels=len(op.below), each=t.size // len(op.below),
             zero=t.zero_point,
         )  # fmt: skip
-        call = f"{name}({below.name}, {layer.inputs[0]}, {layer.output});"
-        return Emission(call, [CFunction(name, text)], [below])
+        args = [*table.names, layer.inputs[0], layer.output]
+        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
