@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import secateur
 from secateur.cli import main
-from secateur.errors import BudgetError, DataError, ModelError, TargetError
+from secateur.errors import BudgetError, DataError, TargetError
 from secateur.targets import boards
 
 pytestmark = pytest.mark.train
@@ -142,7 +142,7 @@ def test_deploy_plans_for_the_boards_core(model: Any, x: np.ndarray, tmp_path: P
     limit = 1e3 * 1.05 * for_m4 / slow.clock_hz
     compiled.budget = replace(compiled.budget, latency_ms=limit)
     with pytest.raises(BudgetError, match=r"budget for latency: the nearest plan needs about"):
-        secateur.deploy(compiled, "qemu_m0plus", x, build_dir=tmp_path / "b")
+        secateur.deploy(compiled, "qemu_m0plus", inputs=x, build_dir=tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 
@@ -154,21 +154,23 @@ def test_budgets_name_what_binds(model: Any, x: np.ndarray) -> None:
 
 
 def test_an_unknown_wish_is_named(model: Any, x: np.ndarray) -> None:
-    with pytest.raises(ModelError, match="'speed'; choose one of latency"):
-        secateur.convert(model, calibration=x, optimize="speed")
+    with pytest.raises(DataError, match="optimize is 'speed': choose one of latency"):
+        secateur.convert(model, calibration=x, optimize="speed")  # type: ignore[arg-type]
 
 
 def test_labels_must_match_inputs(model: Any, x: np.ndarray, tmp_path: Path) -> None:
     compiled = secateur.convert(model, calibration=x)
     with pytest.raises(DataError, match="3 labels for 20 inputs"):
-        secateur.deploy(compiled, "host", x, np.zeros(3, int), build_dir=tmp_path / "b")
+        secateur.deploy(
+            compiled, "host", inputs=x, labels=np.zeros(3, int), build_dir=tmp_path / "b"
+        )
     assert not (tmp_path / "b").exists()
 
 
 def test_an_unknown_board_is_named(model: Any, x: np.ndarray, tmp_path: Path) -> None:
     compiled = secateur.convert(model, calibration=x)
     with pytest.raises(TargetError, match="nucleo_f446"):
-        secateur.deploy(compiled, "nucleo_f446", x, build_dir=tmp_path / "b")
+        secateur.deploy(compiled, "nucleo_f446", inputs=x, build_dir=tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 

@@ -1,8 +1,8 @@
 /* What a board must offer to the harness. One harness_port_*.c implements the serial line and
  * clocks of a family, one harness_timer_*.c the counter; -DSECATEUR_PORT_x and
  * -DSECATEUR_TIMER_x choose. The simulator replaces these functions by name. */
-#ifndef SECATEUR_PORT_H
-#define SECATEUR_PORT_H
+#ifndef SECATEUR_HARNESS_PORT_H
+#define SECATEUR_HARNESS_PORT_H
 #include <stdint.h>
 
 #define PORT_FN __attribute__((noinline, noclone))

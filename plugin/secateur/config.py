@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import SecateurError
+from .flow.arguments import CalibrationMethod, Optimize, check_encodings
 from .report.budget import FIGURES, limit_of
 from .report.figures import Report, write_text
 from .report.units import parse
@@ -27,12 +28,14 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PlanBudgets(_Table):
-    """[model.plan]: hard budgets of the planner, kept by its estimates before anything is built."""
+class PlanOptions(_Table):
+    """[model.plan]: hard budgets, kept by the planner's estimates; and other options of convert."""
 
     flash: str | float | None = None
     ram: str | float | None = None
     latency: str | float | None = None
+    encodings: dict[str, str] | str | None = None
+    calibration_method: CalibrationMethod | None = None
 
 
 class Model(_Table):
@@ -44,8 +47,8 @@ class Model(_Table):
     inputs: Path | None = None
     boards: list[str] = Field(default=["mps2_an386"], min_length=1)
     emulator: str | None = None
-    optimize: str = "balanced"
-    plan: PlanBudgets = PlanBudgets()
+    optimize: Optimize = "balanced"
+    plan: PlanOptions = PlanOptions()
     budgets: dict[str, Limit] = {}
     tolerance: dict[str, Limit] = {}
 
@@ -81,8 +84,10 @@ def load(path: Path) -> Config:
     for i, model in enumerate(config.model):
         where = f"{path}, model {model.name or i + 1}"
         try:
-            for figure, value in model.plan.model_dump(exclude_none=True).items():
-                parse(value, "ms" if figure == "latency" else "bytes")
+            for figure, unit in (("flash", "bytes"), ("ram", "bytes"), ("latency", "ms")):
+                if (limit := getattr(model.plan, figure)) is not None:
+                    parse(limit, unit)
+            check_encodings(model.plan.encodings)
             for figure, value in model.budgets.items():
                 limit_of(figure, value)
             for figure, value in model.tolerance.items():

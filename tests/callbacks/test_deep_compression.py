@@ -144,7 +144,7 @@ def test_an_unknown_length_asks_for_steps() -> None:
 def test_a_fit_cut_short_says_so() -> None:
     model = network()
     x, y = samples(model, 32)
-    with pytest.warns(UserWarning, match="not clustered"):
+    with pytest.warns(UserWarning, match="where the schedule begins; conv/kernel"):
         model.fit(x, y, epochs=1, verbose=0, callbacks=[DeepCompression(steps=1000)])
 
 

@@ -76,7 +76,7 @@ def test_layers_that_are_alike_share_one_table(tmp_path: Path) -> None:
     tables = [a for group in p.library.arrays.values() for a in group if a.name.endswith("_t")]
     assert [a.name for a in tables] == ["net_shared_huffman_ternary_1_t"]
     alone = sum(e.stored_bytes for n, e in p.encoded.items() if n != "dense4")
-    stored = sum(p.library.bytes_of(f"conv{i}") - 4 * 24 - 32 for i in range(4))
+    stored = sum(p.library.bytes_of(f"conv{i}") - 4 * 24 - 28 for i in range(4))
     assert stored == alone - 3 * tables[0].size  # what each layer would store for itself
     x = codes(graph, 3)
     (got,) = run_c.on_host([p], [x], tmp_path)

@@ -106,7 +106,9 @@ def test_a_failing_write_leaves_the_earlier_library(
 def test_bytes_of_constants_are_those_of_the_arrays() -> None:
     library = make_plan(chain().graph).library
     arrays = re.findall(
-        r"^const u?int(\d+)_t \w+\[(\d+)\]", library.files["src/net_weights.c"], re.M
+        r"^const u?int(\d+)_t \w+\[(\d+)\]",
+        library.files["src/net_weights.c"],
+        re.M,
     )
     total = sum(int(bits) // 8 * int(n) for bits, n in arrays)
     assert library.constant_bytes == total

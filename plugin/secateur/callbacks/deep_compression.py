@@ -7,7 +7,6 @@ Quantization and Huffman Coding", ICLR 2016. Coding, the last step, happens at c
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from secateur.callbacks.base import Compression
 from secateur.callbacks.cluster import Codebook
-from secateur.callbacks.projection import Projection, Tensor
+from secateur.callbacks.projection import Projection, Tensor, as_float32
 from secateur.callbacks.prune import MagnitudeMask, check_layers
 from secateur.callbacks.schedule import Schedule
 from secateur.callbacks.select import Pattern, Target
@@ -97,6 +96,8 @@ class DeepCompression(Compression):
         ModelError: arguments out of range or contradictory, or layers that are not there.
         DataError: `data` missing or unfit.
     """
+
+    independent = False  #: one plan for all layers
 
     def __init__(
         self,
@@ -202,11 +203,14 @@ class DeepCompression(Compression):
             masks = [self._mask(t, total) for t in self._targets]
             books = [self._codebook(t) for t in self._targets]
             self.projections = [*masks, *books]
+            for projection, target in zip(self.projections, 2 * self._targets, strict=True):
+                projection.path = target.path
         super().on_train_begin(logs)
 
     def _length(self) -> tuple[int, int]:
         """(steps of the fit, steps of an epoch)."""
-        epochs, per_epoch = self.params.get("epochs") or 1, self.params.get("steps")
+        params = self.params or {}
+        epochs, per_epoch = params.get("epochs") or 1, params.get("steps")
         if self.steps is not None:
             return self.steps, per_epoch or max(1, self.steps // epochs)
         if not per_epoch:
@@ -241,10 +245,13 @@ class DeepCompression(Compression):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Judge a round that ends here and begin the next."""
+        self._maybe_judge(epoch)
         super().on_epoch_end(epoch, logs)
+
+    def _maybe_judge(self, epoch: int) -> None:
         if not self._climbing:
             return
-        epochs = max(1, self.params.get("epochs") or 1)
+        epochs = max(1, (self.params or {}).get("epochs") or 1)
         pruning = max(1, round(self.prune_until * epochs))
         length = max(1, pruning // self.rounds)
         if (epoch + 1) % length and epoch + 1 < pruning:
@@ -293,14 +300,13 @@ class DeepCompression(Compression):
         for variable, value in self._good:
             variable.assign(value)
 
+    @property
+    def complete(self) -> bool:
+        """Masks are final and clusters are made."""
+        return super().complete and not self._climbing
+
     def finish(self) -> None:
-        """Say so if the floor did not hold or the fit was too short."""
-        if self.projections and int(self.projections[-1].step.numpy()) <= self.cluster_step:
-            warnings.warn(
-                f"DeepCompression: training ended before step {self.cluster_step}, where clusters "
-                "are made; the weights are not clustered",
-                stacklevel=2,
-            )
+        """Say so if the floor did not hold."""
         if self.max_drop is None:
             return
         assert self.scan is not None
@@ -312,17 +318,16 @@ class DeepCompression(Compression):
         )
         self.rounds_log.append(Round(self._tolerance, sparsity, accuracy, accuracy >= floor))
         if accuracy < floor:
-            warnings.warn(
-                f"DeepCompression: top-1 on data is {accuracy:.2f} %, below the floor "
-                f"{floor:.2f} %; train longer or allow a larger max_drop",
-                stacklevel=2,
+            self._warn(
+                f"top-1 on data is {accuracy:.2f} %, below the floor {floor:.2f} %; train longer "
+                "or allow a larger max_drop"
             )
 
     def levels(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """After `fit`: variable path -> (codebook indices, codebook); see `Projection.levels`."""
         return {
-            p.variable.path: p.levels(np.array(p.variable.numpy()))
-            for p in self.projections
+            p.variable.path: p.levels(as_float32(p.variable))
+            for p in self._resting + self.projections
             if p.quantizes
         }
 

@@ -38,6 +38,11 @@ class HQ(Projection):
         shape = [1] * len(self.axes) + list(variable.shape[len(self.axes) :])
         self.radius = self.add_state("radius", np.ones(shape, np.float32))
 
+    @property
+    def last_step(self) -> int:
+        """The last of the ternary phase."""
+        return max(self.begin_step, self.grow.last)
+
     def absorb(self, delta: Tensor, previous: Tensor) -> Tensor:
         """The radial part of a move goes to the radius, the rest turns the latent direction."""
         assert self.latent is not None

@@ -33,8 +33,9 @@ class Projection(ABC):
     """Keeps one weight in one set. Subclasses are the methods.
 
     Args:
-        variable: the weight, a float32 `keras.Variable` of any shape; its last axis is the output
-            channel (the last two for a depthwise kernel).
+        variable: the weight, a float32 or float64 `keras.Variable` of any shape; its last axis is
+            the output channel (the last two for a depthwise kernel). Projections compute in
+            float32; a float64 weight holds what comes out.
         begin_step: the optimizer step, counted from 1, after which the weight is first projected
             (0 means 1).
         depthwise: the kernel is [kh, kw, channels, multiplier].
@@ -61,7 +62,7 @@ class Projection(ABC):
         self.step = self.add_state("step", np.int32(0))
         self.latent: keras.Variable | None = None
         if self.straight_through:
-            self.latent = self.add_state("latent", variable.numpy())
+            self.latent = self.add_state("latent", as_float32(variable))
         self.left: np.ndarray | None = None  #: the weight when last detached
 
     def add_state(self, name: str, value: Any) -> keras.Variable:
@@ -70,6 +71,16 @@ class Projection(ABC):
         var = keras.Variable(array, dtype=str(array.dtype), trainable=False, name=name)
         self._state[name] = var
         return var
+
+    @property
+    def last_step(self) -> int:
+        """The step after which the set no longer changes; later than `begin_step` if it grows."""
+        return self.begin_step
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps this projection has seen."""
+        return int(self.step.numpy())
 
     @property
     def state(self) -> dict[str, keras.Variable]:
@@ -117,11 +128,16 @@ class Projection(ABC):
 
     def bits(self, weight: np.ndarray) -> float:
         """Bits of one weight: log2 of the number of distinct values, 32 before `begin_step`."""
-        if int(self.step.numpy()) < self.begin_step:
+        if self.steps < self.begin_step:
             return 32.0
         rows = np.reshape(weight, (-1, int(np.prod(weight.shape[len(self.axes) :])))).T
         sets = rows if self.per_channel else [weight]
         return float(np.log2(max(2, *(np.unique(s).size for s in sets))))
+
+
+def as_float32(variable: keras.Variable) -> np.ndarray:
+    """A copy of the weight as projections see it."""
+    return np.array(variable.numpy(), np.float32)
 
 
 def ternary_levels(weight: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -195,7 +211,9 @@ class Chain:
         self.masks: list[Projection] = []
         self.quantizer: Projection | None = None
         #: what the last step left in the variable
-        self.previous = keras.Variable(variable.numpy(), trainable=False, name="previous")
+        self.previous = keras.Variable(
+            as_float32(variable), dtype="float32", trainable=False, name="previous"
+        )
         self.restored = False
 
     @property
@@ -214,13 +232,13 @@ class Chain:
                 f"{projection.method} and {self.quantizer.method} both want to quantize "
                 f"{projection.path}; exclude that layer from one of them"
             )
-        now = self.variable.numpy()
+        now = as_float32(self.variable)
         if projection.latent is not None and not _same(projection.left, now):
             projection.latent.assign(now)
 
     def remove(self, projection: Projection) -> None:
         """Take `projection` out again."""
-        projection.left = np.array(self.variable.numpy())
+        projection.left = as_float32(self.variable)
         if projection is self.quantizer:
             self.quantizer = None
         else:
@@ -228,28 +246,40 @@ class Chain:
 
     def sync(self) -> None:
         """Take up a weight that something else changed before the first step."""
-        now = self.variable.numpy()
+        now = as_float32(self.variable)
         latent = self.quantizer.latent if self.quantizer is not None else None
         if latent is not None and not self.restored and not _same(self.previous.numpy(), now):
             latent.assign(now)
         self.restored = False
         self.previous.assign(now)
 
-    def settle(self) -> None:
-        """Project a weight that left the set after the last step (averaged weights, say)."""
-        if _same(self.variable.numpy(), self.previous.numpy()):
-            return
+    def settle(self) -> float:
+        """Project a weight that left the set after the last step (averaged or restored, say).
+
+        Returns:
+            how far that moved it: |after - before| / |before|, 0 if it was in the set.
+        """
+        before = as_float32(self.variable)
+        if _same(before, self.previous.numpy()):
+            return 0.0
         for projection in self.members:  # the last step again
             projection.step.assign_add(-1)
-        self.variable.assign(self._step(tf.convert_to_tensor(self.variable.value)))
+        self.variable.assign(self(self.variable, latent=True))
+        moved = np.linalg.norm(as_float32(self.variable) - before)
+        return float(moved / max(float(np.linalg.norm(before)), 1e-30))
 
-    def __call__(self, variable: Any) -> Tensor:
-        weight = tf.convert_to_tensor(variable)
+    def __call__(self, variable: Any, latent: bool = False) -> Tensor:
+        """The projected weight in the variable's dtype.
+
+        Args:
+            latent: `variable` is the latent weight itself, not the projected one after a step.
+        """
+        weight = tf.cast(tf.convert_to_tensor(variable), tf.float32)
         quantizer = self.quantizer
-        if quantizer is not None and quantizer.latent is not None:
+        if not latent and quantizer is not None and quantizer.latent is not None:
             moved = quantizer.absorb(weight - self.previous.value, self.previous.value)
             weight = tf.where(quantizer.step.value >= quantizer.begin_step, moved, weight)
-        return self._step(weight)
+        return tf.cast(self._step(weight), self.variable.dtype)
 
     def _step(self, weight: Tensor) -> Tensor:
         for projection in self.members:

@@ -7,7 +7,6 @@ NeurIPS 2015; the gradual schedule is Zhu and Gupta, "To prune, or not to prune"
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +36,11 @@ class MagnitudeMask(Projection):
         mask = weight != 0 if np.any(weight) else np.ones(weight.shape)
         self.mask = self.add_state("mask", mask.astype(np.float32))
         self.initial = self.add_state("initial", np.float32(1 - mask.mean()))  #: share of zeros
+
+    @property
+    def last_step(self) -> int:
+        """The schedule's last."""
+        return max(self.begin_step, self.schedule.last)
 
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """1 where `value` is kept."""
@@ -95,7 +99,8 @@ class GlobalMask(MagnitudeMask):
         """1 where `value` is kept. Keras updates all variables before the first constraint."""
         if self is not self.pool[0]:
             return tf.convert_to_tensor(self.mask.value)
-        current = [value] + [tf.convert_to_tensor(p.variable.value) for p in self.pool[1:]]
+        others = [tf.convert_to_tensor(p.variable.value) for p in self.pool[1:]]
+        current = [value] + [tf.cast(w, tf.float32) for w in others]
 
         def fresh() -> list[Tensor]:
             parts = [tf.abs(w) * p.mask.value for w, p in zip(current, self.pool, strict=True)]
@@ -160,6 +165,8 @@ class Prune(Compression):
         resume: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(include, exclude, resume)
+        #: under the global scope the masks know of each other
+        self.independent = scope != "global"
         if scope not in ("layer", "global"):
             raise ModelError(f"Prune: scope {scope!r} is unknown; use 'layer' or 'global'")
         if pattern is not None:
@@ -217,17 +224,10 @@ class Prune(Compression):
                 )
 
     def finish(self) -> None:
-        """Give the regularizers back; say so if the schedule was not finished."""
+        """Give the regularizers back."""
         for variable, regularizer in self._regularizers:
             variable.regularizer = regularizer
         self._regularizers = []
-        steps = int(self.projections[0].step.numpy())
-        if steps < self.schedule.last:
-            warnings.warn(
-                f"Prune: training ended after {steps} steps, before the last step of the schedule "
-                f"({self.schedule.last}); the promised sparsity is not reached",
-                stacklevel=2,
-            )
 
     def _divides(self, target: Target) -> bool:
         assert self.pattern is not None
@@ -250,7 +250,8 @@ def _until(
 ) -> Callable[[Any], Any]:
     def regularizer(weight: Any) -> Any:
         active = tf.cast(projection.step.value < end, tf.float32)
-        loss = l2 * active * tf.reduce_sum(tf.square(tf.convert_to_tensor(weight)))
-        return loss if base is None else loss + base(weight)
+        value = tf.cast(tf.convert_to_tensor(weight), tf.float32)
+        loss = l2 * active * tf.reduce_sum(tf.square(value))
+        return loss if base is None else loss + tf.cast(base(weight), tf.float32)
 
     return regularizer

@@ -18,12 +18,14 @@ product; with `kind="sign"` code 0 is -1 and code 1 is +1, so XNOR/popcount is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from secateur.callbacks.arguments import check, checked
 from secateur.callbacks.select import Pattern, matches
 from secateur.errors import ModelError
 
@@ -61,6 +63,8 @@ class QuantActivation(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        given = {"bits": bits, "kind": kind, "max_value": max_value, "momentum": momentum}
+        check(QuantActivation.__init__, "QuantActivation", given)
         if bits not in _RANGE:
             raise ModelError(f"QuantActivation: bits={bits} is not 1, 2, 4 or 8")
         if kind not in ("relu", "sign") or (kind == "sign" and bits != 1):
@@ -164,6 +168,7 @@ class QuantActivation(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
+@partial(checked, who="quantize_activations")
 def quantize_activations(
     model: keras.Model,
     bits: int,

@@ -98,6 +98,12 @@ def select(
             if deep and not depthwise and include is None:
                 continue
             if id(variable) in order:  # a frozen layer's is not
+                if variable.dtype not in ("float32", "float64"):
+                    raise ModelError(
+                        f"{who} cannot keep exact levels in layer {layer.name!r}, whose weights "
+                        f"are {variable.dtype}; build it with a policy that keeps float32 weights "
+                        f"(mixed_{variable.dtype}) or exclude it"
+                    )
                 path = f"{layer.name}/{name}"
                 twins = sum(t.path.split("#")[0] == path for t in found.values())
                 path += f"#{twins + 1}" if twins else ""  # nested models may repeat a name

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from secateur.callbacks.arguments import checked
 from secateur.callbacks.cluster import kmeans
 from secateur.callbacks.line_chart import line_chart
 from secateur.callbacks.select import Pattern, select
@@ -122,6 +124,7 @@ class Sensitivity:
         )
 
 
+@partial(checked, who="sensitivity")
 def sensitivity(
     model: keras.Model,
     data: tuple[np.ndarray, np.ndarray],

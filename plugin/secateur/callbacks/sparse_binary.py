@@ -29,6 +29,11 @@ class Present(Projection):
         shape = [1] * len(self.axes) + list(variable.shape[len(self.axes) :])
         self.sign = self.add_state("sign", np.ones(shape, np.float32))
 
+    @property
+    def last_step(self) -> int:
+        """The schedule's last."""
+        return max(self.begin_step, self.schedule.last)
+
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """b where the weight is present: the largest sign * value of the layer."""
         first = tf.equal(self.step.value, self.begin_step)

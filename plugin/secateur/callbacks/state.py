@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Iterable
 from typing import Any
 
 import h5py
@@ -23,12 +24,33 @@ from secateur.errors import ModelError
 ATTRIBUTE = "_secateur_state"  #: of the model
 
 
+class Saved:
+    """Compressed weights and the state that belongs to them, at one moment."""
+
+    def __init__(self, chains: Iterable[Chain]) -> None:
+        chains = list(chains)
+        self.weights = [(c.variable, np.array(c.variable.numpy())) for c in chains]
+        inner = [v for c in chains for p in c.members for v in p.state.values()]
+        inner += [c.previous for c in chains]
+        self.inner = [(v, np.array(v.numpy())) for v in inner]
+
+    def still_in_the_model(self) -> bool:
+        """Whether the model has exactly these weights."""
+        return all(np.array_equal(v.numpy(), value) for v, value in self.weights)
+
+    def restore(self) -> None:
+        """Give it all back."""
+        for variable, value in self.weights + self.inner:
+            variable.assign(value)
+
+
 class CompressionState(KerasSaveable):
     """All chains of one model during one fit."""
 
     def __init__(self) -> None:
         self.chains: dict[int, Chain] = {}
         self.started = False
+        self.arranged = False  #: the fit's callbacks have been put in order
         self._loaded: dict[str, np.ndarray] = {}
 
     def _obj_type(self) -> str:
@@ -41,6 +63,8 @@ class CompressionState(KerasSaveable):
         if chain is None:
             chain = Chain(variable, variable.constraint)
             self.chains[id(variable)] = chain
+        if projection in chain.members:
+            return
         chain.add(projection)
         variable.constraint = chain
 
@@ -71,10 +95,28 @@ class CompressionState(KerasSaveable):
         for chain in self.chains.values():
             chain.sync()
 
-    def settle(self, projections: list[Projection]) -> None:
-        """See `Chain.settle`."""
-        for projection in projections:
-            self.chains[id(projection.variable)].settle()
+    def take_loaded(self) -> bool:
+        """At the end of a fit: take up a checkpoint loaded since the last step, if it has state."""
+        if not self._loaded:
+            return False
+        self.started = False
+        self.start()
+        return True
+
+    def snapshot(self) -> Saved:
+        """The weights and their state, to come back to."""
+        return Saved(self.chains.values())
+
+    def settle(self, projections: list[Projection] | None = None) -> dict[str, float]:
+        """See `Chain.settle`; by path how far it moved the weights, in shares of their length.
+
+        Args:
+            projections: those whose chains are meant; None for all.
+        """
+        chains = self.chains
+        if projections is not None:
+            chains = {id(p.variable): self.chains[id(p.variable)] for p in projections}
+        return {chain.members[0].path: chain.settle() for chain in list(chains.values())}
 
     def restore(
         self, saved: dict[str, np.ndarray], projections: list[Projection], source: str

@@ -47,6 +47,11 @@ class Ternary(Projection):
         self.scale_axes = self.axes if scale == "channel" else None
         self.rank = rank
 
+    @property
+    def last_step(self) -> int:
+        """The schedule's last, if there is one."""
+        return max(self.begin_step, self.schedule.last if self.schedule else 0)
+
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """a * sign(value) where |value| is above the threshold, else 0."""
         kept = self._kept(tf.abs(value), mask)

@@ -11,7 +11,7 @@ from .output import import_keras, json_option, print_result, progress, work
 
 
 def conversion_options(f: Any) -> Any:
-    """What `convert` and `deploy` have in common."""
+    """Options of `secateur.convert`; the command takes them as `**conversion`."""
     f = click.option(
         "--name", help="Prefix of the generated C, an identifier; default: the model's."
     )(f)
@@ -26,12 +26,44 @@ def conversion_options(f: Any) -> Any:
             callback=_quantity,
             help=f"Hard budget for {what}, such as {example}.",
         )(f)
+    f = click.option(
+        "--calibration-method",
+        default="minmax",
+        show_default=True,
+        help="How ranges of activations are found: minmax, percentile or mse.",
+    )(f)
+    f = click.option(
+        "--encodings",
+        metavar="ENCODING|LAYER=ENCODING",
+        multiple=True,
+        callback=_encodings,
+        help="A weight encoding for every layer that it fits, or, repeatable, for one.",
+    )(f)
     return click.option(
         "--optimize",
         default="balanced",
         show_default=True,
         help="What the plan minimises: latency, energy, balanced or flash.",
     )(f)
+
+
+def _encodings(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str] | str | None:
+    """Of `secateur.convert`: one name for all layers, or one by layer."""
+    from secateur.errors import DataError
+
+    if not values:
+        return None
+    if len(values) == 1 and "=" not in values[0]:
+        return values[0]
+    pairs = [value.rpartition("=") for value in values]
+    for value, (layer, _, encoding) in zip(values, pairs, strict=True):
+        if not layer or not encoding:
+            raise DataError(
+                f"--encodings {value}: several are given as LAYER=ENCODING, one for all as ENCODING"
+            )
+    return {layer: encoding for layer, _, encoding in pairs}
 
 
 def _quantity(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -72,12 +104,8 @@ def command(
     out: Path,
     form: str,
     board: str | None,
-    name: str | None,
-    optimize: str,
-    flash: str | None,
-    ram: str | None,
-    latency: str | None,
     as_json: bool,
+    **conversion: Any,
 ) -> None:
     """Convert MODEL (.keras) to a C library.
 
@@ -94,10 +122,7 @@ def command(
 
         import_keras()
 
-        compiled = secateur.convert(
-            model, calibration=x, name=name, optimize=optimize,
-            flash=flash, ram=ram, latency=latency, board=board,
-        )  # fmt: skip
+        compiled = secateur.convert(model, x, board=board, **conversion)
         folder = compiled.save(out, form)
     layers = compiled.layers
     data = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from .convert import conversion_options
 from .output import import_keras, json_option, print_result, progress, work
 
 if TYPE_CHECKING:
+    from secateur.flow.arguments import Builder
     from secateur.report.figures import Report
     from secateur.targets import Target
 
@@ -51,6 +52,12 @@ CALIBRATION_SAMPLES = 256
     help="Measure energy: ppk2[:PORT], joulescope, lpm01a:PORT, ina2xx:PORT, or csv:FILE for the "
     "recording of another meter. Implies --port auto.",
 )
+@click.option(
+    "--builder",
+    default="platformio",
+    show_default=True,
+    help="platformio, or gcc for the compiler alone; both give the same image.",
+)
 @click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page, too.")
 @conversion_options
 @json_option
@@ -64,13 +71,10 @@ def command(
     out: Path | None,
     ports: tuple[str, ...],
     power: str | None,
+    builder: Builder,
     html: Path | None,
-    name: str | None,
-    optimize: str,
-    flash: str | None,
-    ram: str | None,
-    latency: str | None,
     as_json: bool,
+    **conversion: Any,
 ) -> None:
     """Run MODEL (.keras) on a board or in its emulator, and report.
 
@@ -98,10 +102,7 @@ def command(
         import secateur
 
         import_keras()
-        compiled = secateur.convert(
-            model, calibration=samples, name=name, optimize=optimize,
-            flash=flash, ram=ram, latency=latency, board=chosen[0],
-        )  # fmt: skip
+        compiled = secateur.convert(model, samples, board=chosen[0], **conversion)
         reports: list[Report] = []
         folders: list[Path] = []
         for board, target in zip(chosen, chosen_targets, strict=True):
@@ -110,7 +111,13 @@ def command(
                 folder = out if len(chosen) == 1 else out / board
             reports.append(
                 secateur.deploy(
-                    compiled, board=board, inputs=x, labels=y, emulator=target, build_dir=folder
+                    compiled,
+                    board=board,
+                    inputs=x,
+                    labels=y,
+                    emulator=target,
+                    build_dir=folder,
+                    builder=builder,
                 )
             )
             folders.append(folder)

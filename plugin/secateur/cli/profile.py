@@ -40,12 +40,8 @@ def command(
     board: str,
     inputs: Path | None,
     calibration: Path | None,
-    name: str | None,
-    optimize: str,
-    flash: str | None,
-    ram: str | None,
-    latency: str | None,
     as_json: bool,
+    **conversion: Any,
 ) -> None:
     """Count the instructions of each layer of MODEL (.keras) or a converted library DIR."""
     import numpy as np
@@ -80,10 +76,7 @@ def command(
 
             import_keras()
             step(f"converting {path}")
-            compiled = secateur.convert(
-                path, calibration=samples, name=name, optimize=optimize,
-                flash=flash, ram=ram, latency=latency, board=board,
-            )  # fmt: skip
+            compiled = secateur.convert(path, samples, board=board, **conversion)
             folder = compiled.save(Path(tmp) / "library")
             codes = compiled.quantize(x[:1]) if x is not None else None
         elif x is not None:

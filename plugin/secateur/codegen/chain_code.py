@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..lowering.qgraph import QOp
+from .arena import ArenaMap
 from .chain import Chain, Link, reads_of
 from .emit import Emission, render
 from .kernels import Layer
@@ -23,12 +24,20 @@ class LinkCode:
     goal: str  #: condition under which rows are missing
 
 
-def place(chain: Chain, at: Mapping[str, str], scratch: int) -> list[Layer[QOp]]:
-    """The operators' layers with the C expressions of their operands.
-
-    at: of the tensors outside; scratch: offset of the chain's scratch in the arena.
-    """
-    at = {**at, **{t: f"arena + {scratch + o}" for t, o in chain.rings.items()}}
+def place(chain: Chain, arena: ArenaMap) -> list[Layer[QOp]]:
+    """The operators' layers with the C expressions of their operands; names the chain's scratch."""
+    at = {t: arena.at(t).expression for t in (*chain.inputs, chain.output)}
+    ends = sorted({*chain.rings.values(), *chain.kept.values(), chain.work})
+    makers = {link.layer.op.output: link for link in chain.links}
+    for t, o in chain.rings.items():
+        link = makers[t]
+        size = next(e for e in ends if e > o) - o if o < ends[-1] else 0
+        what = f"{link.stripe.out} rows of the output of {link.layer.c_name}"
+        at[t] = arena.part(chain.name, "RING", link.name, o, size, what).expression
+    work = arena.part(
+        chain.name, "SCRATCH", chain.name, chain.work, chain.scratch - chain.work,
+        f"scratch of the layers {chain.links[0].layer.c_name} to {chain.links[-1].layer.c_name}",
+    )  # fmt: skip
     for link in chain.links:
         layer, op, s = link.layer, link.layer.op, link.stripe
         layer.first = _counter(link)
@@ -39,8 +48,12 @@ def place(chain: Chain, at: Mapping[str, str], scratch: int) -> list[Layer[QOp]]
             for i, (t, held) in enumerate(zip(op.inputs, s.held, strict=True))
         ]
         layer.output = _rows(link, at, op.output, s.out, 1)
-        layer.kept = f"arena + {scratch + chain.kept[link.name]}"
-        layer.scratch = f"arena + {scratch + chain.work}"
+        layer.kept = layer.scratch = work.expression
+        if kept := link.kernel.kept(layer):
+            layer.kept = arena.part(
+                chain.name, "KEPT", link.name, chain.kept[link.name], kept,
+                f"unpacked weights of {link.layer.c_name}",
+            ).expression  # fmt: skip
     return [link.layer for link in chain.links]
 
 

@@ -46,8 +46,8 @@ class CArray:
         values = self.values.reshape(-1) if self.values.size else np.zeros(1)
         return values.astype(DTYPES[self.ctype]).tobytes()
 
-    def definition(self) -> str:
-        """The C definition, sixteen or so values a line."""
+    def definition(self, storage: str = "") -> str:
+        """The C definition, sixteen or so values a line; `storage` comes before it."""
         flat = [str(int(v)) for v in self.values.reshape(-1)] or ["0"]
         lines, line = [], "   "
         for v in flat:
@@ -58,7 +58,7 @@ class CArray:
         lines.append(line)
         note = f"/* {names.comment(self.comment)} */\n" if self.comment else ""
         return (
-            f"{note}const {self.ctype} {self.name}[{len(flat)}] = {{\n"
+            f"{note}{storage}const {self.ctype} {self.name}[{len(flat)}] = {{\n"
             + "\n".join(lines)
             + "\n};\n"
         )

@@ -6,7 +6,6 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from .. import names
@@ -14,13 +13,19 @@ from ..coding.checksum import crc32
 from ..errors import ModelError
 from ..lowering.qgraph import QGraph, QOp
 from ..version import __version__
+from .arena import ArenaMap
 from .chain import Chain
 from .chain_code import code, place
+from .descriptor import header
 from .emit import ISAS, CArray, CFunction, Constant, Emission, port_header, render
-from .kernels import Layer, get
+from .kernels import AnyKernel, Layer, get
 from .kernels.small import input_function, output_function
 from .memory import MemoryPlan
 from .tables import bits_of
+from .tidy import tidy, wrapped
+
+#: Where the weights may be defined: in a file of their own, or with the layers, file-local.
+WEIGHTS_IN = ("separate", "static")
 
 #: Names of a library beside its arrays, behind its own name.
 _PARTS = ("run", "run_in", "arena", "check_weights")
@@ -122,22 +127,89 @@ def _rename(text: str, renames: dict[str, str]) -> str:
     return text
 
 
+def _in_section(text: str, prefix: str) -> str:
+    """The C of static functions and tables, each where PREFIX_CODE_SECTION and PREFIX_CONST_SECTION
+    put it."""
+    begin = r"^(?=(?:__attribute__\(\([\w, ]+\)\) )?static (?:[\w*]+ )+\*?\w+\()"
+    text = re.sub(begin, f"{prefix}_CODE_SECTION\n", text, flags=re.M)
+    return re.sub(r"\b(?=static const \w+ \w+\[)", f"{prefix}_CONST_SECTION ", text)
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    """A header that is the same in every library, but for the version of Secateur it belongs to."""
+
+    name: str
+    text: str
+
+    @property
+    def version(self) -> str:
+        """C of a number that stands for its text."""
+        return f"0x{crc32([self.text.encode()]):08x}u"
+
+    @property
+    def macro(self) -> str:
+        """Defined in it as `version`."""
+        return f"{self.name.removesuffix('.h').upper()}_TEXT"
+
+    @property
+    def stamped(self) -> str:
+        """The text with its version before the end of its include guard; decoders' functions and
+        tables go where the library that includes them wants its own."""
+        text = self.text
+        if self.name.startswith("sc_"):
+            text = re.sub(r"\bstatic inline\b", "SC_FUNCTION", text)
+            text = re.sub(r"\bstatic (?=__attribute__)", "SC_CODE_SECTION static ", text)
+            text = _in_section(text, "SC")
+        body, end = text.rstrip().rsplit("\n#endif", 1)
+        return f"{body}\n#define {self.macro} {self.version}\n\n#endif{end}\n"
+
+
+def _place(layer: Layer[QOp], kernel: AnyKernel, arena: ArenaMap) -> None:
+    """Set the C expressions of the operands of a layer that runs alone."""
+    op = layer.op
+    layer.inputs = [arena.expression(t) for t in op.inputs]
+    layer.output = arena.at(op.output).expression
+    layer.kept = layer.scratch = "arena"
+    kept = kernel.kept(layer)
+    if kept:
+        what = f"unpacked weights of {layer.c_name}"
+        layer.kept = arena.part(op.name, "KEPT", op.name, 0, kept, what).expression
+    if rest := kernel.scratch(layer) - kept:
+        what = f"scratch of {layer.c_name}"
+        layer.scratch = arena.part(op.name, "SCRATCH", op.name, kept, rest, what).expression
+
+
+def _memory_note(op: QOp, chain: Chain | None, arena: ArenaMap) -> str:
+    """What a reader should know about where a layer, or the chain that it ends, works."""
+    if chain is not None and op.output != chain.output:
+        return ""
+    notes = []
+    if over := arena.over(op.output):
+        notes.append(f"in place: the output is written over {over.macro}")
+    scratch = arena.scratch(op.name)
+    if scratch:
+        notes.append(f"{scratch:,} bytes of scratch".replace(",", " "))
+    return "; ".join(notes)
+
+
 def write(
     graph: QGraph, layers: dict[str, Layer[QOp]], kernels: dict[str, str], memory: MemoryPlan,
     comments: dict[str, str], small: bool = False, chains: Sequence[Chain] = (),
+    weights: str = "separate",
 ) -> Library:  # fmt: skip
     """Generate the library of `graph`.
 
     layers, kernels, comments: by operator name; `comments` become the line above each call.
     Layers of `chains` are those of their links.
     small: compile for size (the inner loops are written out in assembler and do not change).
+    weights: where the constants are defined, a key of WEIGHTS_IN.
     """
     name = names.model(graph.name)
-    at = {t: f"arena + {o}" if o else "arena" for t, o in memory.tensors.items()}
     fixed = _constant_tensors(graph, name)
-    at |= {t: a.name for t, a in fixed.items()}
+    arena = ArenaMap(graph, memory, name.upper(), {t: a.name for t, a in fixed.items()})
     for c in chains:
-        placed = place(c, at, memory.scratch[c.name])
+        placed = place(c, arena)
         layers = {**layers, **{layer.op.name: layer for layer in placed}}
     chain_of = {link.name: c for c in chains for link in c.links}
     emissions: dict[str, Emission] = {}
@@ -149,11 +221,7 @@ def write(
     for op in graph:
         layer, kernel, chain = layers[op.name], get(kernels[op.name]), chain_of.get(op.name)
         if chain is None:
-            scratch = memory.scratch.get(op.name, 0)
-            layer.inputs = [at[t] for t in op.inputs]
-            layer.output = at[op.output]
-            layer.kept = f"arena + {scratch}"
-            layer.scratch = f"arena + {scratch + kernel.kept(layer)}"
+            _place(layer, kernel, arena)
         table = kernel.table(layer)
         e = emissions[op.name] = kernel.emit(layer, table)
         tensors = [fixed[t] for t in op.inputs if t in fixed]
@@ -166,27 +234,40 @@ def write(
     every = [a for group in arrays.values() for a in group]
     taken = [f"{name}_{part}" for part in _PARTS] + [a.name for a in every]
     functions = _Functions([*taken, *(f"{layer.prefix}_stream" for layer in layers.values())])
-    call = _call(functions, read, f"input, {at[graph.input]}")
+    call = _call(functions, read, f"input, {arena.at(graph.input).expression}")
     steps = [f"/* input: int8 (H, W, C) to planes */\n{call}"]
     for op in graph:
         layer, chain = layers[op.name], chain_of.get(op.name)
         comment = f"/* {comments.get(op.name, layer.c_name)} */\n"
+        note = _memory_note(op, chain, arena)
+        if note:
+            comment = f"/* {note} */\n{comment}"
         if chain is None:
             setup, call = functions.add(emissions[op.name])
             steps.append(comment + (f"{setup}\n{call}" if setup else call))
         elif op.output == chain.output:
-            steps.append(code(chain, emissions, functions.add, comments))
-    steps.append("/* output */\n" + _call(functions, done, f"{at[graph.output]}, output"))
+            text = code(chain, emissions, functions.add, comments)
+            steps.append(f"/* {note} */\n{text}" if note else text)
+    out = arena.at(graph.output).expression
+    steps.append("/* output */\n" + _call(functions, done, f"{out}, output"))
+    # what kernels return where weights do not decode is the caller's status here
+    steps = [s.replace("return -1;", f"return {name.upper()}_ERROR_WEIGHTS;") for s in steps]
+    runtime = [_Runtime("secateur_port.h", port_header())]
+    runtime += [_Runtime(h, header(h)) for h in coding_headers([*headers, "sc_crc32.h"])]
     context = {
         "name": name,
         "upper": name.upper(),
         "version": __version__,
-        "functions": list(functions.by_name.values()),
+        "functions": [_in_section(f, name.upper()) for f in functions.by_name.values()],
+        "steps_of": [(i + 1, layers[op.name].c_name) for i, op in enumerate(graph)],
         "arrays": every,
         "steps": steps,
         "input": _end(graph, graph.input),
         "output": _end(graph, graph.output),
         "arena": max(memory.arena, 4),
+        "places": arena.places,
+        "weights": weights,
+        "runtime": runtime,
         "headers": headers,
         "small": small,
         "macros": macros,
@@ -196,14 +277,15 @@ def write(
     }
     files = {
         f"src/{name}.h": render("model.h.j2", **context),
-        f"src/{name}.c": render("model.c.j2", **context),
-        f"src/{name}_weights.h": render("weights.h.j2", **context),
-        f"src/{name}_weights.c": render("weights.c.j2", **context),
-        "src/secateur_port.h": port_header(),
+        f"src/{name}.c": tidy(render("model.c.j2", **context)),
         "library.json": render("library.json.j2", **context),
     }
-    for h in coding_headers([*headers, "sc_crc32.h"]):
-        files[f"src/{h}"] = _coding_header(h)
+    if weights == "separate":
+        files[f"src/{name}_weights.h"] = render("weights.h.j2", **context)
+        files[f"src/{name}_weights.c"] = render("weights.c.j2", **context)
+    for h in runtime:
+        files[f"src/{h.name}"] = h.stamped
+    files = {p: wrapped(t) if p.endswith((".c", ".h")) else t for p, t in files.items()}
     for path, text in files.items():
         if wrong := re.search(r"[^ -~\n\t]", text):
             raise ValueError(f"{path} would hold {wrong[0]!r}; please report it")
@@ -229,10 +311,6 @@ def _new(arrays: Sequence[CArray], there: Mapping[str, list[CArray]]) -> list[CA
     return [a for a in arrays if a.name not in known]
 
 
-def _coding_header(name: str) -> str:
-    return (resources.files("secateur.coding") / "c" / name).read_text()
-
-
 def coding_headers(headers: list[str]) -> list[str]:
     """`headers` and every header of coding/c they include, each once."""
     todo, found = list(headers), []
@@ -240,7 +318,7 @@ def coding_headers(headers: list[str]) -> list[str]:
         name = todo.pop(0)
         if name not in found:
             found.append(name)
-            todo += re.findall(r'#include "(sc_\w+\.h)"', _coding_header(name))
+            todo += re.findall(r'#include "(sc_\w+\.h)"', header(name))
     return found
 
 

@@ -27,7 +27,7 @@ from .costs import code_of as kernel_code
 from .kernels import AnyKernel, Layer, kernels_of
 from .kernels.base import SMALL
 from .kernels.small import end_work
-from .library import Library, write
+from .library import WEIGHTS_IN, Library, write
 from .memory import MemoryPlan
 
 #: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
@@ -261,6 +261,7 @@ def make_plan(
     budget: Budget | None = None,
     core: str = DEFAULT_CORE,
     chains: Sequence[tuple[str, str, int, int]] | None = None,
+    weights: str = "separate",
 ) -> Plan:
     """Plan `graph`.
 
@@ -268,9 +269,12 @@ def make_plan(
     not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS. core: a board's
     core, whose costs count. chains: those that there shall be (chain.py), as (first operator, last
     operator, rows of its output a step, most rows of any of them a call); None: where they lower
-    the arena. Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError
-    if no plan fits the budget.
+    the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
+    files of their own; "static": beside the layers, file-local). Raises ModelError if an operator
+    has no kernel or cannot be in a chain, BudgetError if no plan fits the budget.
     """
+    if weights not in WEIGHTS_IN:
+        raise ModelError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTS_IN)}")
     if optimize not in WEIGHTS:
         raise ModelError(f"optimize is {optimize!r}; choose one of {', '.join(WEIGHTS)}")
     options: dict[str, list[Candidate]] = {}
@@ -281,21 +285,22 @@ def make_plan(
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
     wish = WEIGHTS[optimize]
     if budget is None or budget == Budget():
-        return _build(graph, _pick(options, wish, lambda c: True), wish, core, wanted=chains)
-    return _within(graph, options, wish, budget, core, chains)
+        chosen = _pick(options, wish, lambda c: True)
+        return _build(graph, chosen, wish, core, wanted=chains, weights=weights)
+    return _within(graph, options, wish, budget, core, chains, weights)
 
 
 def _within(
     graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget, core: str,
-    chains: Sequence[tuple[str, str, int, int]] | None,
+    chains: Sequence[tuple[str, str, int, int]] | None, weights: str,
 ) -> Plan:  # fmt: skip
     """The plan nearest to the wish that keeps every budget."""
-    weights = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
+    leanings = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
     nearest: tuple[float, str] | None = None
     for lean in (False, True):  # lean: nothing is unpacked to RAM
-        for w in weights:
+        for w in leanings:
             chosen = _pick(options, w, _lean if lean else lambda c: True)
-            plan = _build(graph, chosen, w, core, budget, chains)
+            plan = _build(graph, chosen, w, core, budget, chains, weights)
             over = _excess(plan, budget)
             if not over:
                 return plan
@@ -331,6 +336,7 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
 def _build(
     graph: QGraph, chosen: dict[str, Candidate], weight: float, core: str,
     budget: Budget | None = None, wanted: Sequence[tuple[str, str, int, int]] | None = None,
+    weights: str = "separate",
 ) -> Plan:  # fmt: skip
     coded = {n: c.layer.encoded for n, c in chosen.items() if c.layer.encoded is not None}
     stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
@@ -341,7 +347,7 @@ def _build(
     memory = choice.memory(chains)
     layers |= {link.name: link.layer for c in chains for link in c.links}
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
-    library = write(graph, layers, kernels, memory, comments, weight >= SMALL, chains)
+    library = write(graph, layers, kernels, memory, comments, weight >= SMALL, chains, weights)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {}
     for n, c in chosen.items():

@@ -9,8 +9,7 @@ import numpy as np
 
 from .. import names
 from ..codegen.packing import pack
-from ..codegen.plan import DEFAULT_CORE, Budget, make_plan
-from ..errors import DataError
+from ..codegen.plan import make_plan
 from ..frontend.ir import Graph
 from ..frontend.load import load as load_graph
 from ..lowering.align import align
@@ -18,53 +17,86 @@ from ..lowering.observe import observe_zeros
 from ..lowering.orient import orient
 from ..lowering.quantize import lower
 from ..progress import tell
-from ..report.units import parse
+from .arguments import (
+    CalibrationMethod,
+    Optimize,
+    budget_of,
+    check_encodings,
+    check_layers,
+    core_and_clock,
+    one_of,
+)
 from .compiled import CompiledModel
 
 
 def load(model_or_path: Any, name: str | None = None) -> Graph:
-    """Read a model (Keras 3 in memory or a file) into the float graph."""
+    """Read a model into the float graph.
+
+    Args:
+        model_or_path: a Keras 3 or tf_keras model, or the path of a `.keras` or `.tflite` file.
+        name: what the graph is called; default: the model's name.
+
+    Raises:
+        ModelError: the file cannot be read, or holds what is not supported.
+    """
     return load_graph(model_or_path, name)
 
 
 def convert(
     model: Any,
-    calibration: np.ndarray,
+    calibration: Any,
+    *,
     name: str | None = None,
-    optimize: str = "balanced",
+    optimize: Optimize = "balanced",
     encodings: Mapping[str, str] | str | None = None,
-    calibration_method: str = "minmax",
+    calibration_method: CalibrationMethod = "minmax",
     flash: str | int | None = None,
     ram: str | int | None = None,
     latency: str | float | None = None,
     board: str | None = None,
 ) -> CompiledModel:
-    """Convert a trained model.
+    """Convert a trained model to integers and plan how it is stored and executed.
 
-    model: a Keras model or the path of a `.keras` file. calibration: real inputs, float
-    [N, *input shape]; a few hundred typical ones. name: prefix of the generated C. encodings:
-    force a weight encoding, for all layers or by layer name. optimize: "latency", "energy",
-    "balanced" or "flash". flash, ram, latency: hard budgets ("64 kB" of constants and code, "16 kB"
-    of arena, "20 ms"; the planner's estimates keep them). board: whose core and clock the plan is
-    for; `deploy` plans again for a board with another core.
-    Raises ModelError, DataError, BudgetError if no plan keeps the budgets.
+    Args:
+        model: a Keras 3 or tf_keras model, the path of a `.keras` or `.tflite` file, or a float
+            graph of `load`.
+        calibration: real inputs, float [N, *input shape], a few hundred typical ones.
+        name: prefix of the generated C; default: the model's name.
+        optimize: what the plan minimises: "latency" (cycles), "energy" (cycles, and a little
+            flash), "balanced" (both, each relative to dense int8) or "flash" (bytes).
+        encodings: a weight encoding ("dense", "sparse", "ternary", ...; "ENCODING/KERNEL" fixes the
+            kernel, too), for every layer that it fits or by layer name; other layers are chosen
+            freely. None: all are.
+        calibration_method: how ranges of activations are found: "minmax" (the extremes seen),
+            "percentile" (the central 99.98 % of the values) or "mse" (the range of least
+            quantization error).
+        flash: hard budget for constants and code, bytes or "64 kB".
+        ram: hard budget for the arena, bytes or "16 kB".
+        latency: hard budget for an inference at the board's clock, milliseconds or "20 ms"; needs
+            `board`.
+        board: whose core and clock the plan is for; None: a Cortex-M4. `deploy` plans again for a
+            board with another core.
+
+    Returns:
+        The model in integers, with its plan and its C. The planner's estimates keep the budgets.
+
+    Raises:
+        ModelError: the model cannot be converted, or `encodings` names a layer it has not.
+        DataError: an argument is not one of its values, or the data do not fit the model.
+        TargetError: the board is unknown.
+        BudgetError: no plan keeps the budgets.
     """
-    core, clock = _core(board)
-    budget = Budget(
-        None if flash is None else int(parse(flash, "bytes")),
-        None if ram is None else int(parse(ram, "bytes")),
-        None if latency is None else parse(latency, "ms"),
-        clock,
-    )
-    if latency is not None and not clock:
-        raise DataError(
-            "a latency budget needs the board whose clock it is for: give board=... (--board)"
-        )
+    one_of("optimize", optimize, Optimize)
+    one_of("calibration_method", calibration_method, CalibrationMethod)
+    check_encodings(encodings)
+    core, clock = core_and_clock(board)
+    budget = budget_of(flash, ram, latency, clock)
     tell("reading the model")
     graph = load_graph(model, name)
     tell(f"calibrating with {len(calibration)} inputs")
     graph.name = names.model(name or graph.name)
-    qgraph = lower(graph, np.asarray(calibration), method=calibration_method)  # type: ignore[arg-type]
+    qgraph = lower(graph, np.asarray(calibration), method=calibration_method)
+    check_layers(encodings, qgraph)
     qgraph = pack(align(orient(qgraph)))
     qgraph.name = graph.name
     observe_zeros(qgraph, np.asarray(calibration))
@@ -73,13 +105,3 @@ def convert(
     return CompiledModel(
         graph.name, graph, qgraph, plan, optimize, encodings=encodings, budget=budget
     )
-
-
-def _core(board: str | None) -> tuple[str, int]:
-    """(core, clock in Hz) of a board; (the default core, 0) without."""
-    if board is None:
-        return DEFAULT_CORE, 0
-    from ..targets import boards
-
-    b = boards.load(board)
-    return b.core, b.clock_hz

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DataError
 from ..lowering import reference
 from ..progress import tell
 from ..report.figures import (
@@ -21,6 +20,7 @@ from ..report.figures import (
     write_text,
 )
 from . import accuracy
+from .arguments import Builder, check_labels, one_of
 from .compiled import CompiledModel
 
 if TYPE_CHECKING:
@@ -30,38 +30,57 @@ if TYPE_CHECKING:
 def deploy(
     compiled: CompiledModel,
     board: str = "mps2_an386",
+    *,
     inputs: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     emulator: str | Target | None = None,
     build_dir: str | Path | None = None,
-    builder: str = "platformio",
+    builder: Builder = "platformio",
     port: str | None = None,
     power: str | None = None,
 ) -> Report:
-    """Build `compiled` for a board, run `inputs` there (or in its emulator), and report.
+    """Build a converted model for a board, run it there or in an emulator, and report.
 
-    With `port` (serial port, or "auto") the board itself is flashed and run, and with `power`
-    ("ppk2", "joulescope", "lpm01a:PORT", "ina2xx:PORT", "csv:FILE") its energy is measured.
-    `emulator` may be a Target that is ready to run.
-    inputs: real [N, *input shape] or int8; labels: class indices [N], for accuracy. The library is
-    written to `build_dir`/library and built beside it (default build/NAME/BOARD). If `compiled`
-    was planned for another core, the library that is built has a plan for the board's.
-    Raises ToolError, TargetError, DataError, BudgetError.
+    Args:
+        compiled: what `convert` returned. If it was planned for another core, the library that is
+            built has a plan for the board's.
+        board: a board of `secateur boards`, "host" for this computer.
+        inputs: what to run, real [N, *input shape] or int8 codes; None: one input of zeros.
+        labels: class numbers [N], for the accuracy.
+        emulator: "host", "sim", "qemu" or "renode", or a Target that is ready to run; None: the
+            best one installed that knows the board.
+        build_dir: the library is written to `build_dir`/library and built beside it, with
+            report.json; default: build/NAME/BOARD.
+        builder: "platformio", or "gcc" for the compiler alone; both give the same image.
+        port: serial port of the board itself, or "auto" for the one with its USB id: it is flashed
+            and run.
+        power: meter that records the board's energy: "ppk2[:PORT]", "joulescope", "lpm01a:PORT",
+            "ina2xx:PORT" or "csv:FILE". Implies port "auto".
+
+    Returns:
+        The figures, also in `build_dir`/report.json. Cycles and energy are measured on hardware,
+        and estimated in emulators.
+
+    Raises:
+        DataError: inputs or labels do not fit the model, or an argument is not one of its values.
+        TargetError: the board is unknown, nothing here runs it, or the run failed.
+        ToolError: a compiler, emulator or probe is missing or failed.
+        BudgetError: no plan for the board's core keeps the budgets.
     """
     from .. import targets
 
+    one_of("builder", builder, Builder)
     b = targets.boards.load(board)
     if isinstance(emulator, targets.Target):
         target = emulator
     else:
         target = targets.pick(b, emulator, port, power)
-    compiled = compiled.planned_for(b)
     if inputs is None:
         x = np.zeros((1, *compiled.qgraph.interface_shape(compiled.qgraph.input)), np.int8)
     else:
         x = compiled.quantize(inputs)
-    if labels is not None and len(labels) != len(x):
-        raise DataError(f"{len(labels)} labels for {len(x)} inputs; give one label an input")
+    check_labels(labels, len(x))
+    compiled = compiled.planned_for(b)
     folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
     library = compiled.save(folder / "library")
     tell(f"building for {board}")

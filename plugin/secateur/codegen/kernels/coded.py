@@ -8,12 +8,10 @@ from typing import Any
 from ... import coding
 from ...coding.base import Encoded
 from ...names import model
+from .. import descriptor
 from ..emit import CArray, Constant
 from ..tables import stream_array
 from .base import Layer
-
-#: sizeof a decoder's descriptor on a 32-bit core, about.
-DESCRIPTOR = 32
 
 
 def is_coded(e: Encoded | None) -> bool:
@@ -70,8 +68,13 @@ def coded(layer: Layer[Any]) -> Coded:
         else:
             names[s.name] = "0"
     name = f"{layer.prefix}_stream"
-    text = f"static const sc_{encoding.c_name}_stream {name} = {encoding.c_stream(e, names)};"
-    constant = Constant(text, DESCRIPTOR, encoding.c_macros(e))
+    struct = f"sc_{encoding.c_name}_stream"
+    values = descriptor.initializer(encoding.decoder, struct, encoding.c_stream(e, names))
+    constant = Constant(
+        f"static const {struct} {name} = {values};",
+        descriptor.size(encoding.decoder, struct),
+        encoding.c_macros(e),
+    )
     return Coded(e, name, tuple(arrays), constant, encoding.decoder)
 
 

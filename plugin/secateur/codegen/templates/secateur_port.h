@@ -25,13 +25,21 @@
 #define SC_MVE 0
 #endif
 
+#ifndef SC_CONST_SECTION
+#define SC_CONST_SECTION /* of tables */
+#endif
+#ifndef SC_CODE_SECTION
+#define SC_CODE_SECTION /* of functions that are not inlined */
+#endif
+#define SC_FUNCTION SC_CODE_SECTION static inline
+
 #if defined(__GNUC__)
 #define SC_INLINE static inline __attribute__((always_inline, unused))
-#define SC_NOINLINE static __attribute__((noinline, unused))
+#define SC_NOINLINE SC_CODE_SECTION static __attribute__((noinline, unused))
 #define SC_ALIGNED4(p) __builtin_assume_aligned((p), 4)
 #else
 #define SC_INLINE static inline
-#define SC_NOINLINE static
+#define SC_NOINLINE SC_CODE_SECTION static
 #define SC_ALIGNED4(p) (p)
 #endif
 
