@@ -97,7 +97,7 @@ def test_zeros_seen_in_calibration_move_the_choice() -> None:
 def test_shares_are_those_of_the_codes() -> None:
     g = layer(5, 2, 3, 1.0, 0)
     real = (np.array([[0, 9, 0, 200, 255], [0, 0, 3, 4, 5]]) - 128.0) * g.tensors["x"].scale
-    observe_zeros(g, real)
+    g = observe_zeros(g, real)
     np.testing.assert_array_equal(g.zero_share["x"], [1, 0.5, 0.5, 0, 0])
 
 

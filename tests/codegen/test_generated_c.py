@@ -76,7 +76,7 @@ def test_random_graphs_on_the_host(graph: Graph, forced: list[str]) -> None:
         q = lower(graph, x)
     except ModelError:
         assume(False)
-    align(q)
+    q = align(q)
     check(q, forced, np.concatenate([codes(q, 3), reference.quantize_input(q, x)]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,8 @@ from ..codegen.packing import pack
 from ..codegen.plan import make_plan
 from ..frontend.ir import Graph
 from ..frontend.load import load as load_graph
-from ..lowering.align import align
+from ..lowering import pipeline
 from ..lowering.observe import observe_zeros
-from ..lowering.orient import orient
 from ..lowering.quantize import lower
 from ..progress import tell
 from .arguments import (
@@ -27,6 +27,9 @@ from .arguments import (
     one_of,
 )
 from .compiled import CompiledModel
+
+#: Integer passes of every conversion; then zeros are observed.
+STORED = (*pipeline.INTEGER, pack)
 
 
 def load(model_or_path: Any, name: str | None = None) -> Graph:
@@ -97,9 +100,10 @@ def convert(
     graph.name = names.model(name or graph.name)
     qgraph = lower(graph, np.asarray(calibration), method=calibration_method)
     check_layers(encodings, qgraph)
-    qgraph = pack(align(orient(qgraph)))
+    qgraph = pipeline.run(
+        (*STORED, partial(observe_zeros, calibration=np.asarray(calibration))), qgraph
+    )
     qgraph.name = graph.name
-    observe_zeros(qgraph, np.asarray(calibration))
     tell("choosing encodings and kernels")
     plan = make_plan(qgraph, encodings, optimize, budget, core)
     return CompiledModel(

@@ -22,7 +22,8 @@ _MULTIPLIER = 512
 
 
 def align(graph: QGraph) -> QGraph:
-    """Align `graph`'s convolutions and dense layers in place; returns it."""
+    """`graph` with the constants of its convolutions and dense layers aligned."""
+    graph = replace(graph, ops=[replace(op) for op in graph])
     groups: dict[tuple[object, ...], list[QConv | QDense]] = defaultdict(list)
     for op in graph:
         if isinstance(op, (QConv, QDense)) and isinstance(op.requant, Requant):
@@ -64,7 +65,8 @@ def _share(graph: QGraph, ops: list[QConv | QDense]) -> None:
         return
     for op in ops:
         r = _of(op)
-        op.requant = replace(r, offset=_round(r.offset.astype(np.int64), k) << k)
+        offset = _round(r.offset.astype(np.int64), k) << k
+        op.requant = replace(r, offset=offset.astype(np.int32))
 
 
 def _round(v: np.ndarray, k: int) -> np.ndarray:

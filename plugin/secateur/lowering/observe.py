@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import reference
@@ -12,11 +14,11 @@ SAMPLES = 64
 _BATCH = 8
 
 
-def observe_zeros(graph: QGraph, calibration: np.ndarray) -> None:
-    """Fill `graph.zero_share` from real inputs float [N, ...], for what a QDense reads."""
+def observe_zeros(graph: QGraph, calibration: np.ndarray) -> QGraph:
+    """`graph` with its `zero_share` from real inputs float [N, ...], for what a QDense reads."""
     wanted = {op.inputs[0] for op in graph if isinstance(op, QDense)}
     if not wanted:
-        return
+        return graph
     picks = np.linspace(0, len(calibration) - 1, min(SAMPLES, len(calibration))).astype(int)
     x = reference.quantize_input(graph, calibration[picks])
     zeros: dict[str, np.ndarray] = {
@@ -26,4 +28,4 @@ def observe_zeros(graph: QGraph, calibration: np.ndarray) -> None:
         values = reference.run_all(graph, x[i : i + _BATCH])
         for name in wanted:
             zeros[name] += (values[name] == 0).reshape(-1, zeros[name].size).sum(axis=0)
-    graph.zero_share = {name: count / len(x) for name, count in zeros.items()}
+    return replace(graph, zero_share={name: count / len(x) for name, count in zeros.items()})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Rule = Callable[["Lowering", Node], None]
 Execution = Callable[["QGraph", Any, list[np.ndarray]], np.ndarray]
+Verification = Callable[["QGraph", Any], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: What of a node has no integer form, and a way out, as two clauses; None where all has.
@@ -32,6 +33,7 @@ Limit = Callable[[Graph, Node], "tuple[str, str] | None"]
 _RULES: dict[str, Rule] = {}
 _LIMITS: dict[str, Limit] = {}
 _EXECUTIONS: dict[type[QOp], Execution] = {}
+_VERIFICATIONS: dict[type[QOp], Verification] = {}
 
 
 def lowers(*ops: str) -> Callable[[F], F]:
@@ -65,6 +67,16 @@ def executes(kind: type[QOp]) -> Callable[[F], F]:
     def add(execution: F) -> F:
         _EXECUTIONS[kind] = execution
         return execution
+
+    return add
+
+
+def verifies(kind: type[QOp]) -> Callable[[F], F]:
+    """Decorator: `(qgraph, op)` raises InvalidGraphError (verify.py) where `op` is not sound."""
+
+    def add(check: F) -> F:
+        _VERIFICATIONS[kind] = check
+        return check
 
     return add
 
@@ -133,3 +145,9 @@ def execution_of(op: QOp) -> Execution:
     """How the reference executes an integer operator."""
     _load()
     return _EXECUTIONS[type(op)]
+
+
+def verification_of(op: QOp) -> Verification | None:
+    """What an integer operator promises, None where its file says nothing."""
+    _load()
+    return _VERIFICATIONS.get(type(op))

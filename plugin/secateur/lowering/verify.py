@@ -1,0 +1,216 @@
+"""What every integer graph keeps, checked.
+
+Tests check between all passes, so that the one that breaks a graph is the one that is named.
+
+Operators of lowering/operators/ add what they promise with `@verifies(QOp)` (registry.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from secateur.lowering.qgraph import (
+    DTYPES,
+    QAdd,
+    QConv,
+    QDense,
+    QGraph,
+    QOp,
+    QPack,
+    QPad,
+    QPool,
+    QRescale,
+    QSoftmax,
+    QTensor,
+    Requant,
+    Thresholds,
+)
+from secateur.lowering.registry import verification_of, verifies
+
+_INT32 = 2**31 - 1
+
+
+class InvalidGraphError(ValueError):
+    """An integer graph that breaks its contract: a defect of the pass that made it."""
+
+
+def verify(graph: QGraph) -> None:
+    """Raises InvalidGraphError naming the operator or tensor and what is wrong with it.
+
+    Tensors are defined once and before they are read; names are unique; shapes agree with the
+    operators between them; constants lie where docs/integer-spec.md has them.
+    """
+    for name, tensor in graph.tensors.items():
+        _require(name == tensor.name, f"tensor '{name}' calls itself '{tensor.name}'")
+        _tensor(tensor)
+    defined = {*graph.inputs, *graph.constants}
+    seen: set[str] = set()
+    for op in graph:
+        _require(op.name not in seen, f"two operators are called '{op.name}'")
+        seen.add(op.name)
+        for t in op.inputs:
+            _require(t in graph.tensors, f"operator '{op.name}' reads '{t}', which is no tensor")
+            _require(t in defined, f"operator '{op.name}' reads '{t}' before it is written")
+        _require(op.output in graph.tensors, f"operator '{op.name}' writes no tensor")
+        _require(op.output not in defined, f"tensor '{op.output}' is written twice")
+        defined.add(op.output)
+        if check := verification_of(op):
+            try:
+                check(graph, op)
+            except InvalidGraphError as error:
+                raise InvalidGraphError(f"operator '{op.name}' ({op.kind}): {error}") from None
+    for t in graph.outputs:
+        _require(t in defined, f"output '{t}' is written by no operator")
+    for name, share in graph.zero_share.items():
+        _require(name in graph.tensors, f"zero_share knows '{name}', which is no tensor")
+        _require(share.size == graph.tensors[name].size, f"zero_share of '{name}' has another size")
+
+
+def _require(holds: bool | np.bool_, otherwise: str) -> None:
+    if not holds:
+        raise InvalidGraphError(otherwise)
+
+
+def _tensor(t: QTensor) -> None:
+    _require(t.dtype in DTYPES, f"tensor '{t.name}' is of {t.dtype}")
+    _require(bool(t.shape) and min(t.shape) > 0, f"tensor '{t.name}' has the shape {t.shape}")
+    _require(bool(np.isfinite(t.scale)) and t.scale > 0, f"tensor '{t.name}': scale {t.scale}")
+    if t.dtype == "uint8":
+        _require(0 <= t.zero_point <= 255, f"tensor '{t.name}': zero point {t.zero_point}")
+        codes = t.codes if t.planes else (0,)
+        _require(codes[0] >= 0 and codes[-1] <= 255, f"tensor '{t.name}': levels {codes}")
+    _require(not t.packed or bool(t.planes), f"tensor '{t.name}' is packed and has no planes")
+
+
+def ends(graph: QGraph, op: QOp) -> tuple[QTensor, QTensor]:
+    """The first input and the output."""
+    return graph.tensors[op.inputs[0]], graph.tensors[op.output]
+
+
+def requant(
+    r: Requant | Thresholds, entries: int, y: QTensor, low: np.ndarray, high: np.ndarray
+) -> None:
+    """Constants for `entries` accumulators between low and high (int64 [entries]), writing y."""
+    if isinstance(r, Thresholds):
+        _require(r.planes == y.planes, f"thresholds for planes {r.planes}, output has {y.planes}")
+        steps = 2 ** len(r.planes) - 1
+        _require(r.values.shape == (entries, steps), f"thresholds of shape {r.values.shape}")
+        _require((np.diff(r.values.astype(np.int64), axis=1) >= 0).all(), "thresholds descend")
+        _require(np.isin(r.flip, (0, -1)).all() and r.flip.size == entries, "flips not 0 or -1")
+        return
+    _require(r.multiplier.shape == (entries,), f"multipliers of shape {r.multiplier.shape}")
+    _require(r.offset.shape == (entries,), f"offsets of shape {r.offset.shape}")
+    _require(r.multiplier.dtype == np.int16 and r.offset.dtype == np.int32, "constants' types")
+    _require(r.pre_shift in (0, 16), f"pre_shift {r.pre_shift}")
+    _require(0 <= r.shift <= 30, f"shift {r.shift}")
+    if r.pre_shift == 0:
+        fits = low.min() >= -32768 and high.max() <= 32767
+        _require(fits, f"accumulators {low.min()}..{high.max()} with pre_shift 0")
+    m = r.multiplier.astype(np.int64)
+    most = np.abs(np.stack([(low * m) >> r.pre_shift, (high * m) >> r.pre_shift])).max(axis=0)
+    _require((most + np.abs(r.offset.astype(np.int64))).max() <= _INT32, "sums beyond 32 bits")
+
+
+def accumulators(weight: np.ndarray, x: QTensor) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest sum of codes of `x` times each row of int8 [rows, ...]; int64 [rows]."""
+    w = weight.reshape(len(weight), -1).astype(np.int64)
+    return x.top * np.minimum(w, 0).sum(axis=1), x.top * np.maximum(w, 0).sum(axis=1)
+
+
+def window(
+    size: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+) -> tuple[int, int]:  # fmt: skip
+    """Output rows and columns of a window that moves over (rows, columns)."""
+    top, left, bottom, right = pads
+    rows = (size[0] + top + bottom - kernel[0]) // stride[0] + 1
+    return rows, (size[1] + left + right - kernel[1]) // stride[1] + 1
+
+
+@verifies(QConv)
+def _conv(graph: QGraph, op: QConv) -> None:
+    x, y = ends(graph, op)
+    co, per_group, *kernel = op.weight.shape
+    image = x.shape if len(x.shape) == 3 else (x.shape[0], 1, 1)
+    _require(op.weight.dtype == np.int8, f"weights are {op.weight.dtype}")
+    _require(per_group * op.groups == image[0], f"{per_group} x {op.groups} channels of {image}")
+    _require(co % op.groups == 0, f"{co} filters in {op.groups} groups")
+    out = (co, *window(image[1:], (kernel[0], kernel[1]), op.stride, op.pads))
+    _require(_same(y.shape, out), f"output {y.shape}, computed {out}")
+    _require(len(op.inputs) == (1 if op.residual is None else 2), "residual without its tensor")
+    if op.residual is not None:
+        added = graph.tensors[op.inputs[1]]
+        _require(_same(added.shape, y.shape), f"residual {added.shape} for output {y.shape}")
+        _require(0 <= op.residual <= _INT32, f"residual factor {op.residual}")
+    requant(op.requant, co, y, *accumulators(op.weight, x))
+
+
+@verifies(QDense)
+def _dense(graph: QGraph, op: QDense) -> None:
+    x, y = ends(graph, op)
+    _require(op.weight.dtype == np.int8, f"weights are {op.weight.dtype}")
+    _require(op.weight.shape == (y.size, x.size), f"{op.weight.shape} for {x.size} -> {y.size}")
+    requant(op.requant, y.size, y, *accumulators(op.weight, x))
+
+
+@verifies(QPool)
+def _pool(graph: QGraph, op: QPool) -> None:
+    x, y = ends(graph, op)
+    _require(op.mode in ("max", "avg"), f"mode {op.mode}")
+    out = (x.shape[0], *window(x.shape[1:], op.window, op.stride, op.pads))
+    _require(_same(y.shape, out), f"output {y.shape}, computed {out}")
+    if op.mode == "avg":
+        _require(op.requant is not None and len(op.counts) > 0, "a mean without its constants")
+        assert op.requant is not None
+        most = x.top * np.array(op.counts, np.int64)
+        requant(op.requant, len(op.counts), y, 0 * most, most)
+
+
+@verifies(QPad)
+def _pad(graph: QGraph, op: QPad) -> None:
+    x, y = ends(graph, op)
+    out = (x.shape[0], *window(x.shape[1:], (1, 1), (1, 1), op.pads))
+    _require(y.shape == out, f"output {y.shape}, computed {out}")
+    _like(x, y)
+
+
+@verifies(QAdd)
+def _add(graph: QGraph, op: QAdd) -> None:
+    a, b = (graph.tensors[t] for t in op.inputs)
+    y = graph.tensors[op.output]
+    _require(_same(a.shape, y.shape) and _same(b.shape, y.shape), "terms of other shapes")
+    _require(0 <= op.shift <= 30, f"shift {op.shift}")
+    total = sum((255 * m) >> 16 for m in op.multipliers) + abs(op.offset)
+    _require(max(*op.multipliers, total) <= _INT32, "sums beyond 32 bits")
+
+
+@verifies(QRescale)
+def _rescale(graph: QGraph, op: QRescale) -> None:
+    x, y = ends(graph, op)
+    _require(x.size == y.size, f"{x.size} elements become {y.size}")
+    requant(op.requant, 1, y, np.zeros(1, np.int64), np.array([x.top], np.int64))
+
+
+@verifies(QPack)
+def _pack(graph: QGraph, op: QPack) -> None:
+    x, y = ends(graph, op)
+    _require(x.shape == y.shape and x.planes == y.planes, "another shape or other planes")
+    _require(x.packed != y.packed, "both ends are stored alike")
+    _like(x, y)
+
+
+@verifies(QSoftmax)
+def _softmax(graph: QGraph, op: QSoftmax) -> None:
+    x, y = ends(graph, op)
+    _require(x.size == y.size, f"{x.size} elements become {y.size}")
+    _require(0 < op.beta <= _INT32, f"beta {op.beta}")
+
+
+def _same(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Shapes alike but for axes of one element: one pixel is stored as a vector."""
+    return [n for n in a if n > 1] == [n for n in b if n > 1]
+
+
+def _like(x: QTensor, y: QTensor) -> None:
+    same = (x.scale, x.zero_point) == (y.scale, y.zero_point)
+    _require(same, f"scale and zero point change: {x.scale}, {x.zero_point}")
