@@ -17,6 +17,7 @@ from ....lowering.qgraph import QConv
 from ...emit import by_isa
 from ..base import Layer
 from ..tile.conv import register_rows
+from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import (
     Schedule,
     density,
@@ -26,7 +27,6 @@ from ..tile.schedule import (
     weight_matrix,
 )
 from ..tile.store import accumulator_store, tile_store
-from .executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from .powers import times
 from .ternary import LANE, Steps
 

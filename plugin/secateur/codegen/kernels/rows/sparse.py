@@ -14,6 +14,7 @@ from ...requant import RequantTable
 from ..base import Layer
 from ..helium import store4
 from ..tile.conv import register_rows
+from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import (
     Schedule,
     density,
@@ -24,7 +25,6 @@ from ..tile.schedule import (
 )
 from ..tile.store import accumulator_store, start_tile
 from ..tile.unpack import RowForm
-from .executor import RowCode, RowExecutor, Rows, RowTable, Slots
 
 
 @remembered

@@ -12,6 +12,7 @@ from ...emit import CFunction, by_isa, render
 from ...requant import RequantTable
 from ..base import Layer
 from ..tile.conv import register_rows
+from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import (
     Schedule,
     density,
@@ -21,7 +22,6 @@ from ..tile.schedule import (
     weight_matrix,
 )
 from ..tile.store import tile_store
-from .executor import RowCode, RowExecutor, Rows, RowTable, Slots
 
 #: Sum that a signed 16-bit lane holds.
 LANE = 32767

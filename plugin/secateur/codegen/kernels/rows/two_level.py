@@ -14,9 +14,9 @@ from ....lowering.qgraph import QConv
 from ...emit import CArray, CFunction, render
 from ..base import Layer
 from ..tile.conv import register_rows
+from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import Schedule, weight_matrix
 from ..tile.store import accumulator_store
-from .executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from .ternary import LANE, Steps, row_function, ternary_rows
 
 

@@ -11,7 +11,7 @@ from ...emit import CFunction, Emission, render
 from ...requant import requantization
 from ..base import Kernel, Layer, add
 from ..coded import coded, is_coded, rows_of
-from ..rows.executor import RowExecutor, Rows, RowTable, Slots
+from .executor import RowExecutor, Rows, RowTable, Slots
 from .schedule import (
     Schedule,
     band_function,

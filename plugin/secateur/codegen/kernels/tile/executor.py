@@ -17,8 +17,8 @@ from ...emit import DTYPES, CArray, CFunction
 from ...tables import RequantizedTable, counter_type
 from ..base import Layer
 from ..coded import Coded
-from ..tile.schedule import Schedule
-from ..tile.unpack import RowForm
+from .schedule import Schedule
+from .unpack import RowForm
 
 
 @dataclass(frozen=True)
