@@ -26,6 +26,9 @@ from .callbacks import (
     LQNet as LQNet,
 )
 from .callbacks import (
+    NetworkSlimming as NetworkSlimming,
+)
+from .callbacks import (
     PowerOfTwo as PowerOfTwo,
 )
 from .callbacks import (
@@ -102,6 +105,45 @@ from .flow import (
 )
 from .report import (
     Report as Report,
+)
+from .slimming import (
+    FPGM as FPGM,
+)
+from .slimming import (
+    NISP as NISP,
+)
+from .slimming import (
+    ActivationMean as ActivationMean,
+)
+from .slimming import (
+    Complexity as Complexity,
+)
+from .slimming import (
+    FilterPlan as FilterPlan,
+)
+from .slimming import (
+    L1Filters as L1Filters,
+)
+from .slimming import (
+    L2Filters as L2Filters,
+)
+from .slimming import (
+    RandomFilters as RandomFilters,
+)
+from .slimming import (
+    Slimming as Slimming,
+)
+from .slimming import (
+    Taylor as Taylor,
+)
+from .slimming import (
+    ThiNet as ThiNet,
+)
+from .slimming import (
+    filter_plan as filter_plan,
+)
+from .slimming import (
+    prune_filters as prune_filters,
 )
 
 __version__: str

@@ -7,6 +7,7 @@ from secateur.callbacks.deep_compression import DeepCompression
 from secateur.callbacks.hyperspherical import HypersphericalTernary
 from secateur.callbacks.logarithmic import Logarithmic
 from secateur.callbacks.lqnet import LQNet
+from secateur.callbacks.network_slimming import NetworkSlimming
 from secateur.callbacks.power_of_two import PowerOfTwo
 from secateur.callbacks.projection import Projection
 from secateur.callbacks.prune import Prune
@@ -31,6 +32,7 @@ __all__ = [
     "LQNet",
     "LayerPlan",
     "Logarithmic",
+    "NetworkSlimming",
     "PowerOfTwo",
     "Projection",
     "Prune",

@@ -22,6 +22,7 @@ from . import (
     profile,
     renode,
     report,
+    slim,
 )
 from .output import print_error
 
@@ -57,6 +58,7 @@ for _module in (
     flash,
     history,
     renode,
+    slim,
 ):
     main.add_command(_module.command)
 main.add_command(check.baseline)

@@ -35,7 +35,7 @@ def from_keras(model_or_path: Any, name: str | None = None, *, tolerant: bool = 
     """
     model = model_or_path
     if isinstance(model, str | Path):
-        model = _load(Path(model))
+        model = open_model(Path(model))
         kept = factors.of_file(Path(model_or_path))
     else:
         kept = factors.of_model(model)
@@ -167,7 +167,8 @@ def as_argument(value: Any, tensors: dict[int, str]) -> Any:
     return value
 
 
-def _load(path: Path) -> Any:
+def open_model(path: Path) -> Any:
+    """The Keras model in a `.keras` file, without running code from it. Raises ModelError."""
     refuse_code(read_config(path), path)
     try:
         import keras

@@ -1,0 +1,219 @@
+"""A new functional Keras model with the same layers, names and structure, and fewer channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from secateur.errors import ModelError
+
+from .channels import Axis
+from .constants import Folds
+from .network import Network, functional, is_nested, nodes
+from .trace import LayerView
+
+#: what a layer's configuration is called in which a bias is asked for
+_BIAS = "use_bias"
+
+
+def rebuild(
+    network: Network,
+    kept: np.ndarray,
+    fold: Folds | None = None,
+    scales: dict[int, np.ndarray] | None = None,
+    reinitialise: bool = False,
+) -> Any:
+    """The model with the units `kept`, bool [units].
+
+    fold: constants for the biases. scales: by layer identity, a factor for every channel it reads
+    (ThiNet's least squares). reinitialise: new weights from the layers' initializers.
+    """
+    work = _Surgery(network, kept, fold, scales or {})
+    model = work.model(network.model)
+    if not reinitialise:
+        work.fill()
+    return model
+
+
+class _Surgery:
+    def __init__(
+        self, network: Network, kept: np.ndarray, fold: Folds | None, scales: dict[int, np.ndarray]
+    ) -> None:
+        self.network = network
+        self.kept = kept
+        self.scales = scales
+        self.made: dict[int, Any] = {}  # operation -> its copy
+        self.old: dict[int, Any] = {}
+        self.biases: dict[int, np.ndarray] = {}  # layer -> added to its outputs
+        self.means: dict[int, np.ndarray] = {}  # batch norm -> taken off its mean
+        for key, added in (fold.added if fold else {}).items():
+            if np.any(added != 0):
+                self._place(key, added)
+
+    def _count(self, ids: np.ndarray) -> int:
+        return int(self.kept[self.network.units(ids)].sum())
+
+    def _place(self, key: int, added: np.ndarray) -> None:
+        """A layer without bias gets one, unless a batch norm behind it can take the constant."""
+        view = self.network.layers[key]
+        if not getattr(view.op, _BIAS, True) and _is_linear(view.op):
+            norm = self._norm_behind(view)
+            if norm is not None:
+                self.means[id(norm.op)] = added
+                return
+        self.biases[key] = added
+
+    def _norm_behind(self, view: LayerView) -> LayerView | None:
+        calls = self.network.calls
+        mine = [c for c in calls if c.visit.op is view.op]
+        if len(mine) != 1 or mine[0].outputs[0] in self.network.outputs:
+            return None
+        readers = [c for c in calls if mine[0].outputs[0] in c.inputs]
+        if len(readers) != 1 or type(readers[0].visit.op).__name__ != "BatchNormalization":
+            return None
+        norm = readers[0].visit.layer
+        if norm is None or not norm.norm or sum(c.visit.op is norm.op for c in calls) > 1:
+            return None
+        return norm
+
+    # The graph ---------------------------------------------------------------------------------
+
+    def model(self, model: Any) -> Any:
+        """The new functional model for `model`, which may be nested."""
+        import keras
+
+        graph = functional(model)
+        axes = self.network.nested_inputs.get(id(model), [None] * len(graph.inputs))
+        tensors: dict[int, Any] = {}
+        for t, axis in zip(graph.inputs, axes, strict=True):
+            layer = t._keras_history.operation
+            tensors[id(t)] = keras.Input(
+                shape=self._shape(tuple(t.shape[1:]), axis), dtype=t.dtype, name=layer.name,
+                batch_size=t.shape[0], sparse=t.sparse or None,
+            )  # fmt: skip
+        for node in nodes(graph):
+            op = node.operation
+            args, kwargs = node.arguments.fill_in(tensors)
+            for call in self.network.calls:
+                if call.visit.node is node and call.visit.rearrange is not None:
+                    args, kwargs = call.visit.rearrange(args, kwargs, self._count)
+                    break
+            out = self._copy(op)(*args, **kwargs)
+            for old, new in zip(node.outputs, keras.tree.flatten(out), strict=True):
+                tensors[id(old)] = new
+        inputs = keras.tree.map_structure(lambda t: tensors[id(t)], graph._inputs_struct)
+        outputs = keras.tree.map_structure(lambda t: tensors[id(t)], graph._outputs_struct)
+        new = keras.Model(inputs, outputs, name=model.name)
+        new.trainable = True
+        for layer in model.layers:
+            if id(layer) in self.made:
+                self.made[id(layer)].trainable = layer.trainable
+        return new
+
+    def _shape(self, shape: tuple[Any, ...], axis: Axis | None) -> tuple[Any, ...]:
+        if axis is None:
+            return shape
+        out = list(shape)
+        out[axis.axis - 1] = self._count(axis.ids)
+        return tuple(out)
+
+    def _copy(self, op: Any) -> Any:
+        if id(op) not in self.made:
+            self.old[id(op)] = op
+            self.made[id(op)] = self.model(op) if is_nested(op) else self._layer(op)
+        return self.made[id(op)]
+
+    def _layer(self, op: Any) -> Any:
+        config = op.get_config()
+        view = self.network.layers.get(id(op))
+        if view is not None:
+            for name, size in view.sizes.items():
+                config[name] = size(self._count) if callable(size) else self._count(size)
+            if id(op) in self.biases and _BIAS in config:
+                config[_BIAS] = True
+        try:
+            return type(op).from_config(config)
+        except Exception as e:
+            raise ModelError(
+                f"{type(op).__name__} '{op.name}' cannot be made again from its configuration "
+                f"({e}); give it a get_config or exclude the layers around it"
+            ) from e
+
+    # Weights -----------------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Slice every weight into its place."""
+        for key, new in self.made.items():
+            old = self.old[key]
+            if is_nested(old) or not getattr(new, "weights", None):
+                continue
+            view = self.network.layers.get(key)
+            given = self._weights(old, view)
+            for variable in new.weights:
+                name = _path(new, variable)
+                value = given.pop(name, None)
+                if value is None and name == "bias" and view is not None and view.made is not None:
+                    value = np.zeros(len(self.network.places(view.made, self.kept)))
+                if value is None or tuple(value.shape) != tuple(variable.shape):
+                    raise AssertionError(f"weight {name} of '{old.name}' was not followed")
+                if name == "bias" and key in self.biases:
+                    value = value + self._bias(view, self.biases[key], value)
+                variable.assign(value)
+
+    def _bias(self, view: LayerView | None, added: np.ndarray, value: np.ndarray) -> np.ndarray:
+        assert view is not None
+        if len(added) != value.shape[-1]:
+            assert view.made is not None
+            added = added[self.network.places(view.made, self.kept)]
+        if value.ndim == 2:  # GRU's two biases: the first is the input's
+            return np.stack([added, np.zeros_like(added)])
+        return added
+
+    def _weights(self, old: Any, view: LayerView | None) -> dict[str, np.ndarray]:
+        out = {}
+        known = {id(w.variable): (n, w) for n, w in view.weights.items()} if view else {}
+        for variable in old.weights:
+            value = np.asarray(variable.value)
+            name, w = known.get(id(variable), ("", None))
+            if w is not None:
+                if id(old) in self.means and name == "moving_mean":
+                    value = value - self.means[id(old)]
+                if id(old) in self.scales and "kernel" in name:
+                    value = _scaled(value, view, w.axes, self.scales[id(old)])
+                for axis, ids in w.axes.items():
+                    value = np.take(value, self.network.places(ids, self.kept), axis)
+            out[_path(old, variable)] = value
+        return out
+
+
+def _scaled(
+    value: np.ndarray, view: LayerView | None, axes: dict[int, np.ndarray], scale: np.ndarray
+) -> np.ndarray:
+    """The kernel times `scale` along the axis of the channels it reads."""
+    assert view is not None
+    assert view.read is not None
+    for axis, ids in axes.items():
+        if ids is not view.made and len(ids) == len(scale):
+            shape = [1] * value.ndim
+            shape[axis] = len(scale)
+            return value * scale.reshape(shape).astype(value.dtype)
+    return value
+
+
+def _path(layer: Any, variable: Any) -> str:
+    """A name for a variable that its copy has, too."""
+    return str(variable.path).removeprefix(f"{layer.name}/").rsplit("/", 1)[-1] + _nth(
+        layer, variable
+    )
+
+
+def _nth(layer: Any, variable: Any) -> str:
+    """Which of the variables with this name it is, where there are several."""
+    same = [v for v in layer.weights if v.name == variable.name]
+    n = next(i for i, v in enumerate(same) if v is variable)
+    return f"#{n}" if n else ""
+
+
+def _is_linear(layer: Any) -> bool:
+    return getattr(getattr(layer, "activation", None), "__name__", "linear") == "linear"
