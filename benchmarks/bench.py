@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.render import results
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -41,7 +42,11 @@ BOARDS = {
 
 #: TFLite Micro + CMSIS-NN, int8, GCC 12.2, measured in QEMU Nov 2026: instructions per inference
 #: on a Cortex-M4, flash of the whole image, arena.
-PEERS = {"kws": (7_701_240, 107_548, 22_820), "resnet8": (29_864_960, 149_880, 54_996)}
+PEERS = {
+    r["network"]: (r["instructions"], r["flash"], r["arena"])
+    for r in results("peers")
+    if r["target"] == "cortex-m4"
+}
 PEER = "TFLite Micro + CMSIS-NN, GCC 12.2, measured in QEMU Nov 2026"
 
 
@@ -65,7 +70,7 @@ class Row:
     encoding: str
     target: str
     instructions: int
-    cycles: int
+    cycles: int | None  #: None where there is no estimate for the core
     flash: int
     arena: int
     identical: int
@@ -135,7 +140,7 @@ def table(rows: list[Row]) -> str:
                 f"arena x {r.arena / c:.2f}"
             )
         lines.append(
-            f"{r.network:9} {r.encoding:27} {r.target:14} {r.instructions:13,} {r.cycles:13,} "
+            f"{r.network:9} {r.encoding:27} {r.target:14} {r.instructions:13,} {r.cycles or 0:13,} "
             f"{r.flash:8,} {r.arena:7,} {r.identical:3}/{r.total:<2}  {ratio}".rstrip()
         )
     return "\n".join(lines)

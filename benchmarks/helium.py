@@ -17,15 +17,16 @@ import os
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks.bench import OUT, Job, prepare, write
+from benchmarks.bench import OUT, Job, Row, prepare, write
 from benchmarks.cost_model import PRICES, Sample, fit, samples, save
+from benchmarks.render import helium
 
 from secateur import targets
 from secateur.codegen.kernels import Kernel, get
@@ -41,23 +42,6 @@ VECTORS = {
     "conv_dense": 1, "conv_sparse": 2, "conv_ternary": 2, "depthwise": 1, "dense": 1,
 }  # fmt: skip
 
-#: Multiply-accumulates of a network, and instructions for each that TFLite Micro + CMSIS-NN with
-#: Helium needs on the same emulated board (GCC 12.2, measured in QEMU Nov 2026).
-PEERS = {"kws": (2_656_768, 0.68), "resnet8": (12_501_632, 0.39)}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement."""
-
-    network: str
-    weights: str
-    instructions: int
-    arena: int  #: bytes
-    flash: int  #: bytes of model and runtime
-    identical: int
-    total: int
-
 
 def measure(job: Job) -> Row:
     """Build and run one image."""
@@ -67,7 +51,7 @@ def measure(job: Job) -> Row:
     same = np.all(result.outputs.reshape(job.expected.shape) == job.expected, axis=1)
     flash = image.sizes.total - image.sizes.harness
     return Row(
-        job.network, job.encoding, result.instructions, image.sizes.arena, flash,
+        job.network, job.encoding, CORE, result.instructions, None, flash, image.sizes.arena,
         int(same.sum()), len(same),
     )  # fmt: skip
 
@@ -139,24 +123,6 @@ def refit() -> None:
     print(PRICES)
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown."""
-    lines = [
-        "| network | weights | instructions | per dense MAC | the peer, int8 | flash | arena "
-        "| identical |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for r in rows:
-        macs, each = PEERS.get(r.network, (0, 0.0))
-        per = f"{r.instructions / macs:.2f}" if macs else ""
-        peer = f"{each:.2f} ({each * macs / r.instructions:.1f} x)" if macs else ""
-        lines.append(
-            f"| {r.network} | {r.weights} | {r.instructions:,} | {per} | {peer} | {r.flash:,} "
-            f"| {r.arena:,} | {r.identical}/{r.total} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Command line; returns 1 if any output differs from the reference's."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -172,8 +138,9 @@ def main() -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     jobs = list(prepare(args.networks.split(","), [CORE], args.optimize, args.inputs))
     rows = [measure(job) for job in jobs]
-    write(args.out, [asdict(r) for r in rows])
-    print(f"\n{table(rows)}\n\n{args.out}, planned for {args.optimize}")
+    found = [asdict(r) for r in rows]
+    write(args.out, found)
+    print(f"\n{helium(found)}\n\n{args.out}, planned for {args.optimize}")
     return 0 if all(r.identical == r.total for r in rows) else 1
 
 

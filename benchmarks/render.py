@@ -1,0 +1,194 @@
+"""Write the figures of README and docs from committed results, and code from the files it is in.
+
+    python -m benchmarks.render            # rewrite the pages that differ
+    python -m benchmarks.render --check    # 1 if any does (a test runs this)
+
+In Markdown, what stands between two comments is written by this script:
+
+    <!-- figures: NAME --> ... <!-- end -->         a function of BLOCKS
+    <!-- file: PATH --> ... <!-- end -->            a file of this repository, as code
+    <!-- = TABLE KEY ... FIELD -->1,234<!-- / -->   one figure inside a sentence
+
+Results are benchmarks/results/*.json. bench.json and helium.json are what `benchmarks.bench` and
+`benchmarks.helium` write with `--out`, lists of {network, encoding, target, instructions, cycles,
+flash, arena, identical, total}; null is what a run did not say. peers.json is what others' runtimes
+took on the same emulated boards (TFLite Micro + CMSIS-NN, GCC 12.2, November 2026), demo.json the
+figures of `make demo`'s report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+NETWORKS = {"kws": "KWS DS-CNN", "resnet8": "ResNet-8"}
+WEIGHTS = {
+    "dense int8": "dense int8",
+    "clustered 4 bit": "clustered, 4 bits",
+    "sparse int8 80 %": "sparse int8, 80 % zeros",
+    "ternary 80 %": "ternary, 80 % zeros",
+    "ternary 80 %, depthwise int8": "ternary, 80 % zeros; depthwise layers int8",
+}
+
+
+def results(name: str) -> Any:
+    """A committed result file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def one(table: str, **key: str) -> dict[str, Any]:
+    """The one row of a result file with these values. Raises KeyError."""
+    rows = [r for r in results(table) if all(r.get(k) == v for k, v in key.items())]
+    if len(rows) != 1:
+        raise KeyError(f"{table}.json has {len(rows)} rows with {key}")
+    return dict(rows[0])
+
+
+def bench() -> str:
+    """README's comparison on a Cortex-M4."""
+    peers = {n: one("peers", network=n, target="cortex-m4") for n in NETWORKS}
+    listed = " and ".join(f"{p['instructions']:,}" for p in peers.values())
+    lines = [
+        "Against TFLite Micro + CMSIS-NN (GCC 12.2, counted the same way on an emulated Cortex-M4:",
+        f'{listed} instructions), one-shot weights, `optimize="balanced"`, from `make bench`:',
+        "",
+        "| network | weights | instructions | flash, bytes | arena, bytes |",
+        "|---|---|---|---|---|",
+    ]
+    for network, title in NETWORKS.items():
+        for weights, words in WEIGHTS.items():
+            rows = [r for r in results("bench") if r["target"] == "cortex-m4"
+                    and (r["network"], r["encoding"]) == (network, weights)]  # fmt: skip
+            for r in rows:
+                ratio = peers[network]["instructions"] / r["instructions"]
+                lines.append(
+                    f"| {title} | {words} | {r['instructions']:,} (1/{ratio:.1f}) "
+                    f"| {r['flash']:,} | {r['arena']:,} |"
+                )
+                title = ""
+    return "\n".join(lines).replace("|  |", "| |")
+
+
+def vectors() -> str:
+    """README's sentence on Helium."""
+    rows = {
+        w: " and ".join(
+            f"{one('helium', network=n, encoding=w)['instructions']:,}" for n in NETWORKS
+        )
+        for w in ("dense int8", "ternary 80 %")
+    }
+    peers = [one("peers", network=n, target="cortex-m55") for n in NETWORKS]
+    millions = " and ".join(f"{p['macs'] * p['instructions_per_mac'] / 1e6:.2f}" for p in peers)
+    return (
+        f"On an emulated Cortex-M55 (Helium, planned for latency) dense int8 takes "
+        f"{rows['dense int8']}\ninstructions, ternary {rows['ternary 80 %']}; the peer about "
+        f"{millions} million\n([all of it](docs/helium.md))."
+    )
+
+
+def helium(rows: list[dict[str, Any]] | None = None) -> str:
+    """The table of docs/helium.md, which `benchmarks.helium` prints of its own rows."""
+    peers = {
+        r["network"]: (r["macs"], r["instructions_per_mac"])
+        for r in results("peers")
+        if r["target"] == "cortex-m55"
+    }
+    lines = [
+        "| network | weights | instructions | per dense MAC | the peer, int8 | flash | arena "
+        "| identical |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for r in results("helium") if rows is None else rows:
+        each = peer = ""
+        if r["network"] in peers:
+            macs, theirs = peers[r["network"]]
+            each = f"{r['instructions'] / macs:.2f}"
+            peer = f"{theirs:.2f} ({theirs * macs / r['instructions']:.1f} x)"
+        lines.append(
+            f"| {r['network']} | {r['encoding']} | {r['instructions']:,} | {each} | {peer} "
+            f"| {r['flash']:,} | {r['arena']:,} | {r['identical']}/{r['total']} |"
+        )
+    return "\n".join(lines)
+
+
+def demo() -> str:
+    """README's table of `make demo`."""
+    d = results("demo")
+    return "\n".join([
+        "| | |",
+        "|---|---|",
+        f"| accuracy on the 1,038 evaluation clips | {d['float_accuracy']:.2%} before, in float; "
+        f"{d['device_accuracy']:.2%} compressed, in integers |".replace("%", " %"),
+        f"| weights | {d['float32']:,} bytes in float32, {d['stored']:,} stored "
+        f"({d['float32'] / d['stored']:.1f}x) |",
+        f"| flash of model and code | {d['model'] + d['runtime']:,} bytes "
+        f"({d['model']:,} + {d['runtime']:,}) |",
+        f"| RAM | {d['ram']:,} bytes (arena {d['arena']:,}) |",
+        f"| instructions per inference, counted | {d['instructions']:,} for {d['macs']:,} MACs |",
+        f"| outputs identical to the reference | {d['identical']} of {d['total']} |",
+    ])  # fmt: skip
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
+}  # fmt: skip
+
+_LANGUAGES = {".py": "python", ".json": "json", ".c": "c", ".h": "c"}
+
+
+def file(path: str) -> str:
+    """A file of the repository as a block of code, without the line that the test suite adds."""
+    where = ROOT / path
+    text = where.read_text(encoding="utf-8").rstrip()
+    return f"```{_LANGUAGES[where.suffix]}\n{text}\n```"
+
+
+def figure(words: str) -> str:
+    """`bench kws "ternary 80 %" cortex-m4 instructions`: one number, with thousands' commas."""
+    table, network, encoding, target, field = shlex.split(words)
+    return f"{one(table, network=network, encoding=encoding, target=target)[field]:,}"
+
+
+_BLOCK = re.compile(r"(<!-- (figures|file): (\S+) -->\n).*?(\n<!-- end -->)", re.S)
+_FIGURE = re.compile(r"(<!-- = (.*?) -->).*?(<!-- / -->)", re.S)
+
+
+def rendered(text: str) -> str:
+    """A page with everything between its markers written anew. Raises KeyError."""
+
+    def block(m: re.Match[str]) -> str:
+        return f"{m[1]}{BLOCKS[m[3]]() if m[2] == 'figures' else file(m[3])}{m[4]}"
+
+    text = _BLOCK.sub(block, text)
+    return _FIGURE.sub(lambda m: f"{m[1]}{figure(m[2])}{m[3]}", text)
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 if a page differs")
+    check = parser.parse_args().check
+    different = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        new = rendered(text)
+        if new != text:
+            different.append(page.relative_to(ROOT))
+            if not check:
+                page.write_text(new, encoding="utf-8")
+    for page in different:
+        print(f"{page}: {'differs from benchmarks/results' if check else 'rendered'}")
+    return int(check and bool(different))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

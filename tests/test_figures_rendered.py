@@ -1,0 +1,48 @@
+"""README's and docs' figures are those of the committed results, code in docs that of its files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmarks import render
+
+FIELDS = {
+    "network", "encoding", "target", "instructions", "cycles", "flash", "arena", "identical",
+    "total",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", render.PAGES, ids=lambda p: p.name)
+def test_pages_say_what_was_measured(page: render.Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == render.rendered(text), "run python -m benchmarks.render"
+
+
+def test_every_block_is_on_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in render.PAGES)
+    for name in render.BLOCKS:
+        assert text.count(f"<!-- figures: {name} -->") == 1
+    assert text.count("<!-- = ") >= 2
+
+
+def test_results_are_rows_and_outputs_identical() -> None:
+    for name in ("bench", "helium"):
+        for row in render.results(name):
+            assert set(row) == FIELDS
+            assert row["identical"] == row["total"]
+
+
+def test_a_changed_result_changes_the_page(
+    tmp_path: render.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in render.RESULTS.glob("*.json"):
+        (tmp_path / path.name).write_text(path.read_text())
+    rows = render.results("bench")
+    rows[0]["instructions"] += 1
+    (tmp_path / "bench.json").write_text(json.dumps(rows))
+    monkeypatch.setattr(render, "RESULTS", tmp_path)
+    text = (render.ROOT / "README.md").read_text(encoding="utf-8")
+    assert text != render.rendered(text)
+    with pytest.raises(KeyError, match="0 rows"):
+        render.rendered("<!-- = bench kws none cortex-m4 flash -->1<!-- / -->")
