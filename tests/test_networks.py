@@ -78,14 +78,15 @@ def test_keyword_spotter_on_an_emulated_cortex_m4(
         ("dense", 5_134_160, 36_000),
         ("sparse", 2_200_354, 16_000),
         ("ternary", 962_655, 10_000),
-        ("ternary int8", 1_283_540, 10_240),
+        ("ternary int8", 1_283_540, 10_600),
     ],
 )
 def test_one_balanced_plan_is_fast_and_small(
     weights: str, instructions: int, flash: int, kws_graph: Graph, tmp_path: Path
 ) -> None:
     """At most 1/1.5, 1/3.5, 1/8 (depthwise int8: 1/6) of TFLite Micro's instructions, half its
-    arena, and its flash many times over; a little room is left for other compilers."""
+    arena, and its flash many times over (the check of the constants, 344 bytes, is in it); a
+    little room is left for other compilers."""
     need("mps2_an386")
     compiled = keyword_spotter(kws_graph, weights)
     image = targets.build(compiled.save(tmp_path / "library"), "mps2_an386", tmp_path / "build")

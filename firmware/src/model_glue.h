@@ -1,5 +1,5 @@
 /* Gives the one generated model of this image fixed names. Build flags:
- *   -DSECATEUR_MODEL=kws         functions kws_run, kws_arena; header kws.h
+ *   -DSECATEUR_MODEL=kws         functions kws_run, kws_check_weights, kws_arena; header kws.h
  *   -DSECATEUR_MACRO=KWS         macros KWS_INPUT_SIZE, ... */
 #ifndef SECATEUR_MODEL_GLUE_H
 #define SECATEUR_MODEL_GLUE_H
@@ -14,6 +14,7 @@
 
 #define MODEL_NAME GLUE_STRING(SECATEUR_MODEL)
 #define MODEL_RUN GLUE_JOIN(SECATEUR_MODEL, _run)
+#define MODEL_CHECK GLUE_JOIN(SECATEUR_MODEL, _check_weights)
 #define MODEL_ARENA GLUE_JOIN(SECATEUR_MODEL, _arena)
 #define MODEL_INPUT_SIZE GLUE_JOIN(SECATEUR_MACRO, _INPUT_SIZE)
 #define MODEL_OUTPUT_SIZE GLUE_JOIN(SECATEUR_MACRO, _OUTPUT_SIZE)

@@ -272,6 +272,7 @@ def write(
         "small": small,
         "macros": macros,
         "constants": [c.text for group in constants.values() for c in group],
+        "largest": max((len(a.content) for a in every), default=0),
         "weight_bytes": sum(a.size for a in every),
         "crc": crc32(a.content for a in every),
     }

@@ -36,8 +36,10 @@ WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
 #: The core that is planned for where no board is given.
 DEFAULT_CORE = cores.DEFAULT
 
-#: Code of the model that no layer's kernel accounts for: entry, input, output, pooling.
-BASE_CODE = 700
+#: Code of the model that no layer's kernel accounts for: entry, input, output, pooling, and the
+#: check of the constants, which also lists where each array lies and how large it is.
+BASE_CODE = 890
+LISTED_BYTES = 6
 
 
 @dataclass(frozen=True)
@@ -354,6 +356,7 @@ def _build(
         estimate = cost(c.kernel, layers[n], core)
         plans[n] = LayerPlan(n, kernels[n], c.encoding, estimate.instructions, estimate.cycles)
     code = BASE_CODE + _code(chosen.values(), core) + code_of(chains)
+    code += LISTED_BYTES * sum(len(arrays) for arrays in library.arrays.values())
     ends = price_of(end_work(graph), "ends", core)
     return Plan(plans, memory, library, encoded, code, ends, cores.get(core).priced_as, chains)
 
