@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import SecateurError
+from . import reading
+from .errors import FileError, SecateurError
+from .files import looks_like, write
 from .flow.arguments import CalibrationMethod, Optimize, check_encodings
 from .report.budget import FIGURES, limit_of
-from .report.figures import Report, write_text
+from .report.figures import Report
 from .report.units import parse
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 BASELINE_SCHEMA = 1
+#: Whether a file is a baseline, which another one may replace.
+OURS = looks_like(rb'\{\s*"runs": \{')
 Limit = str | float | int | bool
 
 
@@ -67,14 +65,9 @@ class Config(_Table):
 
 def load(path: Path) -> Config:
     """Read and check a budget file. Raises SecateurError naming the key."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise SecateurError(
-            f"{path} cannot be read ({e.strerror}): write a budget file, see docs/ci.md."
-        ) from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise SecateurError(f"{path} is not TOML: {e}.") from e
+    if not path.exists():
+        raise SecateurError(f"{path} does not exist: write a budget file, see docs/ci.md.")
+    data = reading.toml_file(path)
     try:
         config = Config.model_validate({**data, "folder": path.resolve().parent})
     except ValidationError as e:
@@ -109,14 +102,14 @@ def load_baseline(path: Path) -> dict[str, dict[str, float]]:
     if not path.exists():
         return {}
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = reading.json_file(path)
         if data["schema"] != BASELINE_SCHEMA:
             raise ValueError(f"schema {data['schema']}")
         return {
             str(run): {str(k): float(v) for k, v in figures.items()}
             for run, figures in data["runs"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except (FileError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise SecateurError(
             f"baseline {path} cannot be read ({e}): write it again with `secateur baseline update`."
         ) from e
@@ -125,4 +118,4 @@ def load_baseline(path: Path) -> dict[str, dict[str, float]]:
 def save_baseline(path: Path, runs: dict[str, dict[str, float]]) -> Path:
     """Write a baseline, sorted, so that its differences read well."""
     document = {"schema": BASELINE_SCHEMA, "runs": runs}
-    return write_text(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
+    return write(path, json.dumps(document, indent=2, sort_keys=True) + "\n", OURS)

@@ -41,3 +41,11 @@ class BudgetError(SecateurError):
 
 class StreamError(SecateurError):
     """A coded weight stream is truncated or corrupt."""
+
+
+class FileError(SecateurError):
+    """A file cannot be read or written, or is not this program's to replace."""
+
+
+class UnexpectedError(SecateurError):
+    """A file made this program fail in a way nobody foresaw; the cause is kept."""

@@ -94,8 +94,13 @@ def command(
     """
     from secateur import __version__
     from secateur.config import key, load, load_baseline
-    from secateur.report import budget, ci, write_text
+    from secateur.files import check as free
+    from secateur.files import write
+    from secateur.report import budget, ci
 
+    for wanted, ours in ((junit, ci.JUNIT), (sarif, ci.SARIF), (markdown, ci.MARKDOWN)):
+        if wanted is not None:
+            free(wanted, ours)  # now, not after minutes of work
     config = load(path)
     baseline = load_baseline(config.resolve(config.baseline))
     with work(as_json), progress("converting"):
@@ -110,11 +115,11 @@ def command(
     if not verdicts:
         raise SecateurError(f"{path} sets no budgets: add a [model.budgets] table, see docs/ci.md.")
     if junit is not None:
-        write_text(junit, ci.junit(verdicts))
+        write(junit, ci.junit(verdicts), ci.JUNIT)
     if sarif is not None:
-        write_text(sarif, ci.sarif(verdicts, str(path), __version__))
+        write(sarif, ci.sarif(verdicts, str(path), __version__), ci.SARIF)
     if markdown is not None:
-        write_text(markdown, ci.markdown(verdicts))
+        write(markdown, ci.markdown(verdicts), ci.MARKDOWN)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with open(summary, "a", encoding="utf-8") as f:
@@ -181,11 +186,13 @@ def update(path: Path, build: Path, as_json: bool) -> None:
     """
     from rich.text import Text
 
-    from secateur.config import key, load, load_baseline, save_baseline
+    from secateur.config import OURS, key, load, load_baseline, save_baseline
+    from secateur.files import check as free
     from secateur.report import budget
 
     config = load(path)
     target = config.resolve(config.baseline)
+    free(target, OURS)
     before = load_baseline(target)
     with work(as_json), progress("converting"):
         runs = {key(report): budget.snapshot(report) for _, report in _runs(config, build)}

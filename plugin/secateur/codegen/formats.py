@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ..errors import ModelError
-from .library import Library, write_folder
+from ..files import write_tree
+from .library import Library
 
 Files = Mapping[str, "str | bytes"]
 
@@ -150,4 +151,4 @@ def files_as(library: Library, form: str) -> Files:
 
 def save_as(library: Library, folder: Path, form: str) -> Path:
     """Write the library in a format, replacing an earlier one whole."""
-    return write_folder(Path(folder), files_as(library, form))
+    return write_tree(folder, files_as(library, form))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import names
 from ..coding.checksum import crc32
-from ..errors import ModelError
+from ..files import write_tree
 from ..lowering.qgraph import QGraph, QOp
 from ..version import __version__
 from .arena import ArenaMap
@@ -60,40 +59,9 @@ class Library:
     def save(self, folder: Path) -> Path:
         """Write the library to `folder`, replacing an earlier one whole; nothing half-written.
 
-        Raises ModelError if the folder cannot be written.
+        Raises FileError if the folder cannot be written or holds anything else.
         """
-        return write_folder(Path(folder), self.files)
-
-
-def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> Path:
-    """Make `folder` hold exactly `files` (content by relative path), in one step.
-
-    Replaces what an earlier call wrote; raises ModelError rather than replace anything else.
-    """
-    tops = {path.split("/")[0] for path in files}
-    try:
-        if folder.is_dir() and not (folder / "secateur.json").is_file():
-            foreign = sorted(p.name for p in folder.iterdir() if p.name not in tops)
-            if foreign:
-                raise ModelError(
-                    f"{folder} holds {foreign[0]!r}, which no earlier conversion wrote; choose a "
-                    "new or empty folder"
-                )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".secateur-") as tmp:
-            stage = Path(tmp) / "library"
-            for path, content in files.items():
-                target = stage / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content if isinstance(content, bytes) else content.encode())
-            if folder.exists():
-                folder.rename(Path(tmp) / "old")
-            stage.rename(folder)
-    except OSError as e:
-        raise ModelError(
-            f"cannot write the library to {folder} ({e.strerror}); choose a writable folder"
-        ) from e
-    return folder
+        return write_tree(folder, self.files)
 
 
 class _Functions:

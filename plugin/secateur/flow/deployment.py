@@ -17,7 +17,6 @@ from ..report.figures import (
     Report,
     estimate_energy,
     estimate_latency,
-    write_text,
 )
 from . import accuracy
 from .arguments import Builder, check_labels, one_of
@@ -111,7 +110,7 @@ def deploy(
         layers=tuple(compiled.layers),
         factors=compiled.factors,
     )
-    write_text(folder / "report.json", report.to_json())
+    report.save(folder / "report.json")
     return report
 
 

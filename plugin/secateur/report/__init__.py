@@ -11,7 +11,6 @@ from .figures import (
     Size,
     estimate_energy,
     estimate_latency,
-    write_text,
 )
 from .gains import Gains
 from .layers import LayerFigures, layer_macs
@@ -30,5 +29,4 @@ __all__ = [
     "estimate_energy",
     "estimate_latency",
     "layer_macs",
-    "write_text",
 ]

@@ -6,9 +6,15 @@ import json
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from secateur.files import looks_like
 from secateur.names import cell, shown
 
 from .budget import FIGURES, Verdict
+
+#: Whether a file is one of these, which another one may replace.
+JUNIT = looks_like(rb'<\?xml [^>]*>\s*<testsuites [^>]*>\s*<testsuite name="secateur"')
+SARIF = looks_like(rb'\{\s*"\$schema": "[^"]*sarif[^"]*".*"name": "secateur"')
+MARKDOWN = looks_like(rb"\| model \| board \| figure \| measured \| limit \| last good \|")
 
 
 def _state(v: Verdict) -> str:

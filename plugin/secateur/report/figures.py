@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+from pydantic import TypeAdapter, ValidationError
+
 from secateur.errors import SecateurError
+from secateur.files import looks_like, write
+from secateur.reading import json_file, reading
 
 from .gains import Gains
 from .layers import LayerFigures
@@ -18,7 +20,10 @@ from .units import Quantity
 
 SCHEMA = 1
 
-_Number: TypeAlias = "float | None"  # `Accuracy.float` hides the built-in name
+#: Whether a file is a report.json, which another one may replace.
+OURS = looks_like(rb'\{\s*"schema": \d+,\s*"model": ')
+
+_Number: TypeAlias = float | None  # `Accuracy.float` hides the built-in name
 
 
 @dataclass(frozen=True)
@@ -173,8 +178,11 @@ class Report:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def save(self, path: str | Path) -> Path:
-        """Write `report.json` to `path` in one step; folders are made as needed."""
-        return write_text(path, self.to_json())
+        """Write `report.json` to `path` in one step; folders are made as needed.
+
+        Raises FileError if something other than a report is there.
+        """
+        return write(path, self.to_json(), OURS)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Report:
@@ -185,33 +193,24 @@ class Report:
                 "write it again with this version."
             )
         try:
-            return cls(
-                model=data["model"],
-                board=data["board"],
-                emulator=data["emulator"],
-                accuracy=Accuracy(**data["accuracy"]),
-                outputs=Outputs(**data["outputs"]),
-                size=Size(**data["size"]),
-                flash=Flash(**data["flash"]),
-                ram=Ram(**data["ram"]),
-                latency=Latency(**data["latency"]),
-                energy=Energy(**data["energy"]),
-                layers=tuple(LayerFigures.from_dict(layer) for layer in data["layers"]),
-                factors=Gains(**data["factors"]) if data.get("factors") else None,
-            )
-        except (KeyError, TypeError) as e:
-            raise SecateurError(f"report is not a complete schema {SCHEMA} document: {e}.") from e
+            fields = {key: value for key, value in data.items() if key not in ("schema", "notes")}
+            report: Report = TypeAdapter(cls).validate_python(fields)
+        except ValidationError as e:
+            first = e.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise SecateurError(
+                f"report is not a complete schema {SCHEMA} document: {where}: {first['msg']}."
+            ) from e
+        return report
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
         """Read a `report.json`."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise SecateurError(f"cannot read report {path}: {e}.") from e
+        data = json_file(path)
         if not isinstance(data, dict):
             raise SecateurError(f"report {path} is not a JSON object.")
-        return cls.from_dict(data)
+        with reading(path):
+            return cls.from_dict(data)
 
     def __str__(self) -> str:
         from .terminal import report_text
@@ -234,23 +233,3 @@ def estimate_energy(
     if ms is None or current_ma is None or volts is None:
         return Energy(None, "estimated", source)
     return Energy(ms * current_ma * volts, "estimated", source)
-
-
-def write_text(path: str | Path, text: str) -> Path:
-    """Write under a temporary name, then rename: a reader never sees half a file."""
-    target = Path(path)
-    temporary: str | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=target.parent, prefix=f".{target.name}.", delete=False, encoding="utf-8"
-        ) as f:
-            temporary = f.name
-            f.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as e:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise SecateurError(f"cannot write {target}: {e.strerror or e}.") from e
-    return target

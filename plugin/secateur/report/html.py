@@ -9,13 +9,17 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from secateur.files import looks_like, write
 from secateur.names import shown
 
 from . import svg
 from .details import Details
-from .figures import Report, write_text
+from .figures import Report
 from .layers import total
 from .units import show
+
+#: Whether a file is such a page, which another one may replace.
+OURS = looks_like(rb'<!doctype html>.*<meta name="generator" content="Secateur">')
 
 
 @dataclass(frozen=True)
@@ -137,5 +141,5 @@ def save(
     details: Details | None = None,
     others: Sequence[Report] = (),
 ) -> Path:
-    """Write the page in one step."""
-    return write_text(path, render(report, details, others))
+    """Write the page in one step. Raises FileError if something else is there."""
+    return write(path, render(report, details, others), OURS)

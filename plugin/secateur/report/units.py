@@ -24,6 +24,9 @@ UNITS: dict[str, dict[str, float]] = {
     "fraction": {"": 1, "%": 0.01},
 }
 
+#: Of base units: what no microcontroller has or takes.
+_MOST = 1e15
+
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-zA-Zµ%]*)\s*\Z")
 
 
@@ -33,17 +36,23 @@ def parse(text: str | float, unit: str) -> float:
     `unit` is a key of UNITS. Raises SecateurError when the text is no quantity of that unit.
     """
     if isinstance(text, (int, float)):
-        return float(text)
+        return _within(float(text), text)
     match = _QUANTITY.match(text)
     known = UNITS[unit]
     if match is not None:
         number, suffix = float(match[1]), match[2].lower()
         if suffix in known:
-            return number * known[suffix]
+            return _within(number * known[suffix], text)
         if not suffix:
-            return number
+            return _within(number, text)
     names = ", ".join(sorted(k for k in known if k)) or "no unit"
     raise SecateurError(f"{text!r} is not a quantity: write a number and one of {names}.")
+
+
+def _within(value: float, text: str | float) -> float:
+    if not 0 <= value <= _MOST:
+        raise SecateurError(f"{text!r} is no size or time: give a number from 0 to {_MOST:.0e}.")
+    return value
 
 
 def show(value: float | None, unit: str) -> str:
