@@ -172,9 +172,13 @@ def test_a_build_replaces_what_it_built(tmp_path: Path) -> None:
 
 
 def test_a_build_that_failed_may_be_repeated(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), files.building(tmp_path / "b", ["net.o"]) as folder:
-        (folder / "net.o").write_text("half")
-        raise RuntimeError
+    def fail() -> None:
+        with files.building(tmp_path / "b", ["net.o"]) as folder:
+            (folder / "net.o").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     with files.building(tmp_path / "b", ["net.o"]) as folder:
         (folder / "net.o").write_text("whole")
 
@@ -331,7 +335,7 @@ def test_who_waits_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     files.write_tree(tmp_path / "lib", OLD)
     with (
         files.held(tmp_path / ".lib.secateur-lock", tmp_path / "lib"),
-        pytest.raises(FileError, match="another process of secateur is writing to .*lib"),
+        pytest.raises(FileError, match=r"another process of secateur is writing to .*lib"),
     ):
         files.write_tree(tmp_path / "lib", NEW)
     assert content(tmp_path / "lib") == OLD

@@ -174,6 +174,8 @@ def _bounded(document: Any, what: str, kind: type[SecateurError], finite: bool) 
                 inner += item
             elif finite and isinstance(item, float) and not math.isfinite(item):
                 raise kind(f"{what} holds the number {item}, which is none.")
+            elif isinstance(item, int) and not -(2**63) <= item < 2**64:
+                raise kind(f"{what} holds a number of more than 64 bits.")
         level = inner
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from secateur.codegen.formats import FORMATS
-from secateur.errors import ModelError
+from secateur.errors import FileError, ModelError
 from secateur.flow import CompiledModel, convert
 from secateur.frontend.ir import Graph, Node
 
@@ -171,7 +171,7 @@ def test_saving_again_replaces_and_nothing_foreign_is_touched(
     precious = tmp_path / "project"
     precious.mkdir()
     (precious / "thesis.tex").write_text("years of work")
-    with pytest.raises(ModelError, match=r"thesis\.tex"):
+    with pytest.raises(FileError, match=r"thesis\.tex"):
         compiled.save(precious, form)
     assert (precious / "thesis.tex").read_text() == "years of work"
 

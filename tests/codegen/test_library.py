@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur import files
 from secateur.codegen.emit import CFunction, Emission
 from secateur.codegen.library import _Functions
 from secateur.codegen.plan import make_plan
-from secateur.errors import ModelError
+from secateur.errors import FileError
+from secateur.files import MANIFEST
 from secateur.lowering import reference
 from secateur.targets import tools
 
@@ -59,18 +61,17 @@ def test_layers_of_one_shape_share_one_function() -> None:
 def test_saving_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     library = make_plan(chain().graph).library
     folder = library.save(tmp_path / "lib")
-    (folder / "src" / "old.c").write_text("")
     library.save(folder)
     assert [p.name for p in tmp_path.iterdir()] == ["lib"]
     found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    assert found == set(library.files)
+    assert found == {*library.files, MANIFEST}
     assert json.loads((folder / "library.json").read_text())["name"] == "net"
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "thesis.txt").write_text("mine")
-    with pytest.raises(ModelError, match=r"lib holds 'thesis.txt'.*choose a new or empty folder"):
+    with pytest.raises(FileError, match=r"lib holds 'thesis.txt'.*choose a new or empty folder"):
         make_plan(chain().graph).library.save(tmp_path / "lib")
     assert [p.name for p in tmp_path.rglob("*")] == ["lib", "thesis.txt"]
 
@@ -78,7 +79,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 def test_an_unwritable_folder_is_an_error_and_nothing_is_left(tmp_path: Path) -> None:
     library = make_plan(chain().graph).library
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ModelError, match=r"cannot write the library to .*file/lib"):
+    with pytest.raises(FileError, match=r"cannot write .*file/lib"):
         library.save(tmp_path / "file" / "lib")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "mine"
@@ -89,15 +90,15 @@ def test_a_failing_write_leaves_the_earlier_library(
 ) -> None:
     library = make_plan(chain().graph).library
     library.save(tmp_path / "lib")
-    write, before = Path.write_bytes, sorted(p.name for p in (tmp_path / "lib").rglob("*"))
+    write, before = files._create, sorted(p.name for p in (tmp_path / "lib").rglob("*"))
 
-    def full(self: Path, content: bytes) -> int:
-        if self.suffix == ".json":
+    def full(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
             raise OSError(28, "No space left on device")
-        return write(self, content)
+        write(path, content)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(ModelError, match="No space left"):
+    monkeypatch.setattr(files, "_create", full)
+    with pytest.raises(FileError, match="No space left"):
         library.save(tmp_path / "lib")
     assert [p.name for p in tmp_path.iterdir()] == ["lib"]
     assert sorted(p.name for p in (tmp_path / "lib").rglob("*")) == before

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,77 @@ def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
         connection.execute("pragma user_version = 7")
     with pytest.raises(SecateurError, match="has schema 7"):
         history.append(make_report(), newer)
+
+
+def test_a_database_of_others_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "music.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table songs (title text)")
+    connection.close()
+    before = path.read_bytes()
+    for use in (lambda: history.append(make_report(), path), lambda: history.entries(path)):
+        with pytest.raises(SecateurError, match=r"is a database, but no history .it holds 'songs'"):
+            use()
+    assert path.read_bytes() == before
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(SecateurError, match="fifo is not a file but a pipe"):
+        history.append(make_report(), tmp_path / "fifo")
+
+
+def test_eight_processes_keep_every_row(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    text = (
+        "import sys\nfrom pathlib import Path\nfrom secateur.report import Report, history\n"
+        "report = Report.load(sys.argv[1])\n"
+        "for i in range(50):\n    history.append(report, Path(sys.argv[2]))\n"
+    )
+    saved = make_report().save(tmp_path / "report.json")
+    command = [sys.executable, "-c", text, str(saved), str(path)]
+    many = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(8)]
+    assert [child.communicate()[1] for child in many] == [b""] * 8
+    assert len(history.entries(path, limit=1000)) == 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[1]", '{"latency": {"ms": 1e999}}', '{"latency": {"ms": NaN}}', "[" * 100_000,
+     "7" * 4000, "\x1b", b"\xff\xfe", 7, b"", '{"size": {"stored": ' + "9" * 300 + "}}"],
+)  # fmt: skip
+def test_a_damaged_entry_is_named_and_the_rest_shown(tmp_path: Path, text: object) -> None:
+    path = tmp_path / "history.sqlite"
+    for _ in range(3):
+        history.append(make_report(), path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("update reports set report = ? where id = 2", (text,))
+    connection.close()
+    said: list[str] = []
+    assert [e.id for e in history.entries(path, damaged=said.append)] == [3, 1]
+    assert "entry 2 of the history" in said[0]
+    done = CliRunner().invoke(main, ["history", "--file", str(path)])
+    assert done.exit_code == 0
+    assert "entry 2 of the history" in done.output
+    with pytest.raises(SecateurError, match="entry 2 of the history"):
+        history.entry(2, path)
+
+
+def test_a_damaged_page_is_named_and_the_rest_shown(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    for _ in range(40):
+        history.append(make_report(), path)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2 & -4096
+    data[middle : middle + 4096] = b"\xa5" * 4096
+    path.write_bytes(data)
+    said: list[str] = []
+    found = history.entries(path, limit=100, damaged=said.append)
+    assert 1 < len(found) < 41
+    assert said
+
+
+@pytest.mark.parametrize("number", [2**70, 0, -1, 2**63])
+def test_a_number_no_entry_has(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "history.sqlite"
+    history.append(make_report(), path)
+    done = CliRunner().invoke(main, ["compare", "--file", str(path), "--", "1", str(number)])
+    assert done.exit_code == 2
+    assert f"has no entry {number}" in done.output

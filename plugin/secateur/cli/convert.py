@@ -112,10 +112,12 @@ def command(
     PlatformIO and any C11 compiler build it. Budgets are kept by the planner's estimates; `secateur
     deploy` measures.
     """
+    from secateur.files import check_folder
     from secateur.report.terminal import layer_table
 
     from .inputs import load_calibration
 
+    check_folder(out)  # now, not after the conversion
     x = load_calibration(calibration)
     with work(as_json), progress(f"converting {model}"):
         import secateur

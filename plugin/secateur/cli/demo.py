@@ -44,6 +44,7 @@ def command(
     from rich.text import Text
 
     from secateur import data
+    from secateur.files import building, check, check_folder
     from secateur.report import html
     from secateur.report.details import of
     from secateur.report.terminal import render
@@ -53,6 +54,8 @@ def command(
     if not 1 <= clips <= len(x_test):
         raise DataError(f"--clips {clips} is not within 1..{len(x_test)}, the clips there are.")
     boards.load(board)  # an unknown board now, not after the training
+    check_folder(out / "library")  # and what may not be replaced, too
+    check(out / "report.html", html.OURS)
     console = stderr()
     started = time.monotonic()
 
@@ -73,8 +76,8 @@ def command(
         rounds = demo.EPOCHS if epochs is None else epochs
         with progress("fine-tuning"):
             model = demo.fine_tune(rounds, verbose=0)
-        out.mkdir(parents=True, exist_ok=True)
-        model.save(out / "model.keras")
+        with building(out, ["model.keras"]):
+            model.save(out / "model.keras")
 
         say("converting")
         calibration, _ = data.load("kws_train")

@@ -81,7 +81,9 @@ def command(
     Several boards give one table that compares them. Each gets a plan for its core. With --port or
     --power the board itself is flashed and its figures are measured.
     """
+    from secateur.files import check, check_folder
     from secateur.report import history
+    from secateur.report import html as page
     from secateur.report.terminal import compare, render
 
     from .inputs import as_calibration, load_calibration, load_inputs
@@ -90,7 +92,12 @@ def command(
         raise DataError(
             "deploy needs data to calibrate with: give --inputs or --calibration, an .npz with x."
         )
+    if html is not None:
+        check(html, page.OURS)  # now, not after the work
     chosen = _boards(boards_, all_emulated, emulator)
+    if out is not None:
+        for board in chosen:
+            check_folder((out if len(chosen) == 1 else out / board) / "library")
     chosen_targets = _targets(chosen, emulator, ports, power)
     x, y = load_inputs(inputs) if inputs is not None else (None, None)
     if calibration is not None:
@@ -122,7 +129,6 @@ def command(
             )
             folders.append(folder)
         if html is not None:
-            from secateur.report import html as page
             from secateur.report.details import of, with_causes
 
             step("counting instructions by layer")

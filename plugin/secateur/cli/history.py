@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .output import json_option, print_result
+from .output import json_option, print_result, warn
 
 _FILE = click.option(
     "--file", "path", type=click.Path(path_type=Path), help="Default: build/history.sqlite."
@@ -34,7 +34,7 @@ def command(
 
     from secateur.report import history
 
-    found = history.entries(path, model, board, limit)
+    found = history.entries(path, model, board, limit, damaged=warn)
 
     def table() -> Any:
         out = Table("no", "when (UTC)", "model", "board", "by", header_style="bold")

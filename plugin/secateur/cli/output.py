@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from secateur.errors import SecateurError
+from secateur.names import shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -58,6 +59,11 @@ def print_result(as_json: bool, data: Any, text: Callable[[], RenderableType]) -
         click.echo(json.dumps(data, indent=2, allow_nan=False))
     else:
         stdout().print(text())
+
+
+def warn(sentence: str) -> None:
+    """One sentence on standard error about what was left out."""
+    click.echo(f"secateur: {shown(sentence)}", err=True)
 
 
 def print_error(error: SecateurError, as_json: bool) -> None:

@@ -18,10 +18,13 @@ def command(reports: tuple[Path, ...], html: Path | None, as_json: bool) -> None
 
     The first one is shown in full, the others beside it.
     """
+    from secateur.files import check
     from secateur.report import Report
     from secateur.report import html as page
     from secateur.report.terminal import compare, render
 
+    if html is not None:
+        check(html, page.OURS)
     first, *others = [Report.load(path) for path in reports]
     if html is not None:
         page.save(html, first, None, others)

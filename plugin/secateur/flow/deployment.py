@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..files import held, lock_of
 from ..lowering import reference
 from ..progress import tell
 from ..report.figures import (
@@ -24,6 +25,10 @@ from .compiled import CompiledModel
 
 if TYPE_CHECKING:
     from ..targets import Board, RunResult, Target
+
+
+#: Seconds a deployment waits for another one in its folder.
+TURN = 600.0
 
 
 def deploy(
@@ -65,6 +70,7 @@ def deploy(
         TargetError: the board is unknown, nothing here runs it, or the run failed.
         ToolError: a compiler, emulator or probe is missing or failed.
         BudgetError: no plan for the board's core keeps the budgets.
+        FileError: `build_dir` holds files of others where the build writes, or is another one's.
     """
     from .. import targets
 
@@ -81,10 +87,27 @@ def deploy(
     check_labels(labels, len(x))
     compiled = compiled.planned_for(b)
     folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
+    with held(lock_of(folder), folder, TURN):
+        return _deploy(compiled, b, target, x, inputs, labels, folder, builder)
+
+
+def _deploy(
+    compiled: CompiledModel,
+    board: Board,
+    target: Target,
+    x: np.ndarray,
+    inputs: np.ndarray | None,
+    labels: np.ndarray | None,
+    folder: Path,
+    builder: Builder,
+) -> Report:
+    """`deploy` in a folder that is this process' alone; x: int8 inputs."""
+    from .. import targets
+
     library = compiled.save(folder / "library")
-    tell(f"building for {board}")
-    image = targets.build(library, b, folder / "firmware", builder=builder)
-    tell(f"running on {board} ({target.name})", 0, len(x))
+    tell(f"building for {board.id}")
+    image = targets.build(library, board, folder / "firmware", builder=builder)
+    tell(f"running on {board.id} ({target.name})", 0, len(x))
     result = target.run(image, x)
     tell("comparing with the reference")
     expected = reference.run(compiled.qgraph, x).reshape(len(x), -1)
@@ -94,11 +117,11 @@ def deploy(
         result.instructions,
         result.cycles,
         result.cycles_kind,
-        b.clock_hz,
+        board.clock_hz,
     )
     report = Report(
         model=compiled.name,
-        board=board,
+        board=board.id,
         emulator=None if target.name == "board" else target.name,
         accuracy=accuracy.measure(compiled, inputs, labels, expected, result.outputs),
         outputs=Outputs(same, len(x)),
@@ -106,7 +129,7 @@ def deploy(
         flash=Flash(s.total, s.model, s.runtime, s.harness),
         ram=Ram(s.arena, result.stack, s.static_ram),
         latency=latency,
-        energy=_energy(result, latency.ms, b),
+        energy=_energy(result, latency.ms, board),
         layers=tuple(compiled.layers),
         factors=compiled.factors,
     )

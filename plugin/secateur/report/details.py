@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from secateur.files import held, lock_of
+
 from .figures import Report
 
 
@@ -84,8 +86,9 @@ def of(compiled: Any, board: str | None = None, folder: Path | None = None) -> D
     if not sim.supports(b) or sim.available() is not None:
         return details
     size = compiled.qgraph.tensors[compiled.qgraph.input].size
-    library = compiled.save(folder / "library")
-    run = profile(library, b, folder / "profile", np.zeros((1, size), np.int8))
+    with held(lock_of(folder), folder):
+        library = compiled.save(folder / "library")
+        run = profile(library, b, folder / "profile", np.zeros((1, size), np.int8))
     costs: dict[str, tuple[int, float]] = {}
     shares: dict[str, float] = {}
     for step in run.steps:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from secateur.errors import SecateurError
+from secateur.names import shown
+from secateur.reading import json_of, regular
 
 from .figures import Report
 
 _SCHEMA = 1
+#: Seconds one process waits for others that append.
+WAIT = 30.0
 _TABLE = """
 create table if not exists reports (
     id integer primary key,
@@ -51,17 +57,14 @@ def _open(path: Path, create: bool) -> Iterator[sqlite3.Connection]:
         raise SecateurError(f"history {path} does not exist yet: 'secateur deploy' begins it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=10)
+        if os.path.lexists(path):
+            regular(path, largest=sys.maxsize)  # neither a pipe nor a device
+        connection = sqlite3.connect(path, timeout=WAIT)
         try:
-            version = connection.execute("pragma user_version").fetchone()[0]
-            if version not in (0, _SCHEMA):
-                raise SecateurError(
-                    f"history {path} has schema {version}, this version reads {_SCHEMA}: "
-                    "name another file with SECATEUR_HISTORY"
-                )
+            # Bytes that are no text are seen by whoever reads the row.
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            _make_ours(connection, path, create)
             with connection:
-                connection.execute(_TABLE)
-                connection.execute(f"pragma user_version = {_SCHEMA}")
                 yield connection
         finally:
             connection.close()
@@ -71,9 +74,52 @@ def _open(path: Path, create: bool) -> Iterator[sqlite3.Connection]:
         ) from None
 
 
+def _make_ours(connection: sqlite3.Connection, path: Path, create: bool) -> None:
+    """Begin a history in an empty database; SecateurError where something else is."""
+    version = connection.execute("pragma user_version").fetchone()[0]
+    there = {str(name) for (name,) in connection.execute("select name from sqlite_master")}
+    if version not in (0, _SCHEMA):
+        raise SecateurError(
+            f"history {path} has schema {version}, this version reads {_SCHEMA}: "
+            "name another file with SECATEUR_HISTORY"
+        )
+    if there and "reports" not in there:
+        raise SecateurError(
+            f"{path} is a database, but no history (it holds {min(there)!r}): name another file "
+            "with SECATEUR_HISTORY"
+        )
+    if not create:
+        return
+    # Readers do not stop those who append, nor the other way about. Where the file system cannot
+    # (a network's) it stays as it is, and they wait for each other.
+    if connection.execute("pragma journal_mode").fetchone()[0] != "wal":
+        # SQLite does not wait by itself for this change: what is locked meanwhile comes again.
+        end = time.monotonic() + WAIT
+        while True:
+            try:
+                connection.execute("pragma journal_mode = wal")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+    if version == 0:
+        with connection:
+            connection.execute("begin immediate")
+            connection.execute(_TABLE)
+            connection.execute(f"pragma user_version = {_SCHEMA}")
+
+
 def _entry(row: tuple[Any, ...]) -> Entry:
+    """The row; SecateurError names it if it is damaged."""
     number, at, model, board, emulator, report = row
-    return Entry(number, at, model, board, emulator, json.loads(report))
+    texts = (at, model, board, "" if emulator is None else emulator, report)
+    if not all(isinstance(text, str) for text in texts):
+        raise SecateurError(f"entry {number} of the history is damaged (a column is no text)")
+    document = json_of(report, f"the report of entry {number} of the history")
+    if not isinstance(document, dict):
+        raise SecateurError(f"the report of entry {number} of the history is damaged (no object)")
+    return Entry(number, at, model, board, emulator, document)
 
 
 def append(report: Report, path: Path | None = None) -> int:
@@ -82,8 +128,12 @@ def append(report: Report, path: Path | None = None) -> int:
     with _open(path or default_path(), create=True) as connection:
         done = connection.execute(
             "insert into reports (at, model, board, emulator, report) values (?, ?, ?, ?, ?)",
-            (at, report.model, report.board, report.emulator, json.dumps(report.to_dict())),
-        )
+            (
+                shown(at), shown(report.model), shown(report.board),
+                None if report.emulator is None else shown(report.emulator),
+                json.dumps(report.to_dict()),
+            ),
+        )  # fmt: skip
         return int(done.lastrowid or 0)
 
 
@@ -92,21 +142,49 @@ def entries(
     model: str | None = None,
     board: str | None = None,
     limit: int = 50,
+    damaged: Callable[[str], None] | None = None,
 ) -> list[Entry]:
-    """The newest entries, newest first."""
+    """The newest entries, newest first.
+
+    An entry that cannot be read is told to `damaged` in a sentence and left out; without, it is a
+    SecateurError.
+    """
     query = (
         "select id, at, model, board, emulator, report from reports "
         "where (?1 is null or model = ?1) and (?2 is null or board = ?2) "
-        "order by id desc limit ?3"
+        "order by id {order} limit ?3"
     )
-    with _open(path or default_path(), create=False) as connection:
-        rows = connection.execute(query, (model, board, limit)).fetchall()
-    return [_entry(row) for row in rows]
+    where = path or default_path()
+    rows: dict[int, tuple[Any, ...]] = {}
+    broken: list[str] = []
+    with _open(where, create=False) as connection:
+        wanted = (model and shown(model), board and shown(board), limit)
+        # What lies before a damaged page is found from the other end.
+        for order in ("desc", "asc"):
+            try:
+                for row in connection.execute(query.format(order=order), wanted):
+                    rows[row[0]] = row
+                break
+            except sqlite3.DatabaseError as error:
+                broken += [f"history {where} is damaged ({error}): entries are missing"]
+    found: list[Entry] = []
+    for number in sorted(rows, reverse=True)[:limit]:
+        try:
+            found.append(_entry(rows[number]))
+        except SecateurError as error:
+            broken.append(str(error))
+    for sentence in dict.fromkeys(broken):
+        if damaged is None:
+            raise SecateurError(sentence)
+        damaged(sentence)
+    return found
 
 
 def entry(number: int, path: Path | None = None) -> Entry:
     """One entry. Raises SecateurError if there is none of this number."""
     where = path or default_path()
+    if not 0 < number < 2**63:
+        raise SecateurError(f"history {where} has no entry {number}: they are counted from 1")
     with _open(where, create=False) as connection:
         row = connection.execute(
             "select id, at, model, board, emulator, report from reports where id = ?", (number,)

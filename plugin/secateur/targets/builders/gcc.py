@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ...files import building
 from .. import assets, tools
 from ..base import Image
 from ..boards import Board
@@ -28,10 +29,9 @@ def build(
 
     `sanitize` adds address and undefined-behaviour checks (host only); `flags` come last on every
     compiler line. Raises ToolError if a tool is missing, a source does not compile, or the image
-    does not fit the board's memory.
+    does not fit the board's memory, FileError if `build_dir` holds files of others called alike.
     """
     lib = library.read(library_dir)
-    build_dir.mkdir(parents=True, exist_ok=True)
     src = assets.firmware() / "src"
     compiler = tools.need(board.cpu.compiler)
     if board.hosted:
@@ -65,6 +65,8 @@ def build(
         *flags,
     ]
     jobs = [(source, build_dir / f"{source.stem}.o") for source in [*ours, *lib.sources]]
+    output = build_dir / "firmware.elf"
+    part = build_dir / "firmware.elf.part"
 
     def compile_one(job: tuple[Path, Path]) -> None:
         tools.run(
@@ -72,13 +74,13 @@ def build(
             f"compiling {job[0].name} for {board.id}",
         )
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        list(pool.map(compile_one, jobs))
-    output = build_dir / "firmware.elf"
-    part = build_dir / "firmware.elf.part"
-    tools.run(
-        [compiler, *(str(obj) for _, obj in jobs), *link_flags, "-o", str(part)],
-        f"linking {lib.name} for {board.id}",
-    )
-    part.replace(output)
+    made = [*(obj.name for _, obj in jobs), output.name, part.name, "firmware.map"]
+    with building(build_dir, made):
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            list(pool.map(compile_one, jobs))
+        tools.run(
+            [compiler, *(str(obj) for _, obj in jobs), *link_flags, "-o", str(part)],
+            f"linking {lib.name} for {board.id}",
+        )
+        part.replace(output)
     return Image(elf=output, board=board, sizes=elf.sizes(output, lib.arena))

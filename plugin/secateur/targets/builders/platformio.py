@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import ToolError
+from ...files import building
 from .. import assets, tools
 from ..base import Image
 from ..boards import Board
@@ -44,7 +45,21 @@ def build(library_dir: Path, board: Board, build_dir: Path, *, flags: Sequence[s
     tools.need(board.cpu.compiler)
     home = assets.firmware()
     project = build_dir / "platformio"
-    project.mkdir(parents=True, exist_ok=True)
+    for path in (home, project, lib.folder):
+        if strange := re.search(r"[\x00-\x1f\x7f;#$%\"\\]", str(path)):
+            raise ToolError(
+                f"PlatformIO takes no path with {strange[0]!r} ({path}): build somewhere else"
+            )
+    with building(build_dir, ["platformio/"]):
+        project.mkdir(exist_ok=True)
+        _build(lib, board, project, home, pio, flags)
+    image = project / "build" / board.id / "firmware.elf"
+    return Image(elf=image, board=board, sizes=elf.sizes(image, lib.arena))
+
+
+def _build(
+    lib: library.Library, board: Board, project: Path, home: Path, pio: str, flags: Sequence[str]
+) -> None:
     header = lib.folder / "src" / f"{lib.name}.h"
     model = [
         f"-DSECATEUR_MODEL={lib.name}",
@@ -85,5 +100,3 @@ def build(library_dir: Path, board: Board, build_dir: Path, *, flags: Sequence[s
         if re.search(r"region .* overflowed|will not fit|RAM is full", str(error)):
             raise ToolError(f"{error}: prune more, or choose a larger board") from None
         raise
-    image = project / "build" / board.id / "firmware.elf"
-    return Image(elf=image, board=board, sizes=elf.sizes(image, lib.arena))

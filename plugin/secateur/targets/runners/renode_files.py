@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from ...errors import TargetError
+from ...files import building
 from ..base import Image
 from ..boards import Board
 from ..builders import elf
@@ -222,12 +223,16 @@ Infers
 def write(image: Image, folder: Path, model: str) -> dict[str, Path]:
     """Write all three for a built image; their paths by kind."""
     text = choose(image.board)
-    folder.mkdir(parents=True, exist_ok=True)
     stem = folder.resolve() / image.board.id
     paths = {kind: stem.with_suffix(f".{kind}") for kind in ("repl", "resc", "robot")}
-    paths["repl"].write_text(text, encoding="utf-8")
-    paths["resc"].write_text(script(image, paths["repl"]), encoding="utf-8")
-    paths["robot"].write_text(robot(image, paths["resc"], model), encoding="utf-8")
+    for path in (stem, image.elf):
+        # Renode's monitor and Robot have quoting of their own for these
+        if strange := re.search(r"[^\w./+:@-]", str(path)):
+            raise TargetError(f"Renode takes no path with {strange[0]!r} ({path}): choose another")
+    with building(folder, [path.name for path in paths.values()]):
+        paths["repl"].write_text(text, encoding="utf-8")
+        paths["resc"].write_text(script(image, paths["repl"]), encoding="utf-8")
+        paths["robot"].write_text(robot(image, paths["resc"], model), encoding="utf-8")
     return paths
 
 
