@@ -59,7 +59,11 @@ def check_folder(folder: str | Path) -> Path:
     given = Path(folder)
     with _reported(given):
         target = _folder(given)
-        _owned(target, given)
+        try:
+            _owned(target, given)
+        except FileError:  # or another process is replacing it at this moment
+            with _held(_lock(target), given, WAIT):
+                _owned(target, given)
         return target
 
 
@@ -111,10 +115,10 @@ def write_tree(folder: str | Path, files: Mapping[str, str | bytes]) -> Path:
     raw[MANIFEST] = _document({p: _hash(c) for p, c in raw.items()})
     with _reported(given):
         target = _folder(given)
-        _owned(target, given)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _held(target.with_name(f".{target.name}.secateur-lock"), given, WAIT) as fd:
+        with _held(_lock(target), given, WAIT) as fd:
             _recover(fd, target)
+            _owned(target, given)
             token = secrets.token_hex(8)
             stage = target.with_name(f".{target.name}.secateur-{token}")
             old = target.with_name(f"{stage.name}-old")
@@ -129,6 +133,10 @@ def write_tree(folder: str | Path, files: Mapping[str, str | bytes]) -> Path:
             finally:
                 _recover(fd, target)
     return given
+
+
+def _lock(target: Path) -> Path:
+    return target.with_name(f".{target.name}.secateur-lock")
 
 
 def _swap(stage: Path, old: Path, target: Path) -> None:
