@@ -7,6 +7,7 @@ imports nothing but the standard library.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +25,11 @@ def toolchain(manifest: dict) -> dict:
     """What the manifest's core needs: as Secateur put it there, else from cores.json."""
     board = manifest["secateur"]
     if "toolchain" in board:
-        return dict(board["toolchain"])
+        found = dict(board["toolchain"])
+        for flag in [found["prefix"], *found["machine"]]:
+            if not re.fullmatch(r"[A-Za-z0-9_=.+-]+", flag):
+                raise ValueError(f"{flag!r} is no flag of a core: correct the board's manifest")
+        return found
     known = json.loads((HERE / "cores.json").read_text(encoding="utf-8"))
     if board["core"] not in known:
         raise ValueError(f"core {board['core']} is unknown: {', '.join(known)} are known")
@@ -53,11 +58,11 @@ def defines(manifest: dict) -> dict[str, str]:
     out = {
         "F_CPU": f"{int(board['clock_hz'])}u",
         f"SECATEUR_PORT_{board['uart']['port'].upper()}": "1",
-        "SECATEUR_UART_BASE": f"{int(board['uart']['base'], 0):#x}u",
+        "SECATEUR_UART_BASE": f"{int(str(board['uart']['base']), 0):#x}u",
         "SECATEUR_BAUD": f"{int(board['uart'].get('baud', 115200))}u",
         f"SECATEUR_TIMER_{board['timer']['kind'].upper()}": "1",
         "SECATEUR_TIMER_HZ": f"{int(board['timer']['hz'])}u",
-        "SECATEUR_RAM_ORIGIN": f"{int(ram['origin'], 0):#x}u",
+        "SECATEUR_RAM_ORIGIN": f"{int(str(ram['origin']), 0):#x}u",
     }
     size = 32 if board["uart"]["port"] == "samd21" else 16  # pins a port: Microchip's, ST's
     for key, macro in (("tx", "SECATEUR_TX"), ("rx", "SECATEUR_RX")):
@@ -68,6 +73,15 @@ def defines(manifest: dict) -> dict[str, str]:
     if "function" in board["uart"]:
         out["SECATEUR_PIN_FUNCTION"] = f"{int(board['uart']['function'])}u"
     out.update({str(k): str(v) for k, v in board.get("defines", {}).items()})
+    for name, value in out.items():
+        # Compiler lines may pass through a shell (SCons joins them for one).
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or not re.fullmatch(
+            r"[A-Za-z0-9_.]*", value
+        ):
+            raise ValueError(
+                f"the macro {name!r} with the value {value!r} is no identifier with a number or an "
+                "identifier: correct the board's manifest"
+            )
     return out
 
 

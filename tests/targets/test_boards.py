@@ -63,6 +63,36 @@ def _edit(path: str, value: object) -> dict[str, object]:
         ("upload.maximum_size", 1, "maximum_size"),
         ("vendor", "", "vendor"),
         ("secateur", 3, '"secateur" block'),
+        ("secateur.defines", {"EVIL": "1|id>F"}, "defines.EVIL"),
+        ("secateur.defines", {"EVIL": "`touch F`"}, "defines.EVIL"),
+        ("secateur.defines", {"EVIL": "$(touch F)"}, "defines.EVIL"),
+        ("secateur.defines", {"A;touch F": "1"}, "defines.A;touch F"),
+        ("secateur.defines", {"A": 1}, "defines.A"),
+        ("secateur.uart.port", "uart9", "uart.port: .*'uart9' is no port of the firmware: cmsdk"),
+        ("secateur.uart.port", "../x", "uart.port"),
+        ("secateur.uart.baud", 0, "uart.baud"),
+        ("secateur.uart.baud", "115200", "uart.baud"),
+        ("secateur.clock_hz", 10**30, "clock_hz|64 bits"),
+        ("secateur.clock_hz", True, "clock_hz"),
+        ("secateur.power.active_ma", float("nan"), "holds the number nan"),
+        ("secateur.flash.openocd", ["../../evil.cfg"], "flash.openocd.0"),
+        ("secateur.flash.openocd", ["-c", "exec id"], "flash.openocd.0"),
+        ("secateur.flash.jlink", "X\nexec id", "flash.jlink"),
+        ("secateur.flash.protocols", ["sh"], "flash.protocols.0"),
+        ("secateur.flash.usb", ["any"], "flash.usb.0"),
+        ("secateur.emulator.qemu", {"machine": "m", "args": ["-serial", "file:x"]}, "qemu.args"),
+        ("secateur.emulator.qemu", {"machine": "m -S"}, "qemu.machine"),
+        ("secateur.emulator.renode.uart", "a; rm", "renode.uart"),
+        ("secateur.emulator.renode.own", "platforms/../../x.repl", "renode.own"),
+        ("secateur.path", "/etc", "path"),
+        ("secateur.toolchain", {"prefix": "evil"}, "toolchain"),
+        ("build", [1], "build"),
+        ("build.extra_flags", "!touch F", "build.extra_flags"),
+        ("build.mcu", "x y", "build.mcu"),
+        ("upload", "x", "upload"),
+        ("url", "javascript:alert(1)", "url"),
+        ("name", 7, "name"),
+        ("packages", ["evil"], "packages"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, field: str, value: object, named: str) -> None:
@@ -90,7 +120,7 @@ def test_what_is_no_manifest(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="cannot be read"):
+    with pytest.raises(TargetError, match=r"none\.json does not exist"):
         boards.check(tmp_path / "none.json")
 
 
@@ -118,3 +148,22 @@ def test_pins_are_numbered_as_the_port_counts_them() -> None:
     assert flags.defines(boards.load("nucleo_h743zi").manifest)["SECATEUR_TX"] == "56u"  # PD8
     assert flags.defines(boards.load("nano33ble").manifest)["SECATEUR_TX"] == "35u"  # P1.03
     assert flags.defines(boards.load("pico").manifest)["SECATEUR_MARK"] == "2u"
+
+
+def test_the_builders_refuse_macros_that_a_shell_would_act_on() -> None:
+    """PlatformIO may be given a manifest that Secateur never saw."""
+    for value in ("1|id>F", "`id`", "$(id)", "1 -B.", '"x"', "a;b", "a\nb"):
+        for macros in ({"EVIL": value}, {value: "1"}):
+            with pytest.raises(ValueError, match="is no identifier with a number"):
+                tools.flags().defines(_edit("secateur.defines", macros))
+    wrong = {"prefix": "arm-none-eabi-", "machine": ["-mthumb", "-wrapper sh,-c,id"]}
+    with pytest.raises(ValueError, match="is no flag of a core"):
+        tools.flags().toolchain(_edit("secateur.toolchain", wrong))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "null", '"x"', "{", "\xff", ""])
+def test_what_is_no_manifest_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "new.json"
+    path.write_text(text)
+    with pytest.raises(TargetError, match=r"new\.json"):
+        boards.check(path)

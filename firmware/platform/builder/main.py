@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -35,6 +36,27 @@ if "secateur" not in manifest:
     env.Exit(1)
 manifest["secateur"]["toolchain"] = flags.toolchain(manifest)
 
+try:
+    flags.defines(manifest), flags.toolchain(manifest)
+except (KeyError, TypeError, ValueError) as error:
+    sys.stderr.write(f"Error: board {board.id}: {error}\n")
+    env.Exit(1)
+if board.get("build.extra_flags", "") or board.get("build.arduino.ldscript", ""):
+    sys.stderr.write(f"Error: board {board.id} has flags of its own, which are not taken\n")
+    env.Exit(1)
+
+
+def spawn(shell, escape, command, arguments, environment):
+    """Run a command without a shell; SCons has put quotes around what holds spaces."""
+    try:
+        return subprocess.call(shlex.split(" ".join(arguments)), env=environment)
+    except OSError as error:
+        sys.stderr.write(f"Error: {command}: {error.strerror}\n")
+        return 127
+
+
+if os.name == "posix":
+    env.Replace(SPAWN=spawn)
 prefix = flags.prefix(manifest)
 for package in ("toolchain-gccarmnoneeabi", "toolchain-riscv"):
     folder = platform.get_package_dir(package)

@@ -7,8 +7,9 @@ A manifest is looked for in the folders of the environment variable SECATEUR_BOA
 from __future__ import annotations
 
 import difflib
-import json
 import os
+import re
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from .. import cores
+from .. import cores, reading
 from ..cores import Core, TimerKind
 from ..errors import TargetError
 from . import assets
@@ -33,6 +34,41 @@ def _known(name: str) -> str:
     if name not in cores.names():
         raise ValueError(f"{name} is no known core: {', '.join(cores.names())}")
     return name
+
+
+@cache
+def drivers() -> tuple[str, ...]:
+    """What `uart.port` may be: the macros SECATEUR_PORT_* that the firmware's drivers ask for."""
+    sources = (assets.firmware() / "src").glob("harness_port_*.c")
+    texts = [path.read_text(encoding="utf-8") for path in sources]
+    found = {m.lower() for text in texts for m in re.findall(r"\bSECATEUR_PORT_([A-Z0-9_]+)", text)}
+    return tuple(sorted(found))
+
+
+def _driver(port: str) -> str:
+    if port not in drivers():
+        raise ValueError(f"{port!r} is no port of the firmware: {', '.join(drivers())}")
+    return port
+
+
+#: Options of QEMU a board may set, and their values; others name files, run scripts or open lines.
+_QEMU_ARGS = {
+    "-bios": r"none",
+    "-cpu": r"[A-Za-z0-9_.+=,-]+",
+    "-global": r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+=[A-Za-z0-9_-]+",
+    "-m": r"\d+[kKMG]?",
+    "-smp": r"\d+",
+}
+
+
+def _qemu_args(args: list[str]) -> list[str]:
+    for i in range(0, len(args), 2):
+        value = args[i + 1] if i + 1 < len(args) else ""
+        if not re.fullmatch(_QEMU_ARGS.get(args[i], r"(?!)"), value):
+            known = ", ".join(_QEMU_ARGS)
+            raise ValueError(f"{args[i]!r} {value!r} is no option of QEMU's that a board may set "
+                             f"({known})")  # fmt: skip
+    return args
 
 
 def _address(value: object) -> object:
@@ -46,8 +82,19 @@ Address = Annotated[int, BeforeValidator(_address), Field(ge=0, lt=2**32)]
 _PIN = r"^(P[A-K]\d{1,2}|P[01]\.\d{1,2}|GPIO\d{1,2})$"
 
 
+#: What may stand in a file of a tool's or on its command line: no space, quote or other sign.
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
+#: A value of a macro: a number or an identifier.
+Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]*$", max_length=64)]
+Macro = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
+UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
+Hertz = Annotated[int, Field(gt=0, le=10_000_000_000)]
+Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Title = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Region(_Block):
@@ -71,29 +118,31 @@ class Timer(_Block):
     """The counter behind an inference's time; `hz` ticks a second."""
 
     kind: TimerKind
-    hz: int = Field(gt=0)
+    hz: Hertz
 
 
 class Uart(_Block):
     """The harness' serial line: which driver (firmware/src/harness_port_*.c) at which address."""
 
-    port: str = Field(pattern=r"^[a-z0-9_]+$")
+    port: Annotated[str, AfterValidator(_driver)]
     base: Address
-    baud: int = Field(default=115200, gt=0)
+    baud: int = Field(default=115200, ge=300, le=20_000_000)
     tx: str | None = Field(default=None, pattern=_PIN)
     rx: str | None = Field(default=None, pattern=_PIN)
     function: int | None = Field(default=None, ge=0, le=31)  #: the pins' alternate function
 
 
 class Qemu(_Block):
-    machine: str
+    machine: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(,[A-Za-z0-9_-]+=[A-Za-z0-9_-]+)*$", max_length=100
+    )
     system: Literal["arm", "riscv32"] = "arm"
     icount_shift: int = Field(default=6, ge=0, le=10)
-    args: list[str] = []
+    args: Annotated[list[str], AfterValidator(_qemu_args)] = []
 
 
 class Sim(_Block):
-    cpu: str | None = None  #: unicorn's model, where it is not the core's own
+    cpu: Word | None = None  #: unicorn's model, where it is not the core's own
 
 
 class Renode(_Block):
@@ -103,9 +152,11 @@ class Renode(_Block):
     """
 
     platform: Literal["generated", "own"] = "generated"
-    uart: str  #: the peripheral's name behind `sysbus.`
-    cpu: str = "cpu"
-    own: str | None = Field(default=None, pattern=r"^platforms/[\w/.-]+\.repl$")
+    uart: Word  #: the peripheral's name behind `sysbus.`
+    cpu: Word = "cpu"
+    own: str | None = Field(
+        default=None, pattern=r"^platforms(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+\.repl$"
+    )
 
     @model_validator(mode="after")
     def _there(self) -> Renode:
@@ -123,21 +174,21 @@ class Emulators(_Block):
 class Access(_Block):
     """Energy of single events, in picojoules, which targets/estimates/energy.py shares out by."""
 
-    core_pj: float = Field(ge=0)  #: a cycle
-    fetch_pj: float = Field(ge=0)  #: an instruction's fetch
-    flash_pj: float = Field(ge=0)  #: a read of up to 32 bits
-    sram_pj: float = Field(ge=0)  #: a read or write of up to 32 bits
-    mac_pj: float = Field(ge=0)  #: a multiplication
-    source: str = Field(min_length=8)
+    core_pj: Amount  #: a cycle
+    fetch_pj: Amount  #: an instruction's fetch
+    flash_pj: Amount  #: a read of up to 32 bits
+    sram_pj: Amount  #: a read or write of up to 32 bits
+    mac_pj: Amount  #: a multiplication
+    source: str = Field(min_length=8, max_length=1000)
 
 
 class Power(_Block):
     """Current of the running core, for estimates. None where nobody publishes it."""
 
-    active_ma: float | None = Field(default=None, gt=0)
-    idle_ma: float | None = Field(default=None, ge=0)
-    voltage: float | None = Field(default=None, gt=0)
-    source: str = Field(min_length=8)
+    active_ma: float | None = Field(default=None, gt=0, le=1e6, allow_inf_nan=False)
+    idle_ma: Amount | None = None
+    voltage: float | None = Field(default=None, gt=0, le=60, allow_inf_nan=False)
+    source: str = Field(min_length=8, max_length=1000)
     access: Access | None = None
 
     @model_validator(mode="after")
@@ -147,29 +198,38 @@ class Power(_Block):
         return self
 
 
+Protocol = Literal[
+    "openocd", "pyocd", "jlink", "stflash", "dfu", "uf2", "bossac", "esptool"
+]  # fmt: skip
+#: One of OpenOCD's own scripts: they are programs, so none from elsewhere.
+_OPENOCD = r"^(interface|target|board|cpld|chip)(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+\.cfg$"
+
+
 class Flasher(_Block):
     """What the flashing tools call this part. Only what the board can use is set."""
 
-    protocols: list[str] = []
-    openocd: list[str] = []  #: configuration files, as `-f` takes them
-    pyocd: str | None = None
-    jlink: str | None = None
-    dfu: str | None = None  #: USB id vendor:product of the boot loader
-    uf2: str | None = None  #: Board-ID or volume label of the boot loader's drive
+    protocols: list[Protocol] = []
+    #: configuration files OpenOCD brings, as `-f` takes them
+    openocd: list[Annotated[str, Field(pattern=_OPENOCD)]] = []
+    pyocd: Word | None = None
+    jlink: Word | None = None
+    dfu: UsbId | None = None  #: USB id vendor:product of the boot loader
+    uf2: Word | None = None  #: Board-ID or volume label of the boot loader's drive
     uf2_family: Address | None = None
     bossac: bool = False
-    esptool: str | None = Field(default=None, pattern=r"^esp\w+$")  #: the chip, as in `--chip`
-    usb: list[str] = []  #: USB ids vendor:product of the board's serial port
+    #: the chip, as in `--chip`
+    esptool: str | None = Field(default=None, pattern=r"^esp[a-z0-9]+$")
+    usb: list[UsbId] = []  #: USB ids vendor:product of the board's serial port
 
 
 class Board(_Block):
     """A microcontroller board, real or emulated."""
 
     id: str = Field(pattern=r"^[a-z0-9_]+$")
-    title: str
-    mcu: str = "unknown"
+    title: Title
+    mcu: Word = "unknown"
     core: Annotated[str, AfterValidator(_known)]  #: a name of secateur.cores
-    clock_hz: int = Field(gt=0)
+    clock_hz: Hertz
     memory: Memory
     timer: Timer
     uart: Uart
@@ -179,10 +239,10 @@ class Board(_Block):
     mark: str | None = Field(default=None, pattern=_PIN)  #: trigger pin for power meters
     wait_states: int = Field(default=0, ge=0, le=16)
     flash_cache: bool = True  #: loops run from a cache or accelerator without wait states
-    min_stack: int = Field(default=1024, ge=256)
-    defines: dict[str, str] = {}
+    min_stack: int = Field(default=1024, ge=256, le=2**24)
+    defines: dict[Macro, Token] = {}
     #: Who ran the firmware on the real board, and when; None while nobody has said so.
-    flashed: str | None = Field(default=None, min_length=4)
+    flashed: str | None = Field(default=None, min_length=4, max_length=200)
     manifest: dict[str, Any] = Field(repr=False)  #: the whole file
     path: Path
 
@@ -221,6 +281,34 @@ class Board(_Block):
         return [name for name in ("renode", "qemu", "sim") if getattr(self.emulator, name)]
 
 
+class _Build(_Block):
+    """PlatformIO's `build`: no flags, scripts or packages, which PlatformIO would act on."""
+
+    f_cpu: str = Field(pattern=r"^\d+L$")
+    mcu: Word = "unknown"
+
+
+class _Upload(_Block):
+    """PlatformIO's `upload`."""
+
+    maximum_size: int = Field(gt=0, le=2**32)
+    maximum_ram_size: int = Field(gt=0, le=2**32)
+    protocol: Word | None = None
+    protocols: list[Word] = []
+
+
+class _File(_Block):
+    """The whole file, as PlatformIO reads it."""
+
+    name: Title
+    vendor: Title
+    url: str = Field(pattern=r"^https?://[A-Za-z0-9._~:/?#@!&()*+,;=%-]+$", max_length=500)
+    frameworks: list[str] = Field(default=[], max_length=0)
+    build: _Build
+    upload: _Upload
+    secateur: dict[str, Any]
+
+
 def folders() -> list[Path]:
     """Where manifests are looked for, first match wins."""
     extra = os.environ.get("SECATEUR_BOARDS", "")
@@ -240,24 +328,25 @@ def check(path: Path) -> Board:
 
     Raises TargetError naming the file, the field and what is expected there.
     """
-    try:
-        manifest = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TargetError(f"board manifest {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise TargetError(f"board manifest {path} is not JSON: {error}") from None
+    manifest = reading.json_file(path, largest=1 << 20, kind=TargetError)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("secateur"), dict):
         raise TargetError(
             f'board manifest {path} has no "secateur" block: see docs/boards.md for its fields'
         )
-    block = manifest["secateur"]
     try:
+        whole = _File.model_validate(manifest)
+        for name in ("id", "title", "mcu", "manifest", "path", "flasher"):
+            if name in whole.secateur:
+                raise TargetError(
+                    f"board manifest {path}, field {name}: it does not belong into the secateur "
+                    "block; docs/boards.md lists the fields"
+                )
         board = Board.model_validate(
             {
-                **block,
+                **whole.secateur,
                 "id": Path(path).stem,
-                "title": manifest.get("name", ""),
-                "mcu": manifest.get("build", {}).get("mcu", "unknown"),
+                "title": whole.name,
+                "mcu": whole.build.mcu,
                 "manifest": manifest,
                 "path": Path(path).resolve(),
             }
@@ -266,21 +355,20 @@ def check(path: Path) -> Board:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "secateur"
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        said = str(first["msg"])[:300]
         raise TargetError(
-            f"board manifest {path}, field {where}: {first['msg']}{more}; "
-            "docs/boards.md lists the fields"
+            f"board manifest {path}, field {where}: {said}{more}; docs/boards.md lists the fields"
         ) from None
-    _check_platformio(path, manifest, board)
+    _check_platformio(path, whole, board)
     return board
 
 
-def _check_platformio(path: Path, manifest: dict[str, Any], board: Board) -> None:
+def _check_platformio(path: Path, whole: _File, board: Board) -> None:
     """PlatformIO's own fields must say the same as ours."""
-    upload = manifest.get("upload", {})
     wanted = {
-        "build.f_cpu": (str(manifest.get("build", {}).get("f_cpu")), f"{board.clock_hz}L"),
-        "upload.maximum_size": (upload.get("maximum_size"), board.memory.flash.length),
-        "upload.maximum_ram_size": (upload.get("maximum_ram_size"), board.memory.ram.length),
+        "build.f_cpu": (whole.build.f_cpu, f"{board.clock_hz}L"),
+        "upload.maximum_size": (whole.upload.maximum_size, board.memory.flash.length),
+        "upload.maximum_ram_size": (whole.upload.maximum_ram_size, board.memory.ram.length),
     }
     for field, (value, ours) in wanted.items():
         if value != ours:
@@ -288,9 +376,6 @@ def _check_platformio(path: Path, manifest: dict[str, Any], board: Board) -> Non
                 f"board manifest {path}, field {field}: {value} contradicts the secateur block, "
                 f"which says {ours}"
             )
-    for field in ("name", "vendor", "url"):
-        if not manifest.get(field):
-            raise TargetError(f"board manifest {path} has no {field}, which PlatformIO demands")
 
 
 def load(name: str) -> Board:
