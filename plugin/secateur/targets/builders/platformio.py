@@ -58,8 +58,9 @@ def build(library_dir: Path, board: Board, build_dir: Path, *, flags: Sequence[s
 
 
 def _build(
-    lib: library.Library, board: Board, project: Path, home: Path, pio: str, flags: Sequence[str]
-) -> None:
+    lib: library.LibraryFolder, board: Board, project: Path, home: Path, pio: str,
+    flags: Sequence[str],
+) -> None:  # fmt: skip
     header = lib.folder / "src" / f"{lib.name}.h"
     model = [
         f"-DSECATEUR_MODEL={lib.name}",
