@@ -20,6 +20,7 @@ from secateur.lowering import reference as ref
 from secateur.lowering.quantize import lower
 
 from . import run_c
+from .qgraphs import Chain, codes
 
 RNG = np.random.default_rng(7)
 Make = Callable[[Builder, str], str]
@@ -228,3 +229,17 @@ def test_random_graphs_have_the_same_bytes(graphs: list[Graph]) -> None:
         got = run_c.on_host(plans, inputs, Path(folder))
     for a, b in zip(got, expected, strict=True):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["ternary", "sparse", "two", "powers"])
+def test_a_window_written_over_its_input_keeps_the_rows_it_still_needs(
+    kind: str, tmp_path: Path
+) -> None:
+    c = Chain("over", (8, 24, 16), 3).conv(8, (3, 3), kind, pads=(1, 1, 1, 1))
+    c.dense(4, "int8")
+    plan = run_c.plan(c.graph, f"over_{kind}")
+    at = plan.memory.tensors
+    assert at["x"] == at[c.graph.ops[0].output], "the convolution overwrites its input"
+    x = codes(c.graph, 6)
+    (got,) = run_c.on_host([plan], [x], tmp_path)
+    assert np.array_equal(got, ref.run(c.graph, x).reshape(6, -1))

@@ -82,6 +82,10 @@ class ArenaMap:
         """C pointer to a tensor, in the arena or in flash."""
         return self._fixed.get(tensor) or self.at(tensor).expression
 
+    def same(self, a: str, b: str) -> bool:
+        """Whether two tensors begin at one place of the arena."""
+        return a not in self._fixed and self.at(a).offset == self.at(b).offset
+
     def over(self, tensor: str) -> Place | None:
         """The place of the tensor over which `tensor` is written, if it is."""
         before = self._before.get(tensor)

@@ -138,6 +138,7 @@ def _place(layer: Layer[QOp], kernel: AnyKernel, arena: ArenaMap) -> None:
     op = layer.op
     layer.inputs = [arena.expression(t) for t in op.inputs]
     layer.output = arena.at(op.output).expression
+    layer.in_place = arena.same(op.inputs[0], op.output)
     layer.kept = layer.scratch = "arena"
     kept = kernel.kept(layer)
     if kept:

@@ -49,6 +49,7 @@ class Layer(Generic[AnyOp]):
     #: C expressions, set by the library writer once memory is planned
     inputs: list[str] = field(default_factory=list)
     output: str = ""
+    in_place: bool = False  #: the output lies where the first input lies
     kept: str = ""  #: scratch that lasts as long as the layer runs
     scratch: str = ""  #: the rest of it
     stripe: Stripe | None = None  #: set in a chain: the layer makes some rows at a time

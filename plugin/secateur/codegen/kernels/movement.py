@@ -176,7 +176,7 @@ class View(Plain[QView]):
         return (0,)
 
     def emit(self, layer: Layer[QView], table: Table) -> Emission:
-        if layer.inputs[0] == layer.output:
+        if layer.in_place:
             return Emission("/* the same bytes */")
         size = layer.graph.tensors[layer.op.output].stored_bytes
         return Emission(f"sc_copy({layer.output}, {layer.inputs[0]}, {size});")
