@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import secateur
 from secateur import cores
 from secateur.errors import TargetError
 from secateur.targets import assets, boards, tools
@@ -37,3 +40,18 @@ def test_a_core_is_registered_once_and_stands_on_a_known_one() -> None:
     assert "odd" not in cores.names()
     with pytest.raises(TargetError, match=r"core odd is unknown: .*cortex-m4"):
         cores.get("odd")
+
+
+def test_no_core_is_named_outside_its_row() -> None:
+    """Whoever asks which core it is asks its row. "host" is a board and a target, too."""
+    package = Path(secateur.__file__).parent
+    sources = [p for p in package.rglob("*.py") if "cores" not in p.relative_to(package).parts]
+    sources += (assets.firmware() / "platform").rglob("*.py")
+    names = set(cores.names()) - {"host"}
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert not found

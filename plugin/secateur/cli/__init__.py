@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 import click
@@ -43,6 +44,13 @@ class _Group(click.Group):
 def main() -> None:
     """Deep compression for microcontrollers: from Keras to a measured board."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages
+    for name in os.environ.get("SECATEUR_EXTENSIONS", "").replace(",", " ").split():
+        try:
+            import_module(name)
+        except ImportError as e:
+            raise SecateurError(
+                f"SECATEUR_EXTENSIONS names module {name}, which cannot be imported ({e})"
+            ) from e
 
 
 for _module in (
