@@ -19,22 +19,17 @@
 #if defined(SECATEUR_MARK)
 #define MARK_PORT(offset) REG32(0x50000000u + 0x300u * (SECATEUR_MARK >> 5) + (offset))
 #define MARK_BIT (1u << (SECATEUR_MARK & 31u))
+#define MARK_RELEASE MARK_PORT(0x508)
+#define MARK_PULL MARK_PORT(0x50C)
 
 /* Open drain: drives low, lets go for high. */
 static void mark_start(void) {
   REG32(0x50000000u + 0x300u * (SECATEUR_MARK >> 5) + 0x700u + 4u * (SECATEUR_MARK & 31u)) =
       1u | 6u << 8; /* output, standard 0, disconnected 1 */
-  MARK_PORT(0x508) = MARK_BIT;
+  MARK_RELEASE = MARK_BIT;
 }
-void port_mark(int level) {
-  if (level)
-    MARK_PORT(0x508) = MARK_BIT;
-  else
-    MARK_PORT(0x50C) = MARK_BIT;
-}
-#else
-static void mark_start(void) {}
 #endif
+#include "mark.h"
 
 PORT_FN void port_init(void) {
   mark_start();

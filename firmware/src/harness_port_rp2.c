@@ -58,21 +58,17 @@ static void pin_function(uint32_t pin, uint32_t function) {
 }
 
 #if defined(SECATEUR_MARK)
+#define MARK_BIT (1u << SECATEUR_MARK)
+#define MARK_RELEASE SIO_OE_CLEAR
+#define MARK_PULL SIO_OE_SET
 /* Open drain: driven low, or not driven. */
 static void mark_start(void) {
-  SIO_OE_CLEAR = 1u << SECATEUR_MARK;
-  SIO_OUT_CLEAR = 1u << SECATEUR_MARK;
+  SIO_OE_CLEAR = MARK_BIT;
+  SIO_OUT_CLEAR = MARK_BIT;
   pin_function(SECATEUR_MARK, 5);
 }
-void port_mark(int level) {
-  if (level)
-    SIO_OE_CLEAR = 1u << SECATEUR_MARK;
-  else
-    SIO_OE_SET = 1u << SECATEUR_MARK;
-}
-#else
-static void mark_start(void) {}
 #endif
+#include "mark.h"
 
 PORT_FN void port_init(void) {
   REG32(RESETS + 0x3000) = UNRESET;

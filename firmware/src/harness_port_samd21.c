@@ -35,21 +35,16 @@ static void pin_function(uint32_t pin) {
 #if defined(SECATEUR_MARK)
 #define MARK_PORT(offset) REG32(0x41004400u + 0x80u * (SECATEUR_MARK >> 5) + (offset))
 #define MARK_BIT (1u << (SECATEUR_MARK & 31u))
+#define MARK_RELEASE MARK_PORT(0x04)
+#define MARK_PULL MARK_PORT(0x08)
 
 /* Open drain: driven low, or not driven. */
 static void mark_start(void) {
-  MARK_PORT(0x04) = MARK_BIT; /* input */
+  MARK_RELEASE = MARK_BIT; /* input */
   MARK_PORT(0x14) = MARK_BIT; /* low, once it is an output */
 }
-void port_mark(int level) {
-  if (level)
-    MARK_PORT(0x04) = MARK_BIT;
-  else
-    MARK_PORT(0x08) = MARK_BIT;
-}
-#else
-static void mark_start(void) {}
 #endif
+#include "mark.h"
 
 PORT_FN void port_init(void) {
   clock_48mhz();
