@@ -192,7 +192,7 @@ def test_everything_goes_into_the_sections_asked_for(tmp_path: Path) -> None:
 
 def test_a_header_of_another_library_is_refused(tmp_path: Path) -> None:
     home = make_plan(network("net", "sparse").graph, "gap_sparse").library.save(tmp_path / "l")
-    for name in ("secateur_port.h", "sc_packed_gaps.h", "sc_rows.h"):
+    for name in ("sc_port.h", "sc_packed_gaps.h", "sc_rows.h"):
         path = home / "src" / name
         before = path.read_text()
         macro = name.removesuffix(".h").upper() + "_TEXT"

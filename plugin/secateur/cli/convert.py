@@ -39,6 +39,11 @@ def conversion_options(f: Any) -> Any:
         callback=_encodings,
         help="A weight encoding for every layer that it fits, or, repeatable, for one.",
     )(f)
+    f = click.option(
+        "--portable",
+        is_flag=True,
+        help="Write the code of every core, not the board's alone; without a board it is.",
+    )(f)
     return click.option(
         "--optimize",
         default="balanced",

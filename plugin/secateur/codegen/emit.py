@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -68,9 +67,9 @@ class CArray:
         return f"extern const {self.ctype} {self.name}[{max(1, self.values.size)}];\n"
 
 
-#: Instruction sets that code is generated for, the richest first: a core of one executes what is
-#: written for those behind it, too. With the macro that port/sc_port.h sets to 1 on such cores.
-ISAS = {"mve": "SC_MVE", "dsp": "SC_DSP", "portable": ""}
+#: Instruction sets that code is written for (`cores.Core.isa`), the richest first: a core of one
+#: executes what is written for those behind it, too. With the macro that sc_port.h sets to 1 there.
+ISAS = {"helium": "SC_MVE", "dsp": "SC_DSP", "plain": ""}
 
 
 @dataclass(frozen=True)
@@ -180,19 +179,15 @@ def by_isa(name: str, stem: str, *isas: str, **values: Any) -> CFunction:
         own = f"{stem}.{isa}.c.j2"
         return render(own if own in known else f"{stem}.c.j2", name=name, isa=isa, **values)
 
-    return CFunction(name, text("portable"), {isa: text(isa) for isa in isas})
+    return CFunction(name, text("plain"), {isa: text(isa) for isa in isas})
 
 
 def not_with_vectors(f: CFunction) -> CFunction:
     """`f`, which cores with vectors do without."""
-    return CFunction(f.name, f.text, {**f.forms, "mve": ""})
+    return CFunction(f.name, f.text, {**f.forms, "helium": ""})
 
 
 def checked_call(call: str) -> str:
     """C that calls a function which may fail, and hands its failure on."""
     return f"if ({call} != 0) {{\n    return -1;\n}}"
 
-
-def port_header() -> str:
-    """The text of secateur_port.h."""
-    return (resources.files("secateur.codegen") / "templates" / "secateur_port.h").read_text()

@@ -16,10 +16,11 @@ from .arena import ArenaMap
 from .chain import Chain
 from .chain_code import code, place
 from .descriptor import header
-from .emit import ISAS, CArray, CFunction, Constant, Emission, port_header, render
+from .emit import ISAS, CArray, CFunction, Constant, Emission, render
 from .kernels import AnyKernel, Layer, get
 from .kernels.small import input_function, output_function
 from .memory import MemoryPlan
+from .port import Runtime, port
 from .tables import bits_of
 from .tidy import tidy, wrapped
 
@@ -30,6 +31,15 @@ WEIGHTS_IN = ("separate", "static")
 _PARTS = ("run", "run_in", "arena", "check_weights")
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a library is like, whatever it computes."""
+
+    weights: str = WEIGHTS_IN[0]  #: where the constants are defined
+    #: the instruction sets whose code it holds, the richest first
+    isas: tuple[str, ...] = tuple(ISAS)
+
+
 @dataclass
 class Library:
     """Generated text by path relative to the library's folder, and the arrays behind it."""
@@ -38,6 +48,7 @@ class Library:
     files: dict[str, str]
     arrays: dict[str, list[CArray]]  #: op name -> its constant arrays
     constants: dict[str, list[Constant]]  #: op name -> its decoder's descriptors
+    isas: tuple[str, ...] = tuple(ISAS)  #: instruction sets whose code it holds
 
     def bytes_of(self, op: str) -> int:
         """Bytes of constants stored for one operator."""
@@ -103,34 +114,12 @@ def _in_section(text: str, prefix: str) -> str:
     return re.sub(r"\b(?=static const \w+ \w+\[)", f"{prefix}_CONST_SECTION ", text)
 
 
-@dataclass(frozen=True)
-class _Runtime:
-    """A header that is the same in every library, but for the version of Secateur it belongs to."""
-
-    name: str
-    text: str
-
-    @property
-    def version(self) -> str:
-        """C of a number that stands for its text."""
-        return f"0x{crc32([self.text.encode()]):08x}u"
-
-    @property
-    def macro(self) -> str:
-        """Defined in it as `version`."""
-        return f"{self.name.removesuffix('.h').upper()}_TEXT"
-
-    @property
-    def stamped(self) -> str:
-        """The text with its version before the end of its include guard; decoders' functions and
-        tables go where the library that includes them wants its own."""
-        text = self.text
-        if self.name.startswith("sc_"):
-            text = re.sub(r"\bstatic inline\b", "SC_FUNCTION", text)
-            text = re.sub(r"\bstatic (?=__attribute__)", "SC_CODE_SECTION static ", text)
-            text = _in_section(text, "SC")
-        body, end = text.rstrip().rsplit("\n#endif", 1)
-        return f"{body}\n#define {self.macro} {self.version}\n\n#endif{end}\n"
+def _decoder(name: str) -> Runtime:
+    """A header of coding/c whose functions and tables go where the library that includes it wants
+    its own."""
+    text = re.sub(r"\bstatic inline\b", "SC_FUNCTION", header(name))
+    text = re.sub(r"\bstatic (?=__attribute__)", "SC_CODE_SECTION static ", text)
+    return Runtime(name, _in_section(text, "SC"))
 
 
 def _place(layer: Layer[QOp], kernel: AnyKernel, arena: ArenaMap) -> None:
@@ -165,15 +154,16 @@ def _memory_note(op: QOp, chain: Chain | None, arena: ArenaMap) -> str:
 def write(
     graph: QGraph, layers: dict[str, Layer[QOp]], kernels: dict[str, str], memory: MemoryPlan,
     comments: dict[str, str], small: bool = False, chains: Sequence[Chain] = (),
-    weights: str = "separate",
+    form: Form | None = None,
 ) -> Library:  # fmt: skip
     """Generate the library of `graph`.
 
     layers, kernels, comments: by operator name; `comments` become the line above each call.
     Layers of `chains` are those of their links.
     small: compile for size (the inner loops are written out in assembler and do not change).
-    weights: where the constants are defined, a key of WEIGHTS_IN.
+    form: where constants are defined and whose code it holds; None: for every core.
     """
+    form = form or Form()
     name = names.model(graph.name)
     fixed = _constant_tensors(graph, name)
     arena = ArenaMap(graph, memory, name.upper(), {t: a.name for t, a in fixed.items()})
@@ -202,7 +192,8 @@ def write(
         headers += [h for h in e.headers if h not in headers]
     every = [a for group in arrays.values() for a in group]
     taken = [f"{name}_{part}" for part in _PARTS] + [a.name for a in every]
-    functions = _Functions([*taken, *(f"{layer.prefix}_stream" for layer in layers.values())])
+    streams = (f"{layer.prefix}_stream" for layer in layers.values())
+    functions = _Functions([*taken, *streams], form.isas)
     call = _call(functions, read, f"input, {arena.at(graph.input).expression}")
     steps = [f"/* input: int8 (H, W, C) to planes */\n{call}"]
     for op in graph:
@@ -221,8 +212,8 @@ def write(
     steps.append("/* output */\n" + _call(functions, done, f"{out}, output"))
     # what kernels return where weights do not decode is the caller's status here
     steps = [s.replace("return -1;", f"return {name.upper()}_ERROR_WEIGHTS;") for s in steps]
-    runtime = [_Runtime("secateur_port.h", port_header())]
-    runtime += [_Runtime(h, header(h)) for h in coding_headers([*headers, "sc_crc32.h"])]
+    runtime_port, parts = port(form.isas)
+    runtime = [runtime_port, *map(_decoder, coding_headers([*headers, "sc_crc32.h"]))]
     context = {
         "name": name,
         "upper": name.upper(),
@@ -235,7 +226,7 @@ def write(
         "output": _end(graph, graph.output),
         "arena": max(memory.arena, 4),
         "places": arena.places,
-        "weights": weights,
+        "weights": form.weights,
         "runtime": runtime,
         "headers": headers,
         "small": small,
@@ -250,16 +241,17 @@ def write(
         f"src/{name}.c": tidy(render("model.c.j2", **context)),
         "library.json": render("library.json.j2", **context),
     }
-    if weights == "separate":
+    if form.weights == "separate":
         files[f"src/{name}_weights.h"] = render("weights.h.j2", **context)
         files[f"src/{name}_weights.c"] = render("weights.c.j2", **context)
     for h in runtime:
         files[f"src/{h.name}"] = h.stamped
+    files |= {f"src/{part}": text for part, text in parts.items()}
     files = {p: wrapped(t) if p.endswith((".c", ".h")) else t for p, t in files.items()}
     for path, text in files.items():
         if wrong := re.search(r"[^ -~\n\t]", text):
             raise ValueError(f"{path} would hold {wrong[0]!r}; please report it")
-    return Library(name, files, arrays, constants)
+    return Library(name, files, arrays, constants, form.isas)
 
 
 def _constant_tensors(graph: QGraph, name: str) -> dict[str, CArray]:

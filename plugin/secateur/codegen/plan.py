@@ -24,10 +24,11 @@ from .chain import Chain
 from .chain_plan import COST_SHARE, Choice, code_of
 from .costs import NO_COST, REFERENCE, Cost, cost, price_of
 from .costs import code_of as kernel_code
+from .emit import ISAS
 from .kernels import AnyKernel, Layer, kernels_of
 from .kernels.base import SMALL
 from .kernels.small import end_work
-from .library import WEIGHTS_IN, Library, write
+from .library import WEIGHTS_IN, Form, Library, write
 from .memory import MemoryPlan
 
 #: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
@@ -112,6 +113,11 @@ class Plan:
     core: str = DEFAULT_CORE  #: whose costs the choices were made with (Core.priced_as)
     chains: tuple[Chain, ...] = ()  #: layers that run some rows at a time, none of them whole
 
+    def runs_on(self, core: str) -> bool:
+        """Whether the library holds code for a core; one that is richer executes it, too."""
+        order = list(ISAS)
+        return any(order.index(executed(core)) <= order.index(i) for i in self.library.isas)
+
     @property
     def arena(self) -> int:
         """Bytes of RAM for activations and scratch."""
@@ -131,6 +137,12 @@ class Plan:
     def flash(self) -> int:
         """Constants and estimated code, bytes."""
         return self.library.constant_bytes + self.code_bytes
+
+
+def executed(core: str) -> str:
+    """The instruction set (`emit.ISAS`) of a core's code; this computer has that of C alone."""
+    row = cores.get(core)
+    return "plain" if row.hosted else row.isa
 
 
 def matrix(op: QOp) -> np.ndarray | None:
@@ -253,7 +265,7 @@ def _pick(
 
 def _dense(options: list[Candidate]) -> Candidate:
     """The dense int8 candidate, or the only kind there is."""
-    return next((c for c in options if c.encoding == "dense"), options[0])
+    return next((c for c in options if c.layer.encoded and c.layer.encoding.baseline), options[0])
 
 
 def make_plan(
@@ -264,6 +276,7 @@ def make_plan(
     core: str = DEFAULT_CORE,
     chains: Sequence[tuple[str, str, int, int]] | None = None,
     weights: str = "separate",
+    portable: bool = True,
 ) -> Plan:
     """Plan `graph`.
 
@@ -272,8 +285,10 @@ def make_plan(
     core, whose costs count. chains: those that there shall be (chain.py), as (first operator, last
     operator, rows of its output a step, most rows of any of them a call); None: where they lower
     the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
-    files of their own; "static": beside the layers, file-local). Raises ModelError if an operator
-    has no kernel or cannot be in a chain, BudgetError if no plan fits the budget.
+    files of their own; "static": beside the layers, file-local). portable: whether the library
+    holds the code of all cores, else that of `core` alone.
+    Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError if no plan
+    fits the budget.
     """
     if weights not in WEIGHTS_IN:
         raise ModelError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTS_IN)}")
@@ -286,15 +301,16 @@ def make_plan(
         if not options[op.name]:
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
     wish = WEIGHTS[optimize]
+    form = Form(weights, tuple(ISAS) if portable else (executed(core),))
     if budget is None or budget == Budget():
         chosen = _pick(options, wish, lambda c: True)
-        return _build(graph, chosen, wish, core, wanted=chains, weights=weights)
-    return _within(graph, options, wish, budget, core, chains, weights)
+        return _build(graph, chosen, wish, core, wanted=chains, form=form)
+    return _within(graph, options, wish, budget, core, chains, form)
 
 
 def _within(
     graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget, core: str,
-    chains: Sequence[tuple[str, str, int, int]] | None, weights: str,
+    chains: Sequence[tuple[str, str, int, int]] | None, form: Form,
 ) -> Plan:  # fmt: skip
     """The plan nearest to the wish that keeps every budget."""
     leanings = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
@@ -302,7 +318,7 @@ def _within(
     for lean in (False, True):  # lean: nothing is unpacked to RAM
         for w in leanings:
             chosen = _pick(options, w, _lean if lean else lambda c: True)
-            plan = _build(graph, chosen, w, core, budget, chains, weights)
+            plan = _build(graph, chosen, w, core, budget, chains, form)
             over = _excess(plan, budget)
             if not over:
                 return plan
@@ -338,7 +354,7 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
 def _build(
     graph: QGraph, chosen: dict[str, Candidate], weight: float, core: str,
     budget: Budget | None = None, wanted: Sequence[tuple[str, str, int, int]] | None = None,
-    weights: str = "separate",
+    form: Form | None = None,
 ) -> Plan:  # fmt: skip
     coded = {n: c.layer.encoded for n, c in chosen.items() if c.layer.encoded is not None}
     stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
@@ -349,7 +365,7 @@ def _build(
     memory = choice.memory(chains)
     layers |= {link.name: link.layer for c in chains for link in c.links}
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
-    library = write(graph, layers, kernels, memory, comments, weight >= SMALL, chains, weights)
+    library = write(graph, layers, kernels, memory, comments, weight >= SMALL, chains, form)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {}
     for n, c in chosen.items():

@@ -127,6 +127,8 @@ class Encoding(ABC):
     #: (codegen/kernels/tile/unpack.py), and its code; "": rows come one by one from the decoder.
     unpacker: ClassVar[str] = ""
     unpacker_bytes: ClassVar[int] = 0
+    #: Whether it stores every weight as one byte: what other plans are measured against.
+    baseline: ClassVar[bool] = False
     #: Stem of the C names: sc_<c_name>_stream, sc_<c_name>, sc_<c_name>_open, sc_<c_name>_row.
     c_name: ClassVar[str] = ""
 

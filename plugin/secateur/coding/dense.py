@@ -17,6 +17,7 @@ class Dense(Encoding):
     name: ClassVar[str] = "dense"
     form: ClassVar[str] = "dense"
     in_place: ClassVar[str] = "dense"
+    baseline: ClassVar[bool] = True
 
     def applies(self, weight: np.ndarray) -> bool:
         """Always."""

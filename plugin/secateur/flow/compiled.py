@@ -46,6 +46,7 @@ class CompiledModel:
     notes: list[str] = field(default_factory=list)
     encodings: Mapping[str, str] | str | None = None
     budget: Budget = field(default_factory=Budget)
+    portable: bool = False  #: whether a plan for a board is written for all cores
 
     def planned_for(self, board: Board) -> CompiledModel:
         """This model with a plan for `board`: itself where core (and clock, if it counts) agree.
@@ -54,13 +55,22 @@ class CompiledModel:
         BudgetError if no plan for the board keeps the budgets.
         """
         if board.hosted:
-            return self
+            if self.plan.runs_on(board.core):
+                return self
+            plan = make_plan(
+                self.qgraph, self.encodings, self.optimize, self.budget, self.plan.core
+            )  # fmt: skip
+            return replace(self, plan=plan)
         timed = self.budget.latency_ms is not None
         budget = replace(self.budget, clock_hz=board.clock_hz) if timed else self.budget
-        if board.cpu.priced_as == self.plan.core and budget == self.budget:
+        fits = board.cpu.priced_as == self.plan.core and self.plan.runs_on(board.core)
+        if fits and budget == self.budget:
             return self
         tell(f"planning for {board.core}")
-        plan = make_plan(self.qgraph, self.encodings, self.optimize, budget, board.core)
+        plan = make_plan(
+            self.qgraph, self.encodings, self.optimize, budget, board.core,
+            portable=self.portable,
+        )  # fmt: skip
         return replace(self, plan=plan, budget=budget)
 
     @property

@@ -57,6 +57,7 @@ def convert(
     ram: str | int | None = None,
     latency: str | float | None = None,
     board: str | None = None,
+    portable: bool = False,
 ) -> CompiledModel:
     """Convert a trained model to integers and plan how it is stored and executed.
 
@@ -79,6 +80,8 @@ def convert(
             `board`.
         board: whose core and clock the plan is for; None: a Cortex-M4. `deploy` plans again for a
             board with another core.
+        portable: whether the library holds the code of every core, else that of the board's alone;
+            without a board it does.
 
     Returns:
         The model in integers, with its plan and its C. The planner's estimates keep the budgets.
@@ -105,7 +108,15 @@ def convert(
     )
     qgraph.name = graph.name
     tell("choosing encodings and kernels")
-    plan = make_plan(qgraph, encodings, optimize, budget, core)
+    everywhere = portable or board is None
+    plan = make_plan(qgraph, encodings, optimize, budget, core, portable=everywhere)
     return CompiledModel(
-        graph.name, graph, qgraph, plan, optimize, encodings=encodings, budget=budget
+        graph.name,
+        graph,
+        qgraph,
+        plan,
+        optimize,
+        encodings=encodings,
+        budget=budget,
+        portable=portable,
     )

@@ -131,9 +131,9 @@ class ConvDense(Kernel[QConv, StoredTable]):
         return Emission(
             source.call(name, args),
             [
-                CFunction(band_name, band, {"mve": ""}),
+                CFunction(band_name, band, {"helium": ""}),
                 *([not_with_vectors(tile)] if d.block == 2 else []),
-                CFunction(name, text, {"mve": vectors}),
+                CFunction(name, text, {"helium": vectors}),
             ],
             source.headers,
         )

@@ -39,7 +39,7 @@ class DenseRows(Kernel[QDense, StoredTable]):
         source = row_source(table.stored, "scratch")
         function = by_isa(
             f"fc_dense_{cols}x{n}{source.suffix}", "dense" if source.row_buffer else "dense_rows",
-            "dsp", "mve", source=source, q=table.q, n=n, cols=cols,
+            "dsp", "helium", source=source, q=table.q, n=n, cols=cols,
             title=f"Fully connected, {cols} inputs, {n} outputs, every weight.",
         )  # fmt: skip
         args = [*source.arguments, table.q.array.name, layer.inputs[0], layer.output]

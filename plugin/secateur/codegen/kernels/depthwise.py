@@ -198,7 +198,7 @@ class Depthwise(Kernel[QConv, StoredTable]):
         text = render(
             "depthwise.c.j2", fast=fast, chunk=chunk, strip=strips[0].name if fast else "", **shape
         )
-        function = CFunction(name, text, {"mve": depthwise(shape, skip)})
+        function = CFunction(name, text, {"helium": depthwise(shape, skip)})
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
         args += [layer.first] if layer.stripe else []
         functions = [*map(not_with_vectors, strips), function]

@@ -149,7 +149,7 @@ class Sparse(RowExecutor):
         called = self._called(op, g)
         name = f"sparse_row{form.record}_{lanes}{'' if called else '_inline'}"
         values = {"name": name, "record": form.record, "wide": g.pointwise, "offsets": offsets}
-        forms = {"mve": ""}
+        forms = {"helium": ""}
         if called:
             forms["dsp"] = render("rows/sparse_row.dsp.c.j2", **values)
         row = CFunction(name, render("rows/sparse_row.c.j2", **values), forms)
@@ -157,7 +157,7 @@ class Sparse(RowExecutor):
         return RowCode(
             [row],
             self._slots(op, s, table, name),
-            {"mve": (self._vectors(op, vectors, table), vectors)},
+            {"helium": (self._vectors(op, vectors, table), vectors)},
         )
 
     def _slots(self, op: QConv, s: Schedule, table: RowTable, row: str) -> Slots:
@@ -171,10 +171,12 @@ class Sparse(RowExecutor):
 
     def _vectors(self, op: QConv, s: Schedule, table: RowTable) -> Slots:
         g, fours = s.g, _fours(op, s.g, table.q)
-        copy = render("rows/sparse_copy.mve.c.j2", g=g, start=start_tile(g)) if g.pointwise else ""
-        call = render("rows/sparse_call.mve.c.j2", form=table.rows.form, g=g, fours=fours)
+        copy = (
+            render("rows/sparse_copy.helium.c.j2", g=g, start=start_tile(g)) if g.pointwise else ""
+        )
+        call = render("rows/sparse_call.helium.c.j2", form=table.rows.form, g=g, fours=fours)
         return Slots(
             row=call.rstrip(),
-            finish=render("rows/sparse_finish.mve.c.j2", g=g, fours=fours).rstrip(),
+            finish=render("rows/sparse_finish.helium.c.j2", g=g, fours=fours).rstrip(),
             copy=copy.rstrip(),
         )

@@ -78,7 +78,7 @@ class Steps:
     @property
     def isas(self) -> tuple[str, ...]:
         """Instruction sets for which there is a routine of their own."""
-        return ("dsp", "mve") if self.eights else ("dsp",)
+        return ("dsp", "helium") if self.eights else ("dsp",)
 
     @property
     def key(self) -> str:
@@ -99,7 +99,7 @@ def list_function(t: Steps) -> list[CFunction]:
     if not t.shared:
         return []
     forms = {"dsp": render("rows/ternary_list.dsp.c.j2", t=t)}
-    return [CFunction(t.list_name, "", {**forms, **({"mve": ""} if t.eights else {})})]
+    return [CFunction(t.list_name, "", {**forms, **({"helium": ""} if t.eights else {})})]
 
 
 @lru_cache(maxsize=256)

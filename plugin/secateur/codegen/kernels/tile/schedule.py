@@ -190,7 +190,7 @@ def band_function(g: Geometry, keep: int) -> CFunction | None:
         return None
     name = f"band_{shape_key(g)}" + ("_keep" if keep else "") + ("_ring" if g.ring else "")
     values = {"g": g, "keep": keep, "phases": band_phases(g)}
-    return by_isa(name, "tile/band", "mve", **values)
+    return by_isa(name, "tile/band", "helium", **values)
 
 
 def tile_taps(op: QConv, g: Geometry) -> float:

@@ -1,0 +1,183 @@
+/* sc_dsp.h - the operations of sc_port.h for cores with the DSP extension.
+ *
+ * Written by Secateur; Apache-2.0.
+ */
+#ifndef SECATEUR_SC_DSP_H
+#define SECATEUR_SC_DSP_H
+
+/* Zero bits below the lowest one; 16 or more where there are as many. */
+SC_INLINE uint32_t sc_zeros(uint32_t v)
+{
+    uint32_t n;
+    __asm__("rbit %0, %1\n\tclz %0, %0" : "=r"(n) : "r"(v));
+    return n;
+}
+
+/* acc + bytes 0 and 2 of w, lane by lane. */
+SC_INLINE uint32_t sc_add_even(uint32_t acc, uint32_t w)
+{
+    uint32_t r;
+    __asm__("uxtab16 %0, %1, %2" : "=r"(r) : "r"(acc), "r"(w));
+    return r;
+}
+
+/* acc + bytes 1 and 3 of w, lane by lane. */
+SC_INLINE uint32_t sc_add_odd(uint32_t acc, uint32_t w)
+{
+    uint32_t r;
+    __asm__("uxtab16 %0, %1, %2, ror #8" : "=r"(r) : "r"(acc), "r"(w));
+    return r;
+}
+
+/* Bytes 0 and 2, bytes 1 and 3, zero-extended to lanes. */
+SC_INLINE uint32_t sc_even(uint32_t w)
+{
+    uint32_t r;
+    __asm__("uxtb16 %0, %1" : "=r"(r) : "r"(w));
+    return r;
+}
+
+SC_INLINE uint32_t sc_odd(uint32_t w)
+{
+    uint32_t r;
+    __asm__("uxtb16 %0, %1, ror #8" : "=r"(r) : "r"(w));
+    return r;
+}
+
+/* The same with sign extension. */
+SC_INLINE uint32_t sc_even_s(uint32_t w)
+{
+    uint32_t r;
+    __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(w));
+    return r;
+}
+
+SC_INLINE uint32_t sc_odd_s(uint32_t w)
+{
+    uint32_t r;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(w));
+    return r;
+}
+
+/* The signed low / high lane of a sum built by lane additions and complements. */
+SC_INLINE int32_t sc_lane_lo(uint32_t a)
+{
+    return (int16_t)a;
+}
+
+SC_INLINE int32_t sc_lane_hi(uint32_t a)
+{
+    return (int32_t)a >> 16;
+}
+
+/* Lane times 16-bit multiplier plus c. */
+SC_INLINE int32_t sc_mac_lo(uint32_t a, int32_t m, int32_t c)
+{
+    int32_t r;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(m), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_mac_hi(uint32_t a, int32_t m, int32_t c)
+{
+    int32_t r;
+    __asm__("smlatb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(m), "r"(c));
+    return r;
+}
+
+/* c + x.lo * y.lo + x.hi * y.hi, lanes signed. */
+SC_INLINE int32_t sc_dot2(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+/* c + x.lo * y.lo, c + x.hi * y.lo, c + x.lo * y.hi, c + x.hi * y.hi. */
+SC_INLINE int32_t sc_mac_bb(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_mac_tb(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlatb %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_mac_bt(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlabt %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_mac_tt(uint32_t x, uint32_t y, int32_t c)
+{
+    int32_t r;
+    __asm__("smlatt %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
+    return r;
+}
+
+/* acc + the four bytes of w. */
+SC_INLINE int32_t sc_sum4(int32_t acc, uint32_t w)
+{
+    int32_t r;
+    __asm__("usada8 %0, %1, %2, %3" : "=r"(r) : "r"(w), "r"(0), "r"(acc));
+    return r;
+}
+
+/* ((a * m) >> 16) + c with a 48-bit product; m in int16 range. */
+SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
+{
+    int32_t r;
+    __asm__("smlawb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(m), "r"(c));
+    return r;
+}
+
+/* Two codes, clamp(lo >> 16) and clamp(hi >> 16), in lanes. */
+SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
+{
+    uint32_t r;
+    __asm__("pkhtb %0, %1, %2, asr #16\n\tusat16 %0, #8, %0" : "=r"(r) : "r"(hi), "r"(lo));
+    return r;
+}
+
+/* clamp(v >> f), f a constant in 1..31. */
+#define sc_code(v, f)                                                                   \
+    __extension__({                                                                     \
+        uint32_t sc_code_;                                                              \
+        __asm__("usat %0, #8, %1, asr %2" : "=r"(sc_code_) : "r"((int32_t)(v)), "I"(f)); \
+        sc_code_;                                                                       \
+    })
+
+/* Two lanes from the low / high halves of u and v: u below v. */
+SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
+{
+    uint32_t r;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(r) : "r"(u), "r"(v));
+    return r;
+}
+
+SC_INLINE uint32_t sc_pair_hi(uint32_t u, uint32_t v)
+{
+    uint32_t r;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(r) : "r"(v), "r"(u));
+    return r;
+}
+
+/* Weights 0 and 2, 1 and 3 of four in lanes. */
+SC_INLINE uint32_t sc_first_s(const int8_t *w)
+{
+    return sc_even_s(sc_load((const uint8_t *)w));
+}
+
+SC_INLINE uint32_t sc_second_s(const int8_t *w)
+{
+    return sc_odd_s(sc_load((const uint8_t *)w));
+}
+
+#endif

@@ -1,0 +1,151 @@
+/* sc_portable.h - the operations of sc_port.h in C11, for every core.
+ *
+ * Written by Secateur; Apache-2.0.
+ */
+#ifndef SECATEUR_SC_PORTABLE_H
+#define SECATEUR_SC_PORTABLE_H
+
+/* Zero bits below the lowest one; 16 or more where there are as many. */
+SC_INLINE uint32_t sc_zeros(uint32_t v)
+{
+    uint32_t n = 0;
+    for (v |= 0x10000u; !(v & 1u); v >>= 1) {
+        n++;
+    }
+    return n;
+}
+
+SC_INLINE uint32_t sc_even(uint32_t w)
+{
+    return w & 0x00FF00FFu;
+}
+
+SC_INLINE uint32_t sc_odd(uint32_t w)
+{
+    return (w >> 8) & 0x00FF00FFu;
+}
+
+SC_INLINE uint32_t sc_even_s(uint32_t w)
+{
+    return (uint32_t)(uint16_t)(int16_t)(int8_t)w |
+           (uint32_t)(uint16_t)(int16_t)(int8_t)(w >> 16) << 16;
+}
+
+SC_INLINE uint32_t sc_odd_s(uint32_t w)
+{
+    return sc_even_s(w >> 8);
+}
+
+SC_INLINE uint32_t sc_add_even(uint32_t acc, uint32_t w)
+{
+    return acc + sc_even(w);
+}
+
+SC_INLINE uint32_t sc_add_odd(uint32_t acc, uint32_t w)
+{
+    return acc + sc_odd(w);
+}
+
+SC_INLINE int32_t sc_lane_lo(uint32_t a)
+{
+    return (int16_t)(uint16_t)a;
+}
+
+/* A borrow of the low lane has gone into the high one here: give it back. */
+SC_INLINE int32_t sc_lane_hi(uint32_t a)
+{
+    return (int16_t)(uint16_t)((a + 0x8000u) >> 16);
+}
+
+SC_INLINE int32_t sc_mac_lo(uint32_t a, int32_t m, int32_t c)
+{
+    return sc_lane_lo(a) * m + c;
+}
+
+SC_INLINE int32_t sc_mac_hi(uint32_t a, int32_t m, int32_t c)
+{
+    return sc_lane_hi(a) * m + c;
+}
+
+/* Halves of data words: no borrow between them. */
+SC_INLINE int32_t sc_half_lo(uint32_t a)
+{
+    return (int16_t)(uint16_t)a;
+}
+
+SC_INLINE int32_t sc_half_hi(uint32_t a)
+{
+    return (int16_t)(uint16_t)(a >> 16);
+}
+
+SC_INLINE int32_t sc_dot2(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_lo(x) * sc_half_lo(y) + sc_half_hi(x) * sc_half_hi(y);
+}
+
+SC_INLINE int32_t sc_mac_bb(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_lo(x) * sc_half_lo(y);
+}
+
+SC_INLINE int32_t sc_mac_tb(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_hi(x) * sc_half_lo(y);
+}
+
+SC_INLINE int32_t sc_mac_bt(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_lo(x) * sc_half_hi(y);
+}
+
+SC_INLINE int32_t sc_mac_tt(uint32_t x, uint32_t y, int32_t c)
+{
+    return c + sc_half_hi(x) * sc_half_hi(y);
+}
+
+SC_INLINE int32_t sc_sum4(int32_t acc, uint32_t w)
+{
+    const uint32_t pairs = sc_even(w) + sc_odd(w);
+    return acc + (int32_t)((pairs & 0xFFFFu) + (pairs >> 16));
+}
+
+SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
+{
+#if defined(__ARM_ARCH_6M__)
+    /* no long multiply: two 16-bit halves give the same floor */
+    return (a >> 16) * m + (((int32_t)((uint32_t)a & 0xFFFFu) * m) >> 16) + c;
+#else
+    return (int32_t)(((int64_t)a * m) >> 16) + c;
+#endif
+}
+
+SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
+{
+    return sc_clamp(lo >> 16) | sc_clamp(hi >> 16) << 16;
+}
+
+#define sc_code(v, f) sc_clamp((int32_t)(v) >> (f))
+
+/* Two lanes from the low / high halves of u and v: u below v. */
+SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
+{
+    return (u & 0xFFFFu) | v << 16;
+}
+
+SC_INLINE uint32_t sc_pair_hi(uint32_t u, uint32_t v)
+{
+    return u >> 16 | (v & 0xFFFF0000u);
+}
+
+/* Weights 0 and 2, 1 and 3 of four in lanes. */
+SC_INLINE uint32_t sc_first_s(const int8_t *w)
+{
+    return sc_pair(w[0], w[2]);
+}
+
+SC_INLINE uint32_t sc_second_s(const int8_t *w)
+{
+    return sc_pair(w[1], w[3]);
+}
+
+#endif
