@@ -122,7 +122,10 @@ def test_another_core_gets_another_plan_from_the_same_request(model: Any, x: np.
     )  # fmt: skip
     assert compiled.plan.core == "cortex-m4"
     assert compiled.planned_for(boards.load("mps2_an386")) is compiled
-    assert compiled.planned_for(boards.load("host")) is compiled
+    here = compiled.planned_for(boards.load("host"))  # the same plan, in C for any core
+    assert here.plan.layers == compiled.plan.layers
+    assert here.plan.runs_on("host")
+    assert here.planned_for(boards.load("host")) is here
     other = compiled.planned_for(boards.load("qemu_m0plus"))
     assert other.plan.core == "cortex-m0plus"
     assert other.plan.cycles > compiled.plan.cycles
