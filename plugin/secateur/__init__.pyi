@@ -80,6 +80,9 @@ from .errors import (
     ModelError as ModelError,
 )
 from .errors import (
+    RangeWarning as RangeWarning,
+)
+from .errors import (
     SecateurError as SecateurError,
 )
 from .errors import (

@@ -49,3 +49,7 @@ class FileError(SecateurError):
 
 class UnexpectedError(SecateurError):
     """A file made this program fail in a way nobody foresaw; the cause is kept."""
+
+
+class RangeWarning(UserWarning):
+    """Data that calibrate, or run, a model badly: nothing fails, and everything may be wrong."""

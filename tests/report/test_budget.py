@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from secateur.errors import SecateurError
-from secateur.report import Accuracy, Latency, Outputs, budget, ci
+from secateur.report import Accuracy, Latency, Outputs, Regression, budget, ci
 from tests.report.sample import report
 
 
@@ -83,8 +83,13 @@ def test_budgets_that_make_no_sense(figure: str, value: budget.Value) -> None:
 
 
 def test_snapshot_holds_every_known_figure() -> None:
-    snap = budget.snapshot(report())
+    off = Regression({"float": 0.1, "device": 0.2}, {"float": 0.9, "device": 0.8})
+    snap = budget.snapshot(report(regression=off))
     assert set(snap) == set(budget.FIGURES)
+    assert (snap["mae"], snap["r2"]) == (0.2, 0.8)
+    assert budget.check(report(regression=off), {"mae": 0.2, "r2": 0.8})[0].kept
+    assert not budget.check(report(regression=off), {"r2": "0.81"})[0].kept
+    assert "mae" not in budget.snapshot(report())
     assert snap["flash"] == 12_000
     bare = replace(report(), latency=Latency(None, None, None, "estimated"))
     assert "latency" not in budget.snapshot(bare)

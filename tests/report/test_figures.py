@@ -17,6 +17,7 @@ from secateur.report import (
     LayerFigures,
     Outputs,
     Ram,
+    Regression,
     Report,
     Size,
     estimate_energy,
@@ -32,7 +33,7 @@ KEYS = {
     "model": None,
     "board": None,
     "emulator": None,
-    "accuracy": {"float", "reference", "device"},
+    "accuracy": {"float", "reference", "device", "kind"},
     "outputs": {"identical", "total"},
     "size": {"float32", "int8", "stored"},
     "flash": {"total", "model", "runtime", "harness"},
@@ -41,6 +42,7 @@ KEYS = {
     "energy": {"uj", "kind", "source", "causes"},
     "layers": None,
     "factors": {"sparsity", "sharing", "skipping", "possible", "memory"},
+    "regression": {"mae", "r2"},
 }
 LAYER_KEYS = {
     "name",
@@ -62,6 +64,7 @@ def report() -> Report:
         board="mps2_an386",
         emulator="qemu",
         accuracy=Accuracy(0.91, 0.905, 0.905),
+        regression=Regression({"float": 0.1, "device": 0.2}, {"float": 0.9, "device": 0.8}),
         outputs=Outputs(200, 200),
         size=Size(4000, 1100, 300),
         flash=Flash(31000, 8000, 4000, 19000),

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from secateur import tasks
 from secateur.callbacks.arguments import checked
 from secateur.callbacks.cluster import kmeans
 from secateur.callbacks.line_chart import line_chart
@@ -138,8 +139,8 @@ def sensitivity(
 
     Args:
         model: a built classifier; it need not be compiled.
-        data: (x float32 [n, ...], y): labels int [n] or one-hot [n, classes]. Use data held out
-            of the training set, never the test set.
+        data: (x float32 [n, ...], y): labels of a classifier, see `secateur.tasks`. Use data
+            held out of the training set, never the test set.
         sparsities: shares of zeros to try, by magnitude, 0 <= s < 1.
         bits: codebook widths to try (linear k-means), 1..8.
         include, exclude: layers, as for the callbacks.
@@ -155,11 +156,11 @@ def sensitivity(
     forward = tf.function(lambda batch: model(batch, training=False))
 
     def accuracy() -> float:
-        hits = 0
-        for i in range(0, len(x), batch_size):
-            out = forward(tf.convert_to_tensor(x[i : i + batch_size])).numpy()
-            hits += int((out.reshape(len(out), -1).argmax(1) == y[i : i + batch_size]).sum())
-        return 100.0 * hits / len(x)
+        parts = [
+            forward(tf.convert_to_tensor(x[i : i + batch_size])).numpy()
+            for i in range(0, len(x), batch_size)
+        ]
+        return _percent(model, np.concatenate(parts), y)
 
     baseline = accuracy()
     counts: dict[str, int] = {}
@@ -184,13 +185,26 @@ def sensitivity(
 
 
 def top1(model: keras.Model, data: tuple[np.ndarray, np.ndarray], batch_size: int = 256) -> float:
-    """Top-1 accuracy of `model` on (x, y), in percent."""
+    """Right answers of `model` on (x, y), in percent."""
     x, y = _checked(data)
-    hits = 0
-    for i in range(0, len(x), batch_size):
-        out = np.asarray(model.predict_on_batch(x[i : i + batch_size]))
-        hits += int((out.reshape(len(out), -1).argmax(1) == y[i : i + batch_size]).sum())
-    return 100.0 * hits / len(x)
+    parts = [
+        np.asarray(model.predict_on_batch(x[i : i + batch_size]))
+        for i in range(0, len(x), batch_size)
+    ]
+    return _percent(model, np.concatenate(parts), y)
+
+
+def _percent(model: keras.Model, outputs: np.ndarray, labels: np.ndarray) -> float:
+    """Right answers in percent; DataError for labels that are not this classifier's."""
+    last = getattr(model.layers[-1], "activation", None)
+    sigmoid = last in (keras.activations.sigmoid, keras.activations.hard_sigmoid)
+    task = tasks.read(labels, len(outputs), outputs.shape[1:], sigmoid)
+    if task.kind == tasks.REGRESSION:
+        raise DataError(
+            "labels are targets of a regression, and a scan counts right answers; give the labels "
+            "of a classifier"
+        )
+    return 100.0 * task.accuracy(outputs)
 
 
 def _pruned(weight: np.ndarray, share: float) -> np.ndarray:
@@ -224,9 +238,6 @@ def _checked(data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarra
     if not isinstance(data, tuple) or len(data) != 2:
         raise DataError(f"data must be a pair (x, y) of arrays, not {type(data).__name__}")
     x, y = np.asarray(data[0], np.float32), np.asarray(data[1])
-    if y.ndim == 2 and y.shape[1] > 1:
-        y = y.argmax(1)
-    y = y.reshape(-1)
     if len(x) == 0 or len(x) != len(y):
         raise DataError(f"data have {len(x)} inputs and {len(y)} labels; give one label an input")
     return x, y

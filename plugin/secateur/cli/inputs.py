@@ -11,13 +11,14 @@ from secateur.errors import DataError
 
 
 def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Inputs [n, ...] and labels int64 [n] or None from `path`.
+    """Inputs [n, ...] and labels [n, ...] or None from `path`.
 
     Inputs are float32 features, or int8 codes of the converted model's interface as they are.
 
     Keys: `x`, features as the Keras model takes them (a lone array, also an .npy, will do);
-    optionally `y`, class numbers, and `scale` and `zero_point` if `x` holds features as integers:
-    feature = (x - zero_point) * scale. Pickled objects are never loaded. Raises DataError.
+    optionally `y`, labels as `secateur.deploy` takes them, and `scale` and `zero_point` if
+    `x` holds features as integers: feature = (x - zero_point) * scale. Pickled objects are never
+    loaded. Raises DataError.
     """
     where = Path(path)
     try:
@@ -54,13 +55,12 @@ def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     if not np.isfinite(x).all():
         raise DataError(f"{where}: x holds NaN or infinite values: remove those samples.")
     y = arrays.get("y")
-    if y is None:
-        return x, None
-    if y.shape != (len(x),) or y.dtype.kind not in "iu":
+    if y is not None and (y.dtype.kind not in "biuf" or not y.ndim or len(y) != len(x)):
         raise DataError(
-            f"{where}: y must be {len(x)} class numbers, not {y.dtype} of shape {y.shape}."
+            f"{where}: y must be numbers, one entry for each of {len(x)} inputs (class numbers, "
+            f"one-hot rows or targets), not {y.dtype} of shape {y.shape}."
         )
-    return x, y.astype(np.int64)
+    return x, y
 
 
 def load_calibration(path: str | Path) -> np.ndarray:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,11 +80,31 @@ def work(as_json: bool) -> Iterator[None]:
     """While inside, everything printed goes to standard error if the result will be JSON.
 
     Keras, TensorFlow's C++ and child processes print as they like, so the file descriptor is
-    moved as well as Python's stream.
+    moved as well as Python's stream. Warnings about data are one line each.
     """
-    if not as_json:
-        yield
-        return
+    with warnings.catch_warnings():
+        _one_line_warnings()
+        if not as_json:
+            yield
+            return
+        with _to_standard_error():
+            yield
+
+
+def _one_line_warnings() -> None:
+    ordinary = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__module__.partition(".")[0] == "secateur":
+            click.echo(f"secateur: warning: {message}", err=True)
+        else:
+            ordinary(message, category, *where, **more)
+
+    warnings.showwarning = show
+
+
+@contextlib.contextmanager
+def _to_standard_error() -> Iterator[None]:
     sys.stdout.flush()
     try:
         saved: int | None = os.dup(1)

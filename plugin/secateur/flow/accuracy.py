@@ -1,40 +1,83 @@
-"""How often a model is right: in float, in the integer reference, on the device."""
+"""How often a model is right, or how far off: in float, in the integer reference, on the device."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from ..errors import ModelError
+from .. import tasks
+from ..errors import DataError, ModelError
 from ..frontend import execute
-from ..report.figures import Accuracy
+from ..frontend.ir import Graph
+from ..lowering import reference
+from ..report.figures import Accuracy, Regression
+from ..tasks import Task
 from .compiled import CompiledModel
 
 
-def _top1(outputs: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean(outputs.reshape(len(labels), -1).argmax(axis=1) == labels))
+def task(compiled: CompiledModel, inputs: object, labels: object) -> Task | None:
+    """What `labels` ask of the model; None without labels. Raises DataError (`tasks.read`)."""
+    if labels is None:
+        return None
+    if inputs is None:
+        raise DataError("labels without the inputs they belong to; give inputs, too")
+    graph, q = compiled.graph, compiled.qgraph
+    if len(q.outputs) != 1 or len(q.inputs) != 1:
+        raise DataError(
+            f"model '{compiled.name}' has {len(q.inputs)} inputs and {len(q.outputs)} outputs; "
+            "accuracy is measured with one of each: leave the labels out"
+        )
+    shape = q.interface_shape(q.output)
+    indices = graph.dtype(graph.output) == "int32"
+    return tasks.read(labels, len(inputs), shape, ends_in_sigmoid(graph), indices)  # type: ignore[arg-type]
+
+
+def ends_in_sigmoid(graph: Graph) -> bool:
+    """Whether the output's last function is a sigmoid, also behind reshapes."""
+    node = graph.node(graph.output)
+    while node.op in ("reshape", "flatten"):
+        node = graph.node(node.inputs[0])
+    return node.op == "activation" and node.attrs["function"] in ("sigmoid", "hard_sigmoid")
 
 
 def measure(
     compiled: CompiledModel,
     inputs: np.ndarray | None,
-    labels: np.ndarray | None,
+    asked: Task | None,
     expected: np.ndarray,
     device: np.ndarray,
-) -> Accuracy:
-    """Top-1 of the float model, the reference (`expected`) and the device's outputs.
+) -> tuple[Accuracy, Regression | None]:
+    """The float model, the reference (`expected`) and the device's outputs, in codes, held to
+    `asked`.
 
-    Nothing where inputs or labels are missing; no float figure where the float graph cannot be run.
+    Nothing where nothing is asked; no float figure where the float graph cannot be run, or where
+    the inputs are codes of the converted model already and their reals lie outside the graph.
     """
-    if labels is None or inputs is None:
-        return Accuracy()
-    y = np.asarray(labels).reshape(-1)
-    if np.issubdtype(np.asarray(inputs).dtype, np.integer):
-        t = compiled.qgraph.tensors[compiled.qgraph.input]
-        x = (np.asarray(inputs, np.float32) + 128 - t.zero_point) * np.float32(t.scale)
-    else:
-        x = np.asarray(inputs, np.float32)
+    if asked is None or inputs is None:
+        return Accuracy(), None
+    shape = (len(device), *compiled.qgraph.interface_shape(compiled.qgraph.output))
+    real, quantized, measured = (
+        _float_outputs(compiled, inputs),
+        reference.dequantize_output(compiled.qgraph, expected.reshape(shape)),
+        reference.dequantize_output(compiled.qgraph, device.reshape(shape)),
+    )
+    stages = {"float": real, "reference": quantized, "device": measured}
+
+    def each(figure: Callable[[np.ndarray], float | None]) -> dict[str, float | None]:
+        return {name: None if out is None else figure(out) for name, out in stages.items()}
+
+    if asked.kind == tasks.REGRESSION:
+        return Accuracy(kind=asked.kind), Regression(each(asked.mae), each(asked.r2))
+    return Accuracy(**each(asked.accuracy), kind=asked.kind), None
+
+
+def _float_outputs(compiled: CompiledModel, inputs: np.ndarray) -> np.ndarray | None:
+    x = np.asarray(inputs)
+    t = compiled.qgraph.tensors[compiled.qgraph.input]
+    if x.dtype == np.int8 and t.dtype != "int32":  # the codes that `CompiledModel.quantize` takes
+        x = (x.astype(np.float32) + 128 - t.zero_point) * np.float32(t.scale)
     try:
-        real = execute.run(compiled.graph, x)
+        return execute.run(compiled.graph, x)
     except ModelError:
-        return Accuracy(None, _top1(expected, y), _top1(device, y))
-    return Accuracy(_top1(real, y), _top1(expected, y), _top1(device, y))
+        return None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-import numpy as np
-
 from .. import coding
 from ..codegen.kernels import all_kernels
 from ..codegen.plan import DEFAULT_CORE, Budget
@@ -78,9 +76,3 @@ def check_layers(encodings: Mapping[str, str] | str | None, graph: QGraph) -> No
                     f"encodings names layer {layer!r}, which '{graph.name}' has not: "
                     f"{', '.join(names)}"
                 )
-
-
-def check_labels(labels: np.ndarray | None, samples: int) -> None:
-    """Raises DataError unless there is a label for each of `samples` inputs."""
-    if labels is not None and len(labels) != samples:
-        raise DataError(f"{len(labels)} labels for {samples} inputs; give one label an input")

@@ -17,6 +17,7 @@ from ..lowering import pipeline
 from ..lowering.observe import observe_zeros
 from ..lowering.quantize import lower
 from ..progress import tell
+from . import ranges
 from .arguments import (
     CalibrationMethod,
     Optimize,
@@ -64,7 +65,9 @@ def convert(
     Args:
         model: a Keras 3 or tf_keras model, the path of a `.keras` or `.tflite` file, or a float
             graph of `load`.
-        calibration: real inputs, float [N, *input shape], a few hundred typical ones.
+        calibration: real inputs [N, *input shape] in any dtype but int8, which would be codes; a
+            few hundred typical ones. What is odd about them (one sample, one value, outliers, not
+            scaled as in training) is a `RangeWarning` and a note of the model and its reports.
         name: prefix of the generated C; default: the model's name.
         optimize: what the plan minimises: "latency" (cycles), "energy" (cycles, and a little
             flash), "balanced" (both, each relative to dense int8) or "flash" (bytes).
@@ -99,10 +102,12 @@ def convert(
     budget = budget_of(flash, ram, latency, clock)
     tell("reading the model")
     graph = load_graph(model, name)
+    ranges.refuse_codes(calibration)
     tell(f"calibrating with {len(calibration)} inputs")
     graph.name = names.model(name or graph.name)
     qgraph = lower(graph, np.asarray(calibration), method=calibration_method)
     check_layers(encodings, qgraph)
+    notes = ranges.warned(ranges.of_calibration(graph, calibration))
     qgraph = pipeline.run(
         (*STORED, partial(observe_zeros, calibration=np.asarray(calibration))), qgraph
     )
@@ -116,6 +121,7 @@ def convert(
         qgraph,
         plan,
         optimize,
+        list(notes),
         encodings=encodings,
         budget=budget,
         portable=portable,

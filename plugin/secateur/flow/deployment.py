@@ -19,8 +19,8 @@ from ..report.figures import (
     estimate_energy,
     estimate_latency,
 )
-from . import accuracy
-from .arguments import Builder, check_labels, one_of
+from . import accuracy, ranges
+from .arguments import Builder, one_of
 from .compiled import CompiledModel
 
 if TYPE_CHECKING:
@@ -49,8 +49,11 @@ def deploy(
         compiled: what `convert` returned. If it was planned for another core, the library that is
             built has a plan for the board's.
         board: a board of `secateur boards`, "host" for this computer.
-        inputs: what to run, real [N, *input shape] or int8 codes; None: one input of zeros.
-        labels: class numbers [N], for the accuracy.
+        inputs: what to run, real [N, *input shape] in any dtype but int8, which are the converted
+            model's codes (`CompiledModel.quantize`); None: one input of zeros.
+        labels: for the accuracy class numbers [N] or one-hot [N, classes], 0 and 1 for one logit or
+            sigmoid or for several labels a sample; targets of a regression. Anything else is
+            refused before anything is built (`secateur.tasks`).
         emulator: "host", "sim", "qemu" or "renode", or a Target that is ready to run; None: the
             best one installed that knows the board.
         build_dir: the library is written to `build_dir`/library and built beside it, with
@@ -84,7 +87,8 @@ def deploy(
         x = np.zeros((1, *compiled.qgraph.interface_shape(compiled.qgraph.input)), np.int8)
     else:
         x = compiled.quantize(inputs)
-    check_labels(labels, len(x))
+    asked = accuracy.task(compiled, inputs, labels)
+    notes = (*compiled.notes, *ranges.warned(ranges.of_inputs(compiled, inputs)))
     compiled = compiled.planned_for(b)
     folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
     with held(lock_of(folder), folder, TURN):
@@ -119,11 +123,12 @@ def _deploy(
         result.cycles_kind,
         board.clock_hz,
     )
+    right, off = accuracy.measure(compiled, inputs, asked, expected, result.outputs)
     report = Report(
         model=compiled.name,
         board=board.id,
         emulator=None if target.name == "board" else target.name,
-        accuracy=accuracy.measure(compiled, inputs, labels, expected, result.outputs),
+        accuracy=right,
         outputs=Outputs(same, len(x)),
         size=compiled.size,
         flash=Flash(s.total, s.model, s.runtime, s.harness),
@@ -132,6 +137,8 @@ def _deploy(
         energy=_energy(result, latency.ms, board),
         layers=tuple(compiled.layers),
         factors=compiled.factors,
+        regression=off,
+        notes=notes,
     )
     report.save(folder / "report.json")
     return report

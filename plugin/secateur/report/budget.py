@@ -45,8 +45,15 @@ FIGURES: dict[str, Figure] = {
     "instructions": Figure("count", _instructions, cost=lambda x: x.effectual_macs),
     "energy": Figure("uj", lambda r: r.energy.headline, cost=lambda x: x.effectual_macs),
     "accuracy": Figure("fraction", lambda r: r.accuracy.headline, higher_is_better=True),
+    "mae": Figure("number", lambda r: _of(r, "mae")),
+    "r2": Figure("number", lambda r: _of(r, "r2"), True),
     "bit_exact": Figure("fraction", lambda r: _identical(r), higher_is_better=True),
 }
+
+
+def _of(report: Report, figure: str) -> float | None:
+    regression = report.regression
+    return None if regression is None else getattr(regression, figure)["device"]
 
 
 def _identical(report: Report) -> float | None:

@@ -28,17 +28,34 @@ _Number: TypeAlias = float | None  # `Accuracy.float` hides the built-in name
 
 @dataclass(frozen=True)
 class Accuracy(Quantity):
-    """Top-1 fractions, None where no labels were given or the stage did not run."""
+    """Fractions of right answers, None where no labels were given or the stage did not run.
+
+    `kind` says what was counted: "top-1", "binary" (one logit or sigmoid against 0 and 1) or
+    "multi-label" (every 0 and 1 of a row by itself); with "regression" see `Report.regression`.
+    """
 
     unit: ClassVar[str] = "fraction"
     float: _Number = None
     reference: _Number = None
     device: _Number = None
+    kind: str = "top-1"
 
     @property
     def headline(self) -> _Number:
         """The device's, else the reference's (which is the same wherever outputs are identical)."""
         return self.device if self.device is not None else self.reference
+
+
+@dataclass(frozen=True)
+class Regression:
+    """How far a regression is off: by stage ("float", "reference", "device").
+
+    `mae`: mean absolute error, in the targets' unit. `r2`: share of the targets' variance that is
+    explained, 1 at best. None where a stage did not run or targets do not vary.
+    """
+
+    mae: Mapping[str, float | None]
+    r2: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,7 @@ class Report:
     energy: Energy
     layers: tuple[LayerFigures, ...] = ()
     factors: Gains | None = None
+    regression: Regression | None = None  #: instead of accuracies, where labels are targets
     notes: tuple[str, ...] = field(default=(), compare=False)  #: for people; not part of schema 1
 
     def __post_init__(self) -> None:

@@ -38,8 +38,12 @@ def _tiles(r: Report) -> list[_Tile]:
         _Tile("RAM", str(r.ram), f"arena {r.ram.arena:,}, stack {r.ram.stack:,} bytes"),
     ]
     if a.headline is not None:
-        loss = f"{show(a.float, 'fraction')} in float" if a.float is not None else "top-1"
+        loss = f"{show(a.float, 'fraction')} in float" if a.float is not None else a.kind
         tiles.insert(0, _Tile("Accuracy", str(a), loss))
+    if r.regression is not None:
+        error, r2 = r.regression.mae["device"], r.regression.r2["device"]
+        note = f"mean absolute; R2 {show(r2, 'number')}"
+        tiles.insert(0, _Tile("Error", show(error, "number"), note))
     if r.latency.instructions is not None or r.latency.ms is not None:
         count = r.latency.instructions
         note = r.latency.kind if r.latency.ms is not None else "instructions"

@@ -102,7 +102,13 @@ def _headlines(report: Report) -> Table:
         stages = [f"{name} {show(v, 'fraction')}" for name, v in parts if v is not None]
         if accuracy.device is not None:
             stages.append(f"device {show(accuracy.device, 'fraction')}")
-        grid.add_row("accuracy", ", ".join(stages))
+        kind = "" if accuracy.kind == "top-1" else f" ({accuracy.kind})"
+        grid.add_row("accuracy", ", ".join(stages) + kind)
+    if report.regression is not None:
+        for name, figure in (("error", report.regression.mae), ("R2", report.regression.r2)):
+            stages = [f"{s} {show(v, 'number')}" for s, v in figure.items() if v is not None]
+            unit = ", mean absolute" if name == "error" else ""
+            grid.add_row(name, (", ".join(stages) or "not determined") + unit)
     if report.outputs.total:
         exact = f"{report.outputs.identical} of {report.outputs.total}"
         grid.add_row("outputs identical", Text(exact, "green" if report.bit_exact else "bold red"))

@@ -22,6 +22,7 @@ UNITS: dict[str, dict[str, float]] = {
     "ms": {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3},
     "uj": {"nj": 1e-3, "uj": 1, "µj": 1, "mj": 1e3, "j": 1e6},
     "fraction": {"": 1, "%": 0.01},
+    "number": {"": 1},  #: in whatever unit a user's targets are
 }
 
 #: Of base units: what no microcontroller has or takes.
@@ -67,6 +68,8 @@ def show(value: float | None, unit: str) -> str:
         return f"{value * 1e3:.0f} us" if abs(value) < 1 else f"{value:.2f} ms"
     if unit == "uj":
         return f"{value / 1e3:.2f} mJ" if abs(value) >= 1000 else f"{value:.1f} uJ"
+    if unit == "number":
+        return f"{value:.4g}"
     return f"{100 * value:.2f} %"
 
 
