@@ -12,6 +12,8 @@ import numpy as np
 from secateur.errors import ModelError
 from secateur.frontend import factors
 from secateur.frontend.build import Builder
+from secateur.frontend.effective import effective_weights
+from secateur.frontend.genuine import check
 from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Layer, Ref, add_layers
 
@@ -116,8 +118,13 @@ def _layer(op: Any, node: Any, tensors: dict[int, str]) -> Layer:
         type(op).__module__.startswith("keras.") or type(op).__module__ == _OWN["module"]
     ):
         kind = f"{kind} (custom code)"
+    try:
+        check(op)
+        weights = effective_weights(op, _weights(op))
+    except ModelError as e:
+        return Layer(kind, op.name, {}, refused=str(e))
     config = op.get_config() if hasattr(op, "weights") else {}
-    return Layer(kind, op.name, config, _weights(op), args, kwargs, key=id(op))
+    return Layer(kind, op.name, config, weights, args, kwargs, key=id(op))
 
 
 def _weights(op: Any) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from secateur.errors import ModelError
 from secateur.frontend.build import Builder
+from secateur.frontend.genuine import check
 from secateur.frontend.ir import Graph
 from secateur.frontend.keras3 import (
     as_argument,
@@ -98,6 +99,10 @@ def _walk(b: Builder, model: Any, starts: list[str]) -> list[str]:
 
 def _layer(layer: Any, node: Any = None, tensors: dict[int, str] | None = None) -> Layer:
     kind, package = type(layer).__name__, type(layer).__module__.split(".")[0]
+    try:
+        check(layer)
+    except ModelError as e:
+        return Layer(kind, layer.name, {}, refused=str(e))
     if package == _TFMOT:
         return _strip(layer)
     if package == "larq":

@@ -46,6 +46,9 @@ def _project(b: Builder, layer: Layer, part: str, tensor: str) -> str:
 
 @handles("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
 def _attention(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+    for argument in ("sliding_window", "use_gate"):
+        if layer.config.get(argument):
+            raise refuse(layer, f"has {argument}={layer.config[argument]}", "leave it out")
     query, value, key = _operands(layer, inputs)
     q, k, v = (
         _project(b, layer, part, t)
@@ -72,6 +75,11 @@ def _attention(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...]
 def _plain(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     if layer.config.get("score_mode", "dot") != "dot" or layer.kwargs.get("use_causal_mask"):
         raise refuse(layer, "scores other than by products", "use score_mode='dot', no mask")
+    masked = [
+        k for k, v in layer.kwargs.items() if "mask" in k and v is not None and v is not False
+    ]
+    if masked or layer.kwargs.get("return_attention_scores"):
+        raise refuse(layer, f"is called with {[*masked, 'scores'][0]}", "call it without")
     query, value = inputs[0], inputs[1]
     key = inputs[2] if len(inputs) > 2 else value
     scale = float(layer.weights["scale"]) if "scale" in layer.weights else 1.0

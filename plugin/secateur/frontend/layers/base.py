@@ -29,6 +29,7 @@ class Layer:
     keras2: bool = False  #: of tf_keras: a few functions differ from Keras 3's
     shown: str = ""  #: the expression that stands for it in the source: "x * 0.5"
     key: int = 0  #: equal for two uses of one layer; 0: used once
+    refused: str = ""  #: why the front end cannot read it, as a sentence
 
 
 class Ref(str):
@@ -117,6 +118,8 @@ def add_layers(
     if len(shapes) == 1 and layer.kind not in _SPREADS:
         return [add_layer(b, layer, inputs, shapes[0])]
     try:
+        if layer.refused:
+            raise ModelError(layer.refused)
         if layer.kind not in _SPREADS:
             raise refuse(layer, f"has {len(shapes)} outputs", "use one that has one output")
         found = _SPREADS[layer.kind](b, layer, inputs)
@@ -130,6 +133,8 @@ def add_layers(
 
 
 def _add(b: Builder, layer: Layer, inputs: list[str], out_shape: tuple[int, ...] | None) -> str:
+    if layer.refused:
+        raise ModelError(layer.refused)
     handler = _HANDLERS.get(layer.kind)
     if handler is None and layer.kind.startswith("ops."):
         what = layer.shown or layer.kind.removeprefix("ops.")

@@ -18,7 +18,10 @@ def on_last_axis(
     b: Builder, layer: Layer, tensor: str, axis: Any, make: Callable[[str], str]
 ) -> str:
     """`make` on the tensor with Keras' `axis` moved to the end, and back behind it."""
-    axis = axis[0] if isinstance(axis, list | tuple) else axis
+    if isinstance(axis, list | tuple):
+        if len(axis) != 1:
+            raise refuse(layer, f"normalises the axes {list(axis)}", "normalise one axis")
+        axis = axis[0]
     rank = len(b.nominal(tensor))
     at = source_axis(layer, axis, rank)
     order = [*(i for i in range(rank) if i != at), at]
