@@ -99,13 +99,11 @@ def _signature(kind: Any) -> dict[str, inspect.Parameter]:
     """The constructor's parameters, and those of its bases that have a default."""
     found: dict[str, inspect.Parameter] = {}
     for base in reversed(kind.__mro__):
-        if base.__module__.startswith(("keras.src.layers", "tf_keras.src.layers")):
-            if "__init__" in vars(base):
-                empty = inspect.Parameter.empty
-                given = inspect.signature(base.__init__).parameters
-                found.update(
-                    (n, p) for n, p in given.items() if base is kind or p.default is not empty
-                )
+        own = base.__module__.startswith(("keras.src.layers", "tf_keras.src.layers"))
+        if own and "__init__" in vars(base):
+            empty = inspect.Parameter.empty
+            given = inspect.signature(base.__init__).parameters
+            found.update((n, p) for n, p in given.items() if base is kind or p.default is not empty)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {n: p for n, p in found.items() if n != "self" and p.kind in named and n not in _IDLE}
 
