@@ -19,6 +19,7 @@ from ..report.figures import (
     estimate_energy,
     estimate_latency,
 )
+from ..tasks import Task
 from . import accuracy, ranges
 from .arguments import Builder, one_of
 from .compiled import CompiledModel
@@ -92,7 +93,7 @@ def deploy(
     compiled = compiled.planned_for(b)
     folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
     with held(lock_of(folder), folder, TURN):
-        return _deploy(compiled, b, target, x, inputs, labels, folder, builder)
+        return _deploy(compiled, b, target, x, inputs, asked, notes, folder, builder)
 
 
 def _deploy(
@@ -101,7 +102,8 @@ def _deploy(
     target: Target,
     x: np.ndarray,
     inputs: np.ndarray | None,
-    labels: np.ndarray | None,
+    asked: Task | None,
+    notes: tuple[str, ...],
     folder: Path,
     builder: Builder,
 ) -> Report:
