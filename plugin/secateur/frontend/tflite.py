@@ -294,8 +294,10 @@ def _arithmetic(r: _Reader, op: _Op) -> None:
         return
     i = 0 if constants[1] is not None else 1
     x, value = r.activation_of(op, i), constants[1 - i]
-    shape = r.b.shape(x)
-    if value is None or value.size not in (1, shape[-1]) or (op.kind == "SUB" and i == 1):
+    shape, source = r.b.shape(x), r.tensors[op.inputs[i]].shape
+    channels = value is not None and value.shape[-1:] in ((), (1,), source[-1:])
+    alike = value is not None and value.ndim <= len(source) and set(value.shape[:-1]) <= {1}
+    if value is None or not channels or not alike or (op.kind == "SUB" and i == 1):
         raise r.refuse(op, "has a constant that is not one value per channel")
     v = np.broadcast_to(value.ravel().astype(np.float32), (shape[-1],))
     params = {"scale": np.ones_like(v), "shift": np.zeros_like(v)}
