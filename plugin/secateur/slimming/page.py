@@ -6,11 +6,15 @@ from html import escape as _escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secateur.files import looks_like, write
 from secateur.names import shown
-from secateur.report.figures import write_text
 
 if TYPE_CHECKING:
     from .plan import FilterPlan
+
+#: Whether a file is such a page or picture, which another one may replace.
+PAGE = looks_like(rb'<!doctype html>.*<meta name="generator" content="Secateur filter plan">')
+PICTURE = looks_like(rb'<svg xmlns.*<title id="c-t">Channels before and after</title>')
 
 _ROW, _LEFT, _WIDTH = 22, 190, 640
 _STYLE = """
@@ -163,6 +167,7 @@ def write_html(plan: FilterPlan, path: Path) -> Path:
     title = f"{plan.criterion}, {plan.target}"
     parts = [
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        '<meta name="generator" content="Secateur filter plan">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>"
         f"<h1>Filters: {escape(title)}</h1>",
@@ -205,7 +210,7 @@ def write_html(plan: FilterPlan, path: Path) -> Path:
         parts.append(
             "<h2>Notes</h2><ul>" + "".join(f"<li>{escape(r)}</li>" for r in remarks) + "</ul>"
         )
-    return write_text(path, "".join([*parts, "</main></body></html>\n"]))
+    return write(path, "".join([*parts, "</main></body></html>\n"]), PAGE)
 
 
 def _pair(values: tuple[int, int]) -> tuple[str, str]:
@@ -214,4 +219,4 @@ def _pair(values: tuple[int, int]) -> tuple[str, str]:
 
 def write_svg(plan: FilterPlan, path: Path) -> Path:
     """The picture of the page alone."""
-    return write_text(path, _svg(plan) + "\n")
+    return write(path, _svg(plan) + "\n", PICTURE)
