@@ -13,7 +13,15 @@
 #include GLUE_HEADER(SECATEUR_MODEL)
 
 #define MODEL_NAME GLUE_STRING(SECATEUR_MODEL)
+#if GLUE_JOIN(SECATEUR_MACRO, _ENDS) /* several inputs or outputs, or other types than int8 */
+static inline int model_run_bytes(const int8_t *input, int8_t *output)
+{
+  return GLUE_JOIN(SECATEUR_MODEL, _run_bytes_in)(GLUE_JOIN(SECATEUR_MODEL, _arena), input, output);
+}
+#define MODEL_RUN model_run_bytes
+#else
 #define MODEL_RUN GLUE_JOIN(SECATEUR_MODEL, _run)
+#endif
 #define MODEL_CHECK GLUE_JOIN(SECATEUR_MODEL, _check_weights)
 #define MODEL_ARENA GLUE_JOIN(SECATEUR_MODEL, _arena)
 #define MODEL_INPUT_SIZE GLUE_JOIN(SECATEUR_MACRO, _INPUT_SIZE)

@@ -29,7 +29,7 @@ static void run_{name}(int n)
     for (int i = 0; i < n; i++) {{
         if (fread(in, 1, {upper}_INPUT_SIZE, stdin) != {upper}_INPUT_SIZE) exit(3);
         memset(arena, 0xA5 + i, {upper}_ARENA_BYTES);
-        if ({name}_run_in(arena, in, out) != 0) exit(4);
+        if ({run}(arena, in, out) != 0) exit(4);
         fwrite(out, 1, {upper}_OUTPUT_SIZE, stdout);
     }}
     free(arena), free(in), free(out);
@@ -70,7 +70,10 @@ def on_host(
     names = [p.library.name for p in plans]
     main = ["#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>"]
     main += [f'#include "{n}/src/{n}.h"' for n in names]
-    main += [_RUN.format(name=n, upper=n.upper()) for n in names]
+    main += [
+        _RUN.format(name=n, upper=n.upper(), run=_entry(p))
+        for n, p in zip(names, plans, strict=True)
+    ]
     calls = "".join(f"    run_{n}({len(x)});\n" for n, x in zip(names, inputs, strict=True))
     main += [f"int main(void)\n{{\n{calls}    return 0;\n}}\n"]
     (folder / "main.c").write_text("\n".join(main))
@@ -84,6 +87,13 @@ def on_host(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
     return _split(plans, inputs, done.stdout)
+
+
+def _entry(p: Plan) -> str:
+    """The function that takes all inputs one behind the other."""
+    name = p.library.name
+    ends = f"{name.upper()}_ENDS" in p.library.files[f"src/{name}.h"]
+    return f"{name}_run_bytes_in" if ends else f"{name}_run_in"
 
 
 def _split(plans: Sequence[Plan], inputs: Sequence[np.ndarray], raw: bytes) -> list[np.ndarray]:
@@ -144,7 +154,7 @@ def on_core(
     row = cores.get(core)
     machine, compiler = row.machine, row.compiler
     sources = _sources(plans, folder)
-    keep = [f"-Wl,-u,{p.library.name}_run_in" for p in plans]
+    keep = [f"-Wl,-u,{_entry(p)}" for p in plans]
     static = [f"-D{p.library.name.upper()}_NO_STATIC_ARENA" for p in plans]
     objects = _compile(compiler, [*machine, *flags.COMPILE, "-g0", *static], sources)
     program = folder / f"{core}.elf"
@@ -201,7 +211,7 @@ def on_core(
             uc.reg_write(sp, _STACK + 0x10000)
             uc.reg_write(link, _BACK | (0 if riscv else 1))
             try:
-                uc.emu_start(symbols[f"{name}_run_in"][0] | (0 if riscv else 1), _BACK)
+                uc.emu_start(symbols[_entry(p)][0] | (0 if riscv else 1), _BACK)
             except unicorn.UcError as error:
                 at, where = uc.reg_read(pc), wrong[-1] - (ram + pages - arena) if wrong else None
                 function = next((n for n, (a, z) in symbols.items() if a <= at < a + z), "?")

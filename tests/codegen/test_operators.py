@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from secateur.codegen.ends import ends, joined, split
 from secateur.frontend import execute
 from secateur.frontend.build import Builder
 from secateur.frontend.ir import Graph
@@ -80,7 +81,7 @@ def attention(b: Builder, x: str) -> str:
     return b.emit("matmul", "y", [s, k], None, {})
 
 
-def joined(axis: int) -> Make:
+def join_on(axis: int) -> Make:
     def make(b: Builder, x: str) -> str:
         other = b.emit("activation", "other", [x], None, {"function": "tanh"})
         both = b.emit("concat", "both", [x, other, x], None, {"axis": axis})
@@ -137,7 +138,7 @@ CASES: dict[str, Make] = {
     "mul columns": constant("mul", (5, 1, 1)),
     "squeeze and excite": squeeze_and_excite,
     "attention": attention,
-    **{f"concat {axis}": joined(axis) for axis in range(3)},
+    **{f"concat {axis}": join_on(axis) for axis in range(3)},
 }  # fmt: skip
 
 
@@ -243,3 +244,61 @@ def test_a_window_written_over_its_input_keeps_the_rows_it_still_needs(
     x = codes(c.graph, 6)
     (got,) = run_c.on_host([plan], [x], tmp_path)
     assert np.array_equal(got, ref.run(c.graph, x).reshape(6, -1))
+
+
+def ends_graph() -> Graph:
+    """Two inputs, one of them indices, and three outputs, one of them an index."""
+    b = Builder("ends")
+    x = b.add_input("image in", (4, 5, 3))
+    ids = b.add_input("ids", (6,), dtype="int32")
+    table = {"table": RNG.normal(0, 1, (9, 4)).astype(np.float32)}
+    e = b.emit("embedding", "words", [ids], None, {}, table)
+    e = b.emit("reduce", "mean", [e], None, {"function": "mean", "axes": (1,)})
+    e = b.emit("reshape", "flat", [e], None, {"shape": (4,)})
+    kernel = {"kernel": RNG.normal(0, 1, (1, 1, 3, 4)).astype(np.float32)}
+    attrs = {"strides": (1, 1), "pads": (0, 0, 0, 0)}
+    y = b.emit("conv2d", "conv", [x], None, attrs, kernel)
+    y = b.emit("mul", "gated", [y, e])
+    attrs = {"window": (4, 5), "strides": (1, 1), "pads": (0, 0, 0, 0)}
+    z = b.emit("avg_pool", "pool", [y], None, attrs)
+    z = b.emit("reshape", "scores", [z], None, {"shape": (4,)})
+    best = b.emit("arg_max", "best", [z], None, {"axis": 0})
+    return b.finish([y, z, best])
+
+
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
+    graph = ends_graph()
+    x = [samples(16)[:, :4, :5, :3], RNG.integers(-2, 12, (16, 6))]
+    q = lower(graph, x)
+    q.interface[q.outputs[1]] = "float32"
+    given = ref.quantize_input(q, x)
+    want = ref.run(q, given)
+    assert [w.dtype.name for w in want] == ["int8", "float32", "int32"]
+    real = execute.run_outputs(graph, x)
+    got = ref.dequantize_output(q, want)
+    for a, r, t in zip(got[:2], real[:2], q.outputs[:2], strict=True):
+        assert np.abs(a - r.reshape(a.shape)).max() <= 4 * q.tensors[t].scale
+    assert np.mean(got[2] == real[2]) > 0.9
+    inputs, outputs = ends(q, q.inputs, "input"), ends(q, q.outputs, "output")
+    plan = run_c.plan(q, "ends")
+    (raw,) = run_c.on_host([plan], [joined(inputs, given)], tmp_path)
+    for a, b in zip(split(outputs, raw), want, strict=True):
+        assert np.array_equal(a.reshape(b.shape), b)
+    header = plan.library.files["src/ends.h"]
+    assert "const int32_t *ids; /* 6 */" in header
+    assert "const int8_t *image_in; /* 4x5x3 */" in header
+
+
+def test_bytes_in_and_real_numbers_out(tmp_path: Path) -> None:
+    graph = made("resize bilinear")
+    graph.node("x").attrs["range"] = (0.0, 255.0)
+    x = RNG.integers(0, 256, (8, 5, 6, 4))
+    q = lower(graph, x)
+    q.interface = {q.input: "uint8", q.output: "float32"}
+    given = ref.quantize_input(q, x)
+    assert given.dtype == np.uint8
+    assert np.array_equal(given, x)
+    plan = run_c.plan(q, "pixels")
+    (raw,) = run_c.on_host([plan], [joined(ends(q, q.inputs, "input"), [given])], tmp_path)
+    (got,) = split(ends(q, q.outputs, "output"), raw)
+    assert np.array_equal(got, ref.run(q, given))

@@ -17,8 +17,8 @@ from .chain import Chain
 from .chain_code import code, place
 from .descriptor import header
 from .emit import ISAS, CArray, CFunction, Constant, Emission, render
+from .ends import End, Ends, copy_function, ends
 from .kernels import AnyKernel, Layer, get
-from .kernels.small import input_function, output_function
 from .memory import MemoryPlan
 from .port import Runtime, port
 from .tables import bits_of
@@ -28,7 +28,7 @@ from .tidy import tidy, wrapped
 WEIGHTS_IN = ("separate", "static")
 
 #: Names of a library beside its arrays, behind its own name.
-_PARTS = ("run", "run_in", "arena", "check_weights")
+_PARTS = ("run", "run_in", "run_bytes_in", "inputs", "outputs", "arena", "check_weights")
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def write(
     constants: dict[str, list[Constant]] = {}
     macros: dict[str, int] = {}
     headers: list[str] = []
-    read, done = input_function(graph), output_function(graph)
+    inputs, outputs = ends(graph, graph.inputs, "input"), ends(graph, graph.outputs, "output")
     for op in graph:
         layer, kernel, chain = layers[op.name], get(kernels[op.name]), chain_of.get(op.name)
         if chain is None:
@@ -194,8 +194,12 @@ def write(
     taken = [f"{name}_{part}" for part in _PARTS] + [a.name for a in every]
     streams = (f"{layer.prefix}_stream" for layer in layers.values())
     functions = _Functions([*taken, *streams], form.isas)
-    call = _call(functions, read, f"input, {arena.at(graph.input).expression}")
-    steps = [f"/* input: int8 (H, W, C) to planes */\n{call}"]
+    steps = []
+    for end in inputs.ends:
+        from_caller = end.c_name if len(inputs.ends) == 1 else f"inputs->{end.c_name}"
+        at = _typed(arena.at(end.tensor).expression, graph, end)
+        call = _call(functions, copy_function(graph, end, False), f"{from_caller}, {at}")
+        steps.append(f"/* {end.c_name}: {end.dtype} (H, W, C) to planes */\n{call}")
     for op in graph:
         layer, chain = layers[op.name], chain_of.get(op.name)
         comment = f"/* {comments.get(op.name, layer.c_name)} */\n"
@@ -208,8 +212,11 @@ def write(
         elif op.output == chain.output:
             text = code(chain, emissions, functions.add, comments)
             steps.append(f"/* {note} */\n{text}" if note else text)
-    out = arena.at(graph.output).expression
-    steps.append("/* output */\n" + _call(functions, done, f"{out}, output"))
+    for end in outputs.ends:
+        to_caller = end.c_name if len(outputs.ends) == 1 else f"outputs->{end.c_name}"
+        at = _typed(arena.expression(end.tensor), graph, end)
+        call = _call(functions, copy_function(graph, end, True), f"{at}, {to_caller}")
+        steps.append(f"/* {end.c_name} */\n{call}")
     # what kernels return where weights do not decode is the caller's status here
     steps = [s.replace("return -1;", f"return {name.upper()}_ERROR_WEIGHTS;") for s in steps]
     runtime_port, parts = port(form.isas)
@@ -222,8 +229,10 @@ def write(
         "steps_of": [(i + 1, layers[op.name].c_name) for i, op in enumerate(graph)],
         "arrays": every,
         "steps": steps,
-        "input": _end(graph, graph.input),
-        "output": _end(graph, graph.output),
+        "arguments": ", ".join(_arguments(name, inputs, outputs)),
+        "passed": ", ".join(a.rpartition("*")[2] for a in _arguments(name, inputs, outputs)),
+        "inputs": inputs,
+        "outputs": outputs,
         "arena": max(memory.arena, 4),
         "places": arena.places,
         "weights": form.weights,
@@ -288,11 +297,17 @@ def _call(functions: _Functions, f: CFunction, args: str) -> str:
     return functions.add(Emission(f"{f.name}({args});", [f]))[1]
 
 
-def _end(graph: QGraph, tensor: str) -> dict[str, object]:
-    t = graph.tensors[tensor]
-    return {
-        "size": t.size,
-        "shape": "x".join(str(s) for s in graph.interface_shape(tensor)),
-        "scale": repr(float(t.scale)),
-        "zero_point": t.zero_point - 128,
-    }
+def _arguments(name: str, inputs: Ends, outputs: Ends) -> list[str]:
+    """Parameters of NAME_run: pointers, or structs of them where there are several."""
+    first, last = inputs.ends[0], outputs.ends[0]
+    return [
+        f"const {first.ctype} *input" if len(inputs.ends) == 1 else f"const {name}_inputs *inputs",
+        f"{last.ctype} *output" if len(outputs.ends) == 1 else f"const {name}_outputs *outputs",
+    ]
+
+
+def _typed(place: str, graph: QGraph, end: End) -> str:
+    """A pointer into the arena as the tensor's own type."""
+    kinds = {"int16": "int16_t", "int32": "int32_t"}
+    kind = kinds.get(graph.tensors[end.tensor].dtype)
+    return f"({kind} *)(void *)({place})" if kind else place

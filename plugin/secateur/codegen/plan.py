@@ -25,9 +25,9 @@ from .chain_plan import COST_SHARE, Choice, code_of
 from .costs import NO_COST, REFERENCE, Cost, cost, price_of
 from .costs import code_of as kernel_code
 from .emit import ISAS
+from .ends import end_work
 from .kernels import AnyKernel, Layer, kernels_of
 from .kernels.base import SMALL
-from .kernels.small import end_work
 from .library import WEIGHTS_IN, Form, Library, write
 from .memory import MemoryPlan
 

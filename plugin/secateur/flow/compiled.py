@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..codegen.ends import End, Ends, ends
 from ..codegen.formats import save_as
 from ..codegen.kernels import get as get_kernel
 from ..codegen.plan import Budget, Plan, make_plan, matrix
@@ -122,15 +123,47 @@ class CompiledModel:
         parameters = self.qgraph.float_bytes // 4
         return Size(self.qgraph.float_bytes, parameters, self.plan.library.constant_bytes)
 
-    def quantize(self, inputs: np.ndarray) -> np.ndarray:
-        """Real inputs as the model's int8; int8 inputs pass unchanged."""
-        if np.asarray(inputs).dtype == np.int8:
-            return np.asarray(inputs)
+    @property
+    def inputs(self) -> Ends:
+        """The inputs as the C takes them."""
+        return ends(self.qgraph, self.qgraph.inputs, "input")
+
+    @property
+    def outputs(self) -> Ends:
+        """The outputs as the C gives them."""
+        return ends(self.qgraph, self.qgraph.outputs, "output")
+
+    def quantize(self, inputs: Any) -> Any:
+        """Real inputs as the model's codes (int8); int8 inputs are codes and pass unchanged.
+
+        inputs: [N, *input shape]; of several inputs a list in the model's order or a mapping by
+        name, and a list is returned. Indices (of an Embedding) stay whole numbers, int32.
+        Raises DataError.
+        """
+        if len(self.qgraph.inputs) == 1 and not isinstance(inputs, Mapping | list | tuple):
+            if np.asarray(inputs).dtype == np.int8:
+                return np.asarray(inputs)
+            return reference.quantize_input(self.qgraph, inputs)
         return reference.quantize_input(self.qgraph, inputs)
 
-    def run(self, inputs: np.ndarray) -> np.ndarray:
-        """The NumPy reference's int8 outputs for real or int8 inputs."""
+    def run(self, inputs: Any) -> Any:
+        """The NumPy reference's outputs, codes (int8), for real inputs or codes; a list for several
+        outputs."""
         return reference.run(self.qgraph, self.quantize(inputs))
+
+    def predict(self, inputs: Any) -> Any:
+        """Real numbers, as `keras.Model.predict` gives them, computed in the model's integers.
+
+        Args:
+            inputs: real [N, *input shape]; a list or mapping by name where there are several.
+
+        Returns:
+            float32 [N, *output shape] (class indices: int32); a list for several outputs.
+
+        Raises:
+            DataError: the inputs do not fit the model.
+        """
+        return reference.dequantize_output(self.qgraph, self.run(inputs))
 
     def save(self, folder: str | Path, form: str = "platformio") -> Path:
         """Write the library and its manifest `secateur.json`; replaces an earlier one whole.
@@ -143,7 +176,6 @@ class CompiledModel:
 
     def manifest(self) -> dict[str, Any]:
         """What `inspect` and the build need to know of a saved library."""
-        t_in, t_out = (self.qgraph.tensors[t] for t in (self.qgraph.input, self.qgraph.output))
         return {
             "secateur": MANIFEST,
             "name": self.name,
@@ -153,10 +185,9 @@ class CompiledModel:
             },
             "arena": self.plan.arena,
             "factors": asdict(self.factors),
-            "input": {"size": t_in.size, "scale": t_in.scale, "zero_point": t_in.zero_point - 128},
-            "output": {
-                "size": t_out.size, "scale": t_out.scale, "zero_point": t_out.zero_point - 128,
-            },
+            **self._one_of_each(),
+            "inputs": [_described(e) for e in self.inputs.ends],
+            "outputs": [_described(e) for e in self.outputs.ends],
             "layers": [
                 {**asdict(layer), "bits": self.plan.library.bits_of(layer.name)}
                 for layer in self.layers
@@ -166,3 +197,20 @@ class CompiledModel:
                 for c in self.plan.chains
             ],
         }  # fmt: skip
+
+    def _one_of_each(self) -> dict[str, Any]:
+        """`input` and `output` of a model that has one int8 input and output."""
+        if not (self.inputs.plain and self.outputs.plain):
+            return {}
+        (first,), (last,) = self.inputs.ends, self.outputs.ends
+        return {
+            kind: {"size": e.size, "scale": e.scale, "zero_point": e.zero_point}
+            for kind, e in (("input", first), ("output", last))
+        }
+
+
+def _described(end: End) -> dict[str, Any]:
+    return {
+        "name": end.tensor, "c_name": end.c_name, "dtype": end.dtype, "shape": list(end.shape),
+        "scale": end.scale, "zero_point": end.zero_point,
+    }  # fmt: skip

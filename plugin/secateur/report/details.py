@@ -85,7 +85,7 @@ def of(compiled: Any, board: str | None = None, folder: Path | None = None) -> D
     b, sim = boards.load(board), Sim()
     if not sim.supports(b) or sim.available() is not None:
         return details
-    size = compiled.qgraph.tensors[compiled.qgraph.input].size
+    size = compiled.inputs.bytes
     with held(lock_of(folder), folder):
         library = compiled.save(folder / "library")
         run = profile(library, b, folder / "profile", np.zeros((1, size), np.int8))

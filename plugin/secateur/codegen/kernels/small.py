@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ...lowering.qgraph import (
     QAdd,
-    QGraph,
     QPad,
     QPool,
     QRescale,
@@ -24,43 +23,6 @@ from .base import Kernel, Layer, Op, Plain, register
 def _macro(macro: str, *args: object) -> str:
     module = environment().get_template("small.j2").module
     return str(getattr(module, macro)(*args))
-
-
-def _end(graph: QGraph, tensor: str) -> tuple[int, int, int]:
-    """(channels, rows, columns) as stored; a vector is one row of one channel."""
-    shape = graph.tensors[tensor].shape
-    return (1, 1, shape[0]) if len(shape) == 1 else (shape[0], shape[1], shape[2])
-
-
-def _plain(graph: QGraph, tensor: str, pixel: bool) -> bool:
-    """Whether an end is stored in the caller's order; `pixel`: one pixel of all channels, too."""
-    c, h, w = _end(graph, tensor)
-    return (c == 1 and (not graph.transposed or min(h, w) == 1)) or (pixel and h * w == 1)
-
-
-def input_function(graph: QGraph) -> CFunction:
-    """int8 (H, W, C) to planar codes."""
-    c, h, w = _end(graph, graph.input)
-    plain = _plain(graph, graph.input, False)
-    text = _macro("input", "read_input", c, h, w, graph.transposed, plain)
-    return CFunction("read_input", text)
-
-
-def output_function(graph: QGraph) -> CFunction:
-    """Planar codes to int8 (H, W, C)."""
-    c, h, w = _end(graph, graph.output)
-    plain = _plain(graph, graph.output, True)
-    text = _macro("output", "write_output", c, h, w, graph.transposed, plain)
-    return CFunction("write_output", text)
-
-
-def end_work(graph: QGraph) -> dict[str, float]:
-    """Units of the model's two ends, for prices of the family "ends"."""
-    out: dict[str, float] = {"runs": 1.0}
-    for end, tensor in (("input", graph.input), ("output", graph.output)):
-        plain = _plain(graph, tensor, end == "output")
-        out[end if plain else f"{end}_planes"] = float(graph.tensors[tensor].size)
-    return out
 
 
 class Elementwise(Plain[Op]):
