@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("SECATEUR_VERIFY", "1")  # passes keep their contract: lowering/pipeline.py
+os.environ.setdefault("SECATEUR_VERIFY", "1")  # passes keep their contract: lowering/passes.py
 
 from hypothesis import settings
 

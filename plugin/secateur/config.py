@@ -34,6 +34,7 @@ class PlanOptions(_Table):
     latency: str | float | None = None
     encodings: dict[str, str] | str | None = None
     calibration_method: CalibrationMethod | None = None
+    portable: bool | None = None
 
 
 class Model(_Table):

@@ -122,7 +122,9 @@ def test_nothing_is_multiplied_but_the_sum(tmp_path: Path) -> None:
         assert "a0" in loops
         assert not re.search(r"\w \* \w", loops)
         if tools.missing(cores.get("cortex-m4").compiler) is None:
-            run_c.on_core("cortex-m4", [plan], [codes(c.graph, 1)], tmp_path)
-            row = run_c.instructions(tmp_path / "cortex-m4.elf", "shift_row")
+            folder = tmp_path / encoding
+            folder.mkdir()
+            run_c.on_core("cortex-m4", [plan], [codes(c.graph, 1)], folder)
+            row = run_c.instructions(folder / "cortex-m4.elf", "shift_row")
             assert "uadd16" in row
             assert not [i for i in row if i.startswith(("mul", "mla", "mls", "sm", "um"))]

@@ -10,8 +10,8 @@ adds exactly that delta to the latent copy before projecting again:
 
     latent += w - previous;   w = previous = Q(latent)
 
-Several callbacks may share a weight: a `Chain` runs its masks (pruning) first and then its one
-quantizer, which is told which weights the masks keep.
+Several callbacks may share a weight: a `ProjectionChain` runs its masks (pruning) first and then
+its one quantizer, which is told which weights the masks keep.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def columns(value: Tensor, inner: int) -> Tensor:
     return tf.reshape(value, [int(np.prod(value.shape[:inner])), -1])
 
 
-class Chain:
+class ProjectionChain:
     """The Keras constraint: all projections of one weight, in order, as one function.
 
     `base` is the constraint the user gave the variable; it is applied to the weight (the latent

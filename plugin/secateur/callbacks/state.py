@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from keras.src.saving.keras_saveable import KerasSaveable
 
-from secateur.callbacks.projection import Chain, Projection
+from secateur.callbacks.projection import Projection, ProjectionChain
 from secateur.errors import ModelError
 
 ATTRIBUTE = "_secateur_state"  #: of the model
@@ -27,7 +27,7 @@ ATTRIBUTE = "_secateur_state"  #: of the model
 class Saved:
     """Compressed weights and the state that belongs to them, at one moment."""
 
-    def __init__(self, chains: Iterable[Chain]) -> None:
+    def __init__(self, chains: Iterable[ProjectionChain]) -> None:
         chains = list(chains)
         self.weights = [(c.variable, np.array(c.variable.numpy())) for c in chains]
         inner = [v for c in chains for p in c.members for v in p.state.values()]
@@ -48,7 +48,7 @@ class CompressionState(KerasSaveable):
     """All chains of one model during one fit."""
 
     def __init__(self) -> None:
-        self.chains: dict[int, Chain] = {}
+        self.chains: dict[int, ProjectionChain] = {}
         self.started = False
         self.arranged = False  #: the fit's callbacks have been put in order
         self._loaded: dict[str, np.ndarray] = {}
@@ -61,7 +61,7 @@ class CompressionState(KerasSaveable):
         variable = projection.variable
         chain = self.chains.get(id(variable))
         if chain is None:
-            chain = Chain(variable, variable.constraint)
+            chain = ProjectionChain(variable, variable.constraint)
             self.chains[id(variable)] = chain
         if projection in chain.members:
             return
@@ -108,7 +108,7 @@ class CompressionState(KerasSaveable):
         return Saved(self.chains.values())
 
     def settle(self, projections: list[Projection] | None = None) -> dict[str, float]:
-        """See `Chain.settle`; by path how far it moved the weights, in shares of their length.
+        """See `ProjectionChain.settle`; by path how far weights moved, in shares of their length.
 
         Args:
             projections: those whose chains are meant; None for all.

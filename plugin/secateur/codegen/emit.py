@@ -190,4 +190,3 @@ def not_with_vectors(f: CFunction) -> CFunction:
 def checked_call(call: str) -> str:
     """C that calls a function which may fail, and hands its failure on."""
     return f"if ({call} != 0) {{\n    return -1;\n}}"
-

@@ -21,7 +21,7 @@ MOST_CHAINS = 2
 
 
 @dataclass(frozen=True)
-class Chain:
+class ShiftChain:
     """Magnitudes odd << p, p = low..high; `odd` is 1 or has two bits set."""
 
     odd: int
@@ -34,7 +34,7 @@ class Chain:
         return [self.odd << p for p in range(self.high, self.low - 1, -1)]
 
 
-def chains(weight: np.ndarray) -> tuple[Chain, ...]:
+def chains(weight: np.ndarray) -> tuple[ShiftChain, ...]:
     """The chains of an int8 matrix, least odd part first; () where it has no such form.
 
     Ternary weights are left to ternary kernels, and so have none.
@@ -48,25 +48,25 @@ def chains(weight: np.ndarray) -> tuple[Chain, ...]:
             exponents.setdefault(m >> p, []).append(p)
     if len(exponents) > MOST_CHAINS or any(odd.bit_count() > 2 for odd in exponents):
         return ()
-    return tuple(Chain(odd, min(ps), max(ps)) for odd, ps in sorted(exponents.items()))
+    return tuple(ShiftChain(odd, min(ps), max(ps)) for odd, ps in sorted(exponents.items()))
 
 
-def magnitudes(found: tuple[Chain, ...]) -> list[int]:
+def magnitudes(found: tuple[ShiftChain, ...]) -> list[int]:
     """All magnitudes, chain by chain, each chain's largest first."""
     return [m for chain in found for m in chain.magnitudes]
 
 
-def _chain_meta(found: tuple[Chain, ...]) -> dict[str, int]:
+def _chain_meta(found: tuple[ShiftChain, ...]) -> dict[str, int]:
     out = {"chains": len(found)}
     for i, c in enumerate(found):
         out |= {f"odd{i}": c.odd, f"low{i}": c.low, f"high{i}": c.high}
     return out
 
 
-def chains_of(encoded: Encoded) -> tuple[Chain, ...]:
+def chains_of(encoded: Encoded) -> tuple[ShiftChain, ...]:
     """The chains an encoded layer was stored with."""
     m = encoded.meta
-    return tuple(Chain(m[f"odd{i}"], m[f"low{i}"], m[f"high{i}"]) for i in range(m["chains"]))
+    return tuple(ShiftChain(m[f"odd{i}"], m[f"low{i}"], m[f"high{i}"]) for i in range(m["chains"]))
 
 
 class _Powers(Encoding):
@@ -74,7 +74,7 @@ class _Powers(Encoding):
         """Not ternary, and of the form above."""
         return bool(chains(weight))
 
-    def _checked(self, weight: np.ndarray) -> tuple[np.ndarray, tuple[Chain, ...]]:
+    def _checked(self, weight: np.ndarray) -> tuple[np.ndarray, tuple[ShiftChain, ...]]:
         w = as_matrix(weight)
         found = chains(w)
         if not found:
@@ -151,7 +151,7 @@ class PowerCodes(_Powers):
         return self._encoded(w, streams, width=width, **_chain_meta(found))
 
     @staticmethod
-    def _book(found: tuple[Chain, ...]) -> np.ndarray:
+    def _book(found: tuple[ShiftChain, ...]) -> np.ndarray:
         return np.concatenate([c.magnitudes[::-1] for c in found])
 
     def decode(self, encoded: Encoded) -> np.ndarray:

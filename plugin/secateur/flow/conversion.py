@@ -13,7 +13,7 @@ from ..codegen.packing import pack
 from ..codegen.plan import make_plan
 from ..frontend.ir import Graph
 from ..frontend.load import load as load_graph
-from ..lowering import pipeline
+from ..lowering import passes
 from ..lowering.observe import observe_zeros
 from ..lowering.quantize import lower
 from ..progress import tell
@@ -30,7 +30,7 @@ from .arguments import (
 from .compiled import CompiledModel
 
 #: Integer passes of every conversion; then zeros are observed.
-STORED = (*pipeline.INTEGER, pack)
+STORED = (*passes.INTEGER, pack)
 
 
 def load(model_or_path: Any, name: str | None = None) -> Graph:
@@ -108,7 +108,7 @@ def convert(
     qgraph = lower(graph, np.asarray(calibration), method=calibration_method)
     check_layers(encodings, qgraph)
     notes = ranges.warned(ranges.of_calibration(graph, calibration))
-    qgraph = pipeline.run(
+    qgraph = passes.run(
         (*STORED, partial(observe_zeros, calibration=np.asarray(calibration))), qgraph
     )
     qgraph.name = graph.name

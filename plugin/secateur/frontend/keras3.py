@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from secateur.errors import ModelError
-from secateur.frontend import factors
+from secateur.frontend import smart_deal
 from secateur.frontend.build import Builder
 from secateur.frontend.effective import effective_weights
 from secateur.frontend.genuine import check
@@ -38,9 +38,9 @@ def from_keras(model_or_path: Any, name: str | None = None, *, tolerant: bool = 
     model = model_or_path
     if isinstance(model, str | Path):
         model = open_model(Path(model))
-        kept = factors.of_file(Path(model_or_path))
+        kept = smart_deal.of_file(Path(model_or_path))
     else:
-        kept = factors.of_model(model)
+        kept = smart_deal.of_model(model)
     title = name or str(model.name)
     inner = _functional(model, title)
     b = Builder(title, tolerant)
@@ -51,7 +51,7 @@ def from_keras(model_or_path: Any, name: str | None = None, *, tolerant: bool = 
         for t in inner.inputs
     ]
     names = [str(t._keras_history.operation.name) for t in inner.outputs]
-    return factors.attach(b.finish(_walk(b, inner, starts), names), kept)
+    return smart_deal.attach(b.finish(_walk(b, inner, starts), names), kept)
 
 
 def input_dtype(dtype: str) -> str:

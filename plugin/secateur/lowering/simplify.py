@@ -8,7 +8,7 @@ attrs["levels"] = (values, thresholds, basis), that quantized to few values.
 from __future__ import annotations
 
 from secateur.frontend.ir import Graph
-from secateur.lowering.pipeline import FLOAT, run
+from secateur.lowering.passes import FLOAT, run
 from secateur.lowering.rewrite import copy, sweep
 
 

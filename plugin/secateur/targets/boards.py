@@ -132,7 +132,7 @@ class Uart(_Block):
     function: int | None = Field(default=None, ge=0, le=31)  #: the pins' alternate function
 
 
-class Qemu(_Block):
+class QemuBlock(_Block):
     machine: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(,[A-Za-z0-9_-]+=[A-Za-z0-9_-]+)*$", max_length=100
     )
@@ -141,11 +141,11 @@ class Qemu(_Block):
     args: Annotated[list[str], AfterValidator(_qemu_args)] = []
 
 
-class Sim(_Block):
+class SimBlock(_Block):
     cpu: Word | None = None  #: unicorn's model, where it is not the core's own
 
 
-class Renode(_Block):
+class RenodeBlock(_Block):
     """Renode's platform: generated from the manifest, or on top of `own`, the one Renode brings.
 
     Most of Renode's name a file on the network (SVD), so those are not what is used by default.
@@ -159,16 +159,16 @@ class Renode(_Block):
     )
 
     @model_validator(mode="after")
-    def _there(self) -> Renode:
+    def _there(self) -> RenodeBlock:
         if self.platform == "own" and self.own is None:
             raise ValueError("platform is own, but own names no file of Renode's")
         return self
 
 
 class Emulators(_Block):
-    qemu: Qemu | None = None
-    sim: Sim | None = None
-    renode: Renode | None = None
+    qemu: QemuBlock | None = None
+    sim: SimBlock | None = None
+    renode: RenodeBlock | None = None
 
 
 class Access(_Block):

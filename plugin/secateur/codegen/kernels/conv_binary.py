@@ -27,7 +27,7 @@ _COUNTS = 4096  #: bytes of counts kept while the tables change
 
 
 @dataclass(frozen=True)
-class Plan:
+class BinaryPlan:
     """How a layer is cut up."""
 
     ci: int
@@ -52,7 +52,7 @@ class Plan:
         return self.words * (self.chunks - 1) + self.last_words
 
 
-def plan(op: QConv, x: QTensor, c: Counted, small: bool) -> Plan:
+def plan(op: QConv, x: QTensor, c: Counted, small: bool) -> BinaryPlan:
     """Cut up a layer."""
     co, ci, kh, kw = op.weight.shape
     taps = kh * kw
@@ -69,7 +69,7 @@ def plan(op: QConv, x: QTensor, c: Counted, small: bool) -> Plan:
         held = levels * c.pairs
     block = co if chunks == 1 else min(co, max(8, _COUNTS // (4 * held)))
     pointwise = taps == 1 and op.stride == (1, 1) and not any(op.pads)
-    return Plan(
+    return BinaryPlan(
         ci, co, taps, pixels, -(-pixels // 32), levels, held, chunk, chunks, full, rest, last, unit,
         block, pointwise,
     )  # fmt: skip
@@ -102,7 +102,7 @@ def _pixels(op: QConv, x: QTensor) -> int:
     return ((h + t + b - kh) // op.stride[0] + 1) * ((w + left + r - kw) // op.stride[1] + 1)
 
 
-def row_words(c: Counted, g: Plan) -> np.ndarray:
+def row_words(c: Counted, g: BinaryPlan) -> np.ndarray:
     """uint32 [rows, planes, words]: the columns of each chunk from a word on."""
     size = g.chunk * g.taps
     parts = [words(c.bits[..., i : i + size]) for i in range(0, c.bits.shape[2], size)]
@@ -168,7 +168,7 @@ class Finish:
         return [f"const {a.ctype} *{n}" for a, n in zip(self.arrays, names, strict=False)]
 
     @classmethod
-    def of(cls, layer: Layer[QConv], c: Counted, g: Plan) -> Finish:
+    def of(cls, layer: Layer[QConv], c: Counted, g: BinaryPlan) -> Finish:
         """Of a layer's numbers."""
         r = layer.op.requant
         flips = toggles(r.planes) if isinstance(r, Thresholds) else []
@@ -212,7 +212,7 @@ class ConvBinary(Kernel[QConv, CountTable]):
         op = layer.op
         return not is_dense(op, layer.graph.tensors[op.inputs[0]])
 
-    def _parts(self, layer: Layer[QConv]) -> tuple[Counted, Plan]:
+    def _parts(self, layer: Layer[QConv]) -> tuple[Counted, BinaryPlan]:
         op = layer.op
         x = layer.graph.tensors[op.inputs[0]]
         c = counted(op, x)

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from secateur.errors import ModelError
 from secateur.flow.conversion import STORED
 from secateur.frontend.ir import Graph
-from secateur.lowering import pipeline
+from secateur.lowering import passes
 from secateur.lowering.qgraph import QConv, QDense, QGraph, QTensor, Requant, Thresholds
 from secateur.lowering.quantize import lower
 from secateur.lowering.verify import InvalidGraphError, verify
@@ -29,9 +29,9 @@ def test_every_pass_leaves_a_sound_graph_and_its_argument_alone(graph: Graph) ->
     except ModelError:
         assume(False)
     verify(q)
-    before = pipeline.fingerprint(q)
-    pipeline.run(STORED, q)
-    assert pipeline.fingerprint(q) == before
+    before = passes.fingerprint(q)
+    passes.run(STORED, q)
+    assert passes.fingerprint(q) == before
 
 
 def test_a_pass_that_breaks_the_contract_is_named() -> None:
@@ -43,9 +43,9 @@ def test_a_pass_that_breaks_the_contract_is_named() -> None:
         return replace(graph, ops=graph.ops[1:])
 
     with pytest.raises(InvalidGraphError, match="pass mutates changed its argument"):
-        pipeline.run((mutates,), sound())
+        passes.run((mutates,), sound())
     with pytest.raises(InvalidGraphError, match="behind pass forgets: operator 'd' reads 'y'"):
-        pipeline.run((forgets,), sound())
+        passes.run((forgets,), sound())
 
 
 def sound() -> QGraph:
