@@ -14,6 +14,7 @@ from secateur import targets
 from secateur.errors import TargetError, ToolError
 from secateur.targets import Image, boards, tools
 from secateur.targets.builders import elf
+from secateur.targets.runners import sim
 from secateur.targets.runners.qemu import Qemu
 from secateur.targets.runners.sim import Sim
 from secateur.targets.wire import frames
@@ -258,3 +259,28 @@ def test_an_image_too_large(tmp_path: Path) -> None:
 def test_what_is_no_library(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="is not a generated library"):
         targets.build(tmp_path, "host", tmp_path)
+
+
+@pytest.mark.emulator
+def test_an_estimate_that_takes_too_long_is_made_of_what_was_counted(
+    image: Callable[[str], Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = image("mps2_an386")
+    x = samples(1)
+    whole = Sim().run(board, x)
+    assert whole.instructions is not None
+    assert sim.cycles_of(board, x, whole.instructions) == whole.cycles
+
+    stopped = sim.Machine(board)
+    converse = sim.converse
+
+    def slow(*_: object) -> object:
+        stopped.count(True)
+        converse(board, sim.Client(stopped, retries=1), x)
+        stopped._interval = stopped.runs()[1]  # as if it had been stopped at the end of the run
+        raise sim.SlowError("too long", stopped)
+
+    monkeypatch.setattr(sim, "converse", slow)
+    guess = sim.cycles_of(board, x, 2 * whole.instructions)
+    assert guess == pytest.approx(2 * whole.cycles, rel=0.02)
+    assert sim.cycles_of(board, x, None) is None

@@ -113,7 +113,7 @@ class Renode(Target):
         rate = renode_files.mips(image.board) * 1e6
         per_run = [round(run.ticks * rate / hz) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
-        cycles = cycles_of(image, inputs)
+        cycles = cycles_of(image, inputs, mean)
         return RunResult(talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run)
 
 
