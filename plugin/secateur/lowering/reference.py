@@ -183,8 +183,8 @@ def _execute(qgraph: QGraph, given: list[Array], keep: bool) -> dict[str, Array]
     n = len(given[0])
     values = {t: input_codes(qgraph, t, q) for t, q in zip(qgraph.inputs, given, strict=True)}
     for name, constant in qgraph.constants.items():
-        t = qgraph.tensors[name]
-        values[name] = np.broadcast_to(constant.reshape(1, *t.shape), (n, *t.shape))
+        shape = qgraph.tensors[name].shape
+        values[name] = np.broadcast_to(constant.reshape(1, *shape), (n, *shape))
     last = {t: i for i, op in enumerate(qgraph.ops) for t in op.inputs}
     for i, op in enumerate(qgraph.ops):
         y = execution_of(op)(qgraph, op, [values[t] for t in op.inputs])

@@ -37,7 +37,7 @@ def _resize_codes(qgraph: QGraph, op: QResize, inputs: list[np.ndarray]) -> np.n
     wx = op.columns[:, 2].astype(np.int64)
     across = u[..., op.columns[:, 0]] * (one - wx) + u[..., op.columns[:, 1]] * wx
     wy = op.rows[:, 2].astype(np.int64)[:, None]
-    v = across[:, :, op.rows[:, 0]] * (one - wy) + across[:, :, op.rows[:, 1]] * wy
+    v: np.ndarray = across[:, :, op.rows[:, 0]] * (one - wy) + across[:, :, op.rows[:, 1]] * wy
     return ((v + (1 << (2 * BITS - 1))) >> (2 * BITS)).astype(np.uint8)
 
 

@@ -38,8 +38,8 @@ def _depthwise(lo: Lowering, node: Node, kernel: np.ndarray) -> None:
         convolve(lo, node, kernel.transpose(3, 2, 0, 1), groups=1)
         return
     if m > 1:  # the input's channels m times, so that each filter has its own
-        at = lo.addresses(node.inputs[0]).reshape(lo.shape(node.inputs[0]))
-        h, w, _ = at.shape
+        h, w, _ = lo.shape(node.inputs[0])
+        at = lo.addresses(node.inputs[0]).reshape(h, w, c)
         name = f"{node.name}_repeated"
         lo.shapes[name] = (h, w, c * m)
         repeat = Node("reshape", name, node.inputs, name, (h, w, c * m), {"shape": (h, w, c * m)})
