@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+
+from ..coding import sources
 
 _SIZES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
 
@@ -31,7 +32,7 @@ class Field:
 @cache
 def header(name: str) -> str:
     """The text of a header of coding/c."""
-    return (resources.files("secateur.coding") / "c" / name).read_text(encoding="utf-8")
+    return sources.text(name)
 
 
 @cache

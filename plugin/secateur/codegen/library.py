@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import names
+from ..coding import sources
 from ..coding.checksum import crc32
 from ..files import write_tree
 from ..lowering.qgraph import QGraph, QOp
@@ -220,7 +221,7 @@ def write(
     # what kernels return where weights do not decode is the caller's status here
     steps = [s.replace("return -1;", f"return {name.upper()}_ERROR_WEIGHTS;") for s in steps]
     runtime_port, parts = port(form.isas)
-    runtime = [runtime_port, *map(_decoder, coding_headers([*headers, "sc_crc32.h"]))]
+    runtime = [runtime_port, *map(_decoder, sources.needed([*headers, "sc_crc32.h"]))]
     context = {
         "name": name,
         "upper": name.upper(),
@@ -280,17 +281,6 @@ def _new(arrays: Sequence[CArray], there: Mapping[str, list[CArray]]) -> list[CA
         if a.name in known and a.content != known[a.name].content:
             raise ValueError(f"two arrays are called {a.name}")
     return [a for a in arrays if a.name not in known]
-
-
-def coding_headers(headers: list[str]) -> list[str]:
-    """`headers` and every header of coding/c they include, each once."""
-    todo, found = list(headers), []
-    while todo:
-        name = todo.pop(0)
-        if name not in found:
-            found.append(name)
-            todo += re.findall(r'#include "(sc_\w+\.h)"', header(name))
-    return found
 
 
 def _call(functions: _Functions, f: CFunction, args: str) -> str:

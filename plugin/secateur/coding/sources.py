@@ -8,14 +8,36 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "c"
 _INCLUDE = re.compile(r'^#include "(sc_\w+\.h)"', re.MULTILINE)
 
+#: Texts of headers that do not lie in the folder, by file name.
+_ADDED: dict[str, str] = {}
+
+
+def add(name: str, text: str) -> None:
+    """Make the header of an encoding outside this package known: sc_NAME.h.
+
+    Raises ValueError where there is one of that name already.
+    """
+    if not re.fullmatch(r"sc_\w+\.h", name) or name in _ADDED or (FOLDER / name).exists():
+        raise ValueError(f"header {name!r} is there already, or no sc_NAME.h")
+    _ADDED[name] = text.strip() + "\n"
+
+
+def text(name: str) -> str:
+    """The text of a header."""
+    return _ADDED.get(name) or (FOLDER / name).read_text(encoding="utf-8")
+
+
+def needed(names: list[str]) -> list[str]:
+    """`names` and every header they include, each once, in the order in which they are met."""
+    todo, found = list(names), []
+    while todo:
+        name = todo.pop(0)
+        if name not in found:
+            found.append(name)
+            todo += _INCLUDE.findall(text(name))
+    return found
+
 
 def headers(*names: str) -> list[Path]:
     """Files to copy so that `#include "name"` works for every name, sorted, each once."""
-    found: dict[str, Path] = {}
-    todo = list(names)
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found[name] = FOLDER / name
-            todo += _INCLUDE.findall(found[name].read_text())
-    return [found[name] for name in sorted(found)]
+    return [FOLDER / name for name in sorted(needed(list(names)))]
