@@ -12,6 +12,7 @@ from . import reading
 from .errors import FileError, SecateurError
 from .files import looks_like, write
 from .flow.arguments import CalibrationMethod, Optimize, check_encodings
+from .flow.interface import InputType, OutputType
 from .report.budget import FIGURES, limit_of
 from .report.figures import Report
 from .report.units import parse
@@ -35,6 +36,11 @@ class PlanOptions(_Table):
     encodings: dict[str, str] | str | None = None
     calibration_method: CalibrationMethod | None = None
     portable: bool | None = None
+    input_dtype: InputType | None = None
+    output_dtype: OutputType | None = None
+    input_scale: float | None = None
+    input_zero_point: int | None = None
+    logits: bool | None = None
 
 
 class Model(_Table):

@@ -40,6 +40,24 @@ def conversion_options(f: Any) -> Any:
         help="A weight encoding for every layer that it fits, or, repeatable, for one.",
     )(f)
     f = click.option(
+        "--input-dtype", default="int8", show_default=True, help="int8, or uint8 for pixels 0..255."
+    )(f)
+    f = click.option(
+        "--output-dtype", default="int8", show_default=True, help="int8, uint8 or float32."
+    )(f)
+    f = click.option(
+        "--input-scale", type=float, help="Step of the input's codes, where it is given."
+    )(f)
+    f = click.option(
+        "--input-zero-point", type=int, help="The input's code of 0; goes with --input-scale."
+    )(f)
+    f = click.option(
+        "--logits",
+        is_flag=True,
+        default=False,
+        help="Leave out the softmax or sigmoid at the end.",
+    )(f)
+    f = click.option(
         "--portable",
         is_flag=True,
         help="Write the code of every core, not the board's alone; without a board it is.",

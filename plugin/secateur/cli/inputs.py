@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from secateur.errors import DataError
 
 
-def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+def load_inputs(path: str | Path) -> tuple[Any, np.ndarray | None]:
     """Inputs [n, ...] and labels [n, ...] or None from `path`.
 
     Inputs are float32 features, or int8 codes of the converted model's interface as they are.
@@ -36,6 +38,8 @@ def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise DataError(f"{where} does not exist: give an .npz file with the key x.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
         raise DataError(f"{where} is not a readable .npz of plain arrays ({e}).") from e
+    if "x" not in arrays and len(keys) > 1 and set(keys) - {"y", "scale", "zero_point"}:
+        return _several(where, keys)
     if "x" not in arrays:
         found = ", ".join(keys) or "none"
         raise DataError(f"{where} has no array x (it has: {found}): save it with np.savez(x=...).")
@@ -63,14 +67,37 @@ def load_inputs(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     return x, y
 
 
-def load_calibration(path: str | Path) -> np.ndarray:
+def _several(where: Path, keys: Sequence[str]) -> tuple[Any, np.ndarray | None]:
+    """Inputs by name, and labels `y`, of a file for a model of several inputs."""
+    with np.load(where, allow_pickle=False) as z:
+        arrays = {k: z[k] for k in keys}
+    y = arrays.pop("y", None)
+    counts = {k: len(v) if v.ndim else 0 for k, v in arrays.items()}
+    for k, v in arrays.items():
+        if v.dtype.kind not in "fiu" or v.dtype == np.int8 or v.ndim < 2 or not len(v):
+            raise DataError(
+                f"{where}: {k} must be real numbers or indices of shape [n, ...] with n > 0, not "
+                f"{v.dtype} {v.shape}."
+            )
+        if not np.isfinite(v).all():
+            raise DataError(f"{where}: {k} holds NaN or infinite values: remove those samples.")
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{k} {n}" for k, n in counts.items())
+        raise DataError(f"{where}: inputs of different numbers of samples ({listed}).")
+    n = next(iter(counts.values()))
+    if y is not None and (y.dtype.kind not in "biuf" or not y.ndim or len(y) != n):
+        raise DataError(f"{where}: y must be numbers, one entry for each of {n} inputs.")
+    return arrays, y
+
+
+def load_calibration(path: str | Path) -> Any:
     """Features float32 [n, ...] from `path`; DataError if they are int8 without their scale."""
     return as_calibration(load_inputs(path)[0], path)
 
 
-def as_calibration(x: np.ndarray, path: str | Path) -> np.ndarray:
+def as_calibration(x: Any, path: str | Path) -> Any:
     """`x` unless it is int8: calibration is what finds the meaning of those codes."""
-    if x.dtype == np.int8:
+    if getattr(x, "dtype", None) == np.int8:
         raise DataError(
             f"{path}: int8 x cannot calibrate a model: give float features as --calibration, or "
             "add scale and zero_point to the file."

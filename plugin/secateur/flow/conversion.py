@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from .. import names
 from ..codegen.packing import pack
 from ..codegen.plan import make_plan
+from ..frontend import execute
 from ..frontend.ir import Graph
 from ..frontend.load import load as load_graph
 from ..lowering import passes
@@ -28,6 +27,7 @@ from .arguments import (
     one_of,
 )
 from .compiled import CompiledModel
+from .interface import InputType, Interface, OutputType
 
 #: Integer passes of every conversion; then zeros are observed.
 STORED = (*passes.INTEGER, pack)
@@ -59,15 +59,21 @@ def convert(
     latency: str | float | None = None,
     board: str | None = None,
     portable: bool = False,
+    input_dtype: InputType = "int8",
+    output_dtype: OutputType = "int8",
+    input_scale: float | None = None,
+    input_zero_point: int | None = None,
+    logits: bool = False,
 ) -> CompiledModel:
     """Convert a trained model to integers and plan how it is stored and executed.
 
     Args:
         model: a Keras 3 or tf_keras model, the path of a `.keras` or `.tflite` file, or a float
             graph of `load`.
-        calibration: real inputs [N, *input shape] in any dtype but int8, which would be codes; a
-            few hundred typical ones. What is odd about them (one sample, one value, outliers, not
-            scaled as in training) is a `RangeWarning` and a note of the model and its reports.
+        calibration: real inputs [N, *input shape] (of several inputs a list in the model's order,
+            or a mapping by name) in any dtype but int8, which would be codes; a few hundred typical
+            ones. What is odd about them (one sample, one value, outliers, not scaled as in
+            training) is a `RangeWarning` and a note of the model and its reports.
         name: prefix of the generated C; default: the model's name.
         optimize: what the plan minimises: "latency" (cycles), "energy" (cycles, and a little
             flash), "balanced" (both, each relative to dense int8) or "flash" (bytes).
@@ -85,6 +91,12 @@ def convert(
             board with another core.
         portable: whether the library holds the code of every core, else that of the board's alone;
             without a board it does.
+        input_dtype: "int8", or "uint8": pixels 0..255 as they are, the code is the value.
+        output_dtype: "int8" or "uint8" codes, or "float32" real numbers.
+        input_scale: real value of a step of the input's codes, where it is given (a benchmark that
+            feeds another model's codes); default: from calibration.
+        input_zero_point: the input's code of real 0; goes with `input_scale`.
+        logits: leave out the softmax or sigmoid that the model ends in.
 
     Returns:
         The model in integers, with its plan and its C. The planner's estimates keep the budgets.
@@ -97,20 +109,24 @@ def convert(
     """
     one_of("optimize", optimize, Optimize)
     one_of("calibration_method", calibration_method, CalibrationMethod)
+    one_of("input_dtype", input_dtype, InputType)
+    one_of("output_dtype", output_dtype, OutputType)
+    asked = Interface(input_dtype, output_dtype, logits, input_scale, input_zero_point)
     check_encodings(encodings)
     core, clock = core_and_clock(board)
     budget = budget_of(flash, ram, latency, clock)
     tell("reading the model")
     graph = load_graph(model, name)
     ranges.refuse_codes(calibration)
-    tell(f"calibrating with {len(calibration)} inputs")
+    graph = asked.apply(graph)
+    given = execute.as_inputs(graph, calibration, "calibration data")
+    tell(f"calibrating with {len(next(iter(given.values())))} inputs")
     graph.name = names.model(name or graph.name)
-    qgraph = lower(graph, np.asarray(calibration), method=calibration_method)
+    qgraph = lower(graph, given, method=calibration_method)
     check_layers(encodings, qgraph)
-    notes = ranges.warned(ranges.of_calibration(graph, calibration))
-    qgraph = passes.run(
-        (*STORED, partial(observe_zeros, calibration=np.asarray(calibration))), qgraph
-    )
+    notes = ranges.warned(ranges.of_calibration(graph, given))
+    qgraph = passes.run((*STORED, partial(observe_zeros, calibration=given)), qgraph)
+    qgraph.interface = asked.types(qgraph)
     qgraph.name = graph.name
     tell("choosing encodings and kernels")
     everywhere = portable or board is None

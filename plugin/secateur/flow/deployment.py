@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..codegen.ends import joined, split
 from ..files import held, lock_of
 from ..lowering import reference
 from ..progress import tell
@@ -36,7 +37,7 @@ def deploy(
     compiled: CompiledModel,
     board: str = "mps2_an386",
     *,
-    inputs: np.ndarray | None = None,
+    inputs: Any = None,
     labels: np.ndarray | None = None,
     emulator: str | Target | None = None,
     build_dir: str | Path | None = None,
@@ -50,8 +51,9 @@ def deploy(
         compiled: what `convert` returned. If it was planned for another core, the library that is
             built has a plan for the board's.
         board: a board of `secateur boards`, "host" for this computer.
-        inputs: what to run, real [N, *input shape] in any dtype but int8, which are the converted
-            model's codes (`CompiledModel.quantize`); None: one input of zeros.
+        inputs: what to run (of several inputs a list in the model's order, or a mapping by name),
+            real [N, *input shape] in any dtype but int8, which are the converted model's codes
+            (`CompiledModel.quantize`); None: one input of zeros.
         labels: for the accuracy class numbers [N] or one-hot [N, classes], 0 and 1 for one logit or
             sigmoid or for several labels a sample; targets of a regression. Anything else is
             refused before anything is built (`secateur.tasks`).
@@ -85,9 +87,10 @@ def deploy(
     else:
         target = targets.pick(b, emulator, port, power)
     if inputs is None:
-        x = np.zeros((1, *compiled.qgraph.interface_shape(compiled.qgraph.input)), np.int8)
+        x = [np.zeros((1, *e.shape), e.dtype) for e in compiled.inputs.ends]
     else:
-        x = compiled.quantize(inputs)
+        codes = compiled.quantize(inputs)
+        x = [codes] if len(compiled.inputs.ends) == 1 else codes
     asked = accuracy.task(compiled, inputs, labels)
     notes = (*compiled.notes, *ranges.warned(ranges.of_inputs(compiled, inputs)))
     compiled = compiled.planned_for(b)
@@ -100,24 +103,27 @@ def _deploy(
     compiled: CompiledModel,
     board: Board,
     target: Target,
-    x: np.ndarray,
-    inputs: np.ndarray | None,
+    x: list[np.ndarray],
+    inputs: Any,
     asked: Task | None,
     notes: tuple[str, ...],
     folder: Path,
     builder: Builder,
 ) -> Report:
-    """`deploy` in a folder that is this process' alone; x: int8 inputs."""
+    """`deploy` in a folder that is this process' alone; x: an array of codes for each input."""
     from .. import targets
 
     library = compiled.save(folder / "library")
     tell(f"building for {board.id}")
     image = targets.build(library, board, folder / "firmware", builder=builder)
-    tell(f"running on {board.id} ({target.name})", 0, len(x))
-    result = target.run(image, x)
+    tell(f"running on {board.id} ({target.name})", 0, len(x[0]))
+    wire = joined(compiled.inputs, x)
+    result = target.run(image, wire)
     tell("comparing with the reference")
-    expected = reference.run(compiled.qgraph, x).reshape(len(x), -1)
-    same = int(np.all(result.outputs.reshape(len(x), -1) == expected, axis=1).sum())
+    made = reference.run(compiled.qgraph, dict(zip(compiled.qgraph.inputs, x, strict=True)))
+    many = [made] if len(compiled.outputs.ends) == 1 else made
+    expected, device = joined(compiled.outputs, many), result.outputs.reshape(len(wire), -1)
+    same = int(np.all(device == expected, axis=1).sum())
     s = image.sizes
     latency = estimate_latency(
         result.instructions,
@@ -125,13 +131,14 @@ def _deploy(
         result.cycles_kind,
         board.clock_hz,
     )
-    right, off = accuracy.measure(compiled, inputs, asked, expected, result.outputs)
+    first = split(compiled.outputs, device)[0]  # labels are for models of one output
+    right, off = accuracy.measure(compiled, inputs, asked, many[0], first)
     report = Report(
         model=compiled.name,
         board=board.id,
         emulator=None if target.name == "board" else target.name,
         accuracy=right,
-        outputs=Outputs(same, len(x)),
+        outputs=Outputs(same, len(wire)),
         size=compiled.size,
         flash=Flash(s.total, s.model, s.runtime, s.harness),
         ram=Ram(s.arena, result.stack, s.static_ram),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,18 +15,22 @@ SAMPLES = 64
 _BATCH = 8
 
 
-def observe_zeros(graph: QGraph, calibration: np.ndarray) -> QGraph:
+def observe_zeros(graph: QGraph, calibration: np.ndarray | Mapping[str, np.ndarray]) -> QGraph:
     """`graph` with its `zero_share` from real inputs float [N, ...], for what a QDense reads."""
     wanted = {op.inputs[0] for op in graph if isinstance(op, QDense)}
     if not wanted:
         return graph
-    picks = np.linspace(0, len(calibration) - 1, min(SAMPLES, len(calibration))).astype(int)
-    x = reference.quantize_input(graph, calibration[picks])
+    given = calibration if isinstance(calibration, Mapping) else {graph.input: calibration}
+    n = len(next(iter(given.values())))
+    picks = np.linspace(0, n - 1, min(SAMPLES, n)).astype(int)
+    many = reference.quantize_input(graph, {t: v[picks] for t, v in given.items()})
+    x = [many] if len(graph.inputs) == 1 else many
     zeros: dict[str, np.ndarray] = {
         name: np.zeros(graph.tensors[name].size, np.int64) for name in wanted
     }
-    for i in range(0, len(x), _BATCH):
-        values = reference.run_all(graph, x[i : i + _BATCH])
+    for i in range(0, len(picks), _BATCH):
+        part = {t: v[i : i + _BATCH] for t, v in zip(graph.inputs, x, strict=True)}
+        values = reference.run_all(graph, part)
         for name in wanted:
             zeros[name] += (values[name] == 0).reshape(-1, zeros[name].size).sum(axis=0)
-    return replace(graph, zero_share={name: count / len(x) for name, count in zeros.items()})
+    return replace(graph, zero_share={name: count / len(picks) for name, count in zeros.items()})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from secateur.errors import ModelError
+from secateur.frontend.execute import Inputs
 from secateur.frontend.ir import Graph
 from secateur.lowering.calibrate import Method, calibrate
 from secateur.lowering.lowerer import Lowering
@@ -14,8 +13,9 @@ from secateur.lowering.simplify import simplify
 from secateur.lowering.views import place_reshapes
 
 
-def lower(graph: Graph, calibration: np.ndarray, *, method: Method = "minmax") -> QGraph:
-    """Quantize `graph` with ranges seen on `calibration` (float [N, ...], the model's real inputs).
+def lower(graph: Graph, calibration: Inputs, *, method: Method = "minmax") -> QGraph:
+    """Quantize `graph` with ranges seen on `calibration` (the model's real inputs, float
+    [N, ...]; of several a list or a mapping).
 
     Raises DataError for unusable calibration data and ModelError where the integer arithmetic
     cannot hold the model.
@@ -28,6 +28,11 @@ def lower(graph: Graph, calibration: np.ndarray, *, method: Method = "minmax") -
     ranges = calibrate(simple, calibration, method)
     lowering = Lowering(place_reshapes(simple), ranges)
     q = lowering.run()
+    if not q.ops:
+        raise ModelError(
+            f"model '{graph.name}' computes nothing: its output is its input; there is nothing to "
+            "convert"
+        )
     for n in graph.nodes:
         own = n.attrs.get("parameters")  # 0 where a shared layer has been counted
         if own is None:
