@@ -13,6 +13,7 @@ from secateur.errors import SecateurError
 from . import (
     boards,
     check,
+    check_model,
     convert,
     demo,
     deploy,
@@ -61,6 +62,7 @@ for _module in (
     inspect,
     report,
     check,
+    check_model,
     doctor,
     profile,
     flash,

@@ -37,7 +37,8 @@ def load(model_or_path: Any, name: str | None = None) -> Graph:
     """Read a model into the float graph.
 
     Args:
-        model_or_path: a Keras 3 or tf_keras model, or the path of a `.keras` or `.tflite` file.
+        model_or_path: a Keras 3, tf_keras or ONNX model, or the path of a `.keras`, `.h5`,
+            `.tflite` or `.onnx` file.
         name: what the graph is called; default: the model's name.
 
     Raises:
@@ -68,8 +69,8 @@ def convert(
     """Convert a trained model to integers and plan how it is stored and executed.
 
     Args:
-        model: a Keras 3 or tf_keras model, the path of a `.keras` or `.tflite` file, or a float
-            graph of `load`.
+        model: a Keras 3, tf_keras or ONNX model, a `torch.nn.Module`, the path of a `.keras`,
+            `.h5`, `.tflite` or `.onnx` file, or a float graph of `load`.
         calibration: real inputs [N, *input shape] (of several inputs a list in the model's order,
             or a mapping by name) in any dtype but int8, which would be codes; a few hundred typical
             ones. What is odd about them (one sample, one value, outliers, not scaled as in
@@ -116,7 +117,7 @@ def convert(
     core, clock = core_and_clock(board)
     budget = budget_of(flash, ram, latency, clock)
     tell("reading the model")
-    graph = load_graph(model, name)
+    graph = load_graph(model, name, example=calibration)
     ranges.refuse_codes(calibration)
     graph = asked.apply(graph)
     given = execute.as_inputs(graph, calibration, "calibration data")

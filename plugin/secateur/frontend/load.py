@@ -19,13 +19,16 @@ class Frontend:
 
     name: str
     accepts: Callable[[Any], bool]
-    load: Callable[[Any, str | None, bool], Graph]
+    load: Callable[[Any, str | None, bool, Any], Graph]
 
 
-def load(model_or_path: Any, name: str | None = None, *, tolerant: bool = False) -> Graph:
+def load(
+    model_or_path: Any, name: str | None = None, *, tolerant: bool = False, example: Any = None
+) -> Graph:
     """The float graph of a model in memory or on disk; ModelError if no front end takes it.
 
-    tolerant: layers that cannot be read become `opaque` nodes, for a list of them all.
+    tolerant: layers that cannot be read become `opaque` nodes, for a list of them all. example:
+    inputs [N, ...], which a PyTorch module is traced with.
     """
     if isinstance(model_or_path, Graph):
         return model_or_path
@@ -34,7 +37,7 @@ def load(model_or_path: Any, name: str | None = None, *, tolerant: bool = False)
         raise ModelError(f"{path} does not exist; give the path of a saved model")
     for frontend in FRONTENDS:
         if frontend.accepts(path or model_or_path):
-            return frontend.load(path or model_or_path, name, tolerant)
+            return frontend.load(path or model_or_path, name, tolerant, example)
     what = str(path) if path else f"an object of type {type(model_or_path).__name__}"
     raise ModelError(
         f"{what} is no model this package reads; give one of: "
@@ -62,7 +65,7 @@ def _is_tf_keras(obj: Any) -> bool:
     return _from_package(obj, "tf_keras")
 
 
-def _load_tf_keras(obj: Any, name: str | None, tolerant: bool) -> Graph:
+def _load_tf_keras(obj: Any, name: str | None, tolerant: bool, _example: Any) -> Graph:
     from secateur.frontend.tfkeras import from_tf_keras
 
     return from_tf_keras(obj, name, tolerant=tolerant)
@@ -72,7 +75,7 @@ def _is_keras3(obj: Any) -> bool:
     return obj.suffix == ".keras" if isinstance(obj, Path) else _from_package(obj, "keras")
 
 
-def _load_keras3(obj: Any, name: str | None, tolerant: bool) -> Graph:
+def _load_keras3(obj: Any, name: str | None, tolerant: bool, _example: Any) -> Graph:
     from secateur.frontend.keras3 import from_keras
 
     return from_keras(obj, name, tolerant=tolerant)
@@ -82,10 +85,30 @@ def _is_tflite(obj: Any) -> bool:
     return isinstance(obj, Path) and obj.suffix == ".tflite"
 
 
-def _load_tflite(obj: Any, name: str | None, tolerant: bool) -> Graph:
+def _load_tflite(obj: Any, name: str | None, tolerant: bool, _example: Any) -> Graph:
     from secateur.frontend.tflite import from_tflite
 
     return from_tflite(obj, name, tolerant=tolerant)
+
+
+def _is_onnx(obj: Any) -> bool:
+    return obj.suffix == ".onnx" if isinstance(obj, Path) else _from_package(obj, "onnx")
+
+
+def _load_onnx(obj: Any, name: str | None, tolerant: bool, _example: Any) -> Graph:
+    from secateur.frontend.onnxmodel import from_onnx
+
+    return from_onnx(obj, name, tolerant=tolerant)
+
+
+def _is_torch(obj: Any) -> bool:
+    return not isinstance(obj, Path) and _from_package(obj, "torch")
+
+
+def _load_torch(obj: Any, name: str | None, tolerant: bool, example: Any) -> Graph:
+    from secateur.frontend.onnxmodel.pytorch import from_torch
+
+    return from_torch(obj, example, name, tolerant=tolerant)
 
 
 #: Asked in this order.
@@ -93,4 +116,6 @@ FRONTENDS: list[Frontend] = [
     Frontend("a tf_keras model, .keras or .h5 file", _is_tf_keras, _load_tf_keras),
     Frontend("a Keras 3 model or .keras file", _is_keras3, _load_keras3),
     Frontend("a .tflite file", _is_tflite, _load_tflite),
+    Frontend("an ONNX model or .onnx file", _is_onnx, _load_onnx),
+    Frontend("a torch.nn.Module", _is_torch, _load_torch),
 ]

@@ -82,9 +82,11 @@ def merge_reshapes(graph: Graph) -> Graph:
 
 
 def shorten(graph: Graph) -> Graph:
-    """Sums, differences, products and quotients with one constant a channel become batch_norm."""
+    """Arithmetic with one constant a channel becomes batch_norm; means of whole images, pools."""
     values = {n.output: n.params["value"] for n in graph.nodes if n.op == "constant"}
     for i, n in enumerate(graph.nodes):
+        if n.op == "reduce":
+            graph.nodes[i] = _as_pool(n, graph.node(n.inputs[0]).shape)
         if n.op not in ("add", "sub", "mul", "div"):
             continue
         which = [j for j in (0, 1) if n.inputs[j] in values]
@@ -106,3 +108,14 @@ def shorten(graph: Graph) -> Graph:
             {"scale": np.ascontiguousarray(scale), "shift": np.ascontiguousarray(shift)},
         )  # fmt: skip
     return graph
+
+
+def _as_pool(n: Node, shape: tuple[int, ...]) -> Node:
+    """A mean or maximum over all pixels of an image as a pool of one window."""
+    op = {"mean": "avg_pool", "max": "max_pool"}.get(n.attrs["function"])
+    pixels = {0, 1} - {i for i in (0, 1) if len(shape) == 3 and shape[i] == 1}
+    if op is None or len(shape) != 3 or not pixels <= set(n.attrs["axes"]) <= {0, 1}:
+        return n
+    attrs = {k: v for k, v in n.attrs.items() if k not in ("function", "axes")}
+    attrs |= {"window": shape[:2], "strides": shape[:2], "pads": (0, 0, 0, 0)}
+    return Node(op, n.name, n.inputs, n.output, n.shape, attrs)
