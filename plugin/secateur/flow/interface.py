@@ -71,7 +71,7 @@ class Interface:
 
     def types(self, graph: QGraph) -> dict[str, str]:
         """For `QGraph.interface`."""
-        out = {}
+        out: dict[str, str] = {}
         for tensors, dtype in (
             (graph.inputs, self.input_dtype),
             (graph.outputs, self.output_dtype),
