@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from secateur import cores
+from secateur.codegen import memory
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
 from secateur.targets import tools
@@ -37,10 +39,59 @@ static void run_{name}(int n)
 """
 
 
+GUARD = 16  #: bytes between the arena's regions
+
+
 def plan(graph: QGraph, name: str, encoding: Mapping[str, str] | str | None = None) -> Plan:
-    """The plan of `graph` under a C name of its own."""
+    """The plan of `graph` under a C name of its own, with room between the arena's regions."""
     graph.name = name
-    return make_plan(graph, encoding)
+    before, memory.GUARD = memory.GUARD, GUARD
+    try:
+        return make_plan(graph, encoding)
+    finally:
+        memory.GUARD = before
+
+
+_ZONES = """
+#include <sanitizer/asan_interface.h>
+
+static void guard_zones(uint8_t *arena, uint32_t bytes, const uint32_t *zones, uint32_t n)
+{
+    __asan_poison_memory_region(arena, bytes);
+    for (; n != 0; n--, zones += 2) {
+        __asan_unpoison_memory_region(arena + zones[0], zones[1]);
+    }
+}
+
+"""
+
+
+def guarded(p: Plan) -> str:
+    """The C of a library's layers, in which each of them may touch nothing in the arena but what is
+    alive at its time: the rest is poison to the address sanitizer."""
+    name, places = p.library.name, {op: i + 1 for i, op in enumerate(p.library.arrays)}
+    places |= {"input": 0, "output": len(places) + 1}
+    whole = f"{name.upper()}_ARENA_BYTES"
+    before, entry, body = p.library.files[f"src/{name}.c"].partition(f"int {name}_run_in(")
+    body, close, after = body.partition(f"    return {name.upper()}_OK;\n")
+    assert entry
+    assert close
+    seen, out = set(), []
+    for line in body.splitlines(keepends=True):
+        step = re.match(r"( +)/\* (\w+)(?::| \*/)", line)
+        if step and step[2] in places:
+            at = places[step[2]]
+            seen.add(at)
+            zones = [f"{b.offset}, {b.at(at)}" for b in p.memory.blocks if b.at(at)]
+            array = f"(const uint32_t[]){{{', '.join(zones)}}}"
+            out.append(f"{step[1]}guard_zones(arena, {whole}, {array}, {len(zones)});\n")
+        out.append(line)
+    assert {0, len(places) - 1} <= seen, sorted(places)
+    free = f"    __asan_unpoison_memory_region(arena, {whole});\n"
+    section = before.rindex("\n\n") + 2  # what stands before the function's type
+    return (
+        before[:section] + _ZONES + before[section:] + entry + "".join(out) + free + close + after
+    )
 
 
 def _compile(compiler: str, flags: Sequence[str], sources: Sequence[Path]) -> list[str]:
@@ -53,10 +104,12 @@ def _compile(compiler: str, flags: Sequence[str], sources: Sequence[Path]) -> li
         return list(pool.map(one, sources))
 
 
-def _sources(plans: Sequence[Plan], folder: Path) -> list[Path]:
+def _sources(plans: Sequence[Plan], folder: Path, guard: bool = False) -> list[Path]:
     sources: list[Path] = []
     for p in plans:
         home = p.library.save(folder / p.library.name) / "src"
+        if guard:
+            (home / f"{p.library.name}.c").write_text(guarded(p))
         sources += sorted(home.glob("*.c"))
     return sources
 
@@ -66,7 +119,7 @@ def on_host(
     flags: Sequence[str] = SANITIZE,
 ) -> list[np.ndarray]:  # fmt: skip
     """Outputs int8 [n, size] of every plan for its int8 inputs [n, ...]."""
-    sources = _sources(plans, folder)
+    sources = _sources(plans, folder, any("address" in flag for flag in flags))
     names = [p.library.name for p in plans]
     main = ["#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>"]
     main += [f'#include "{n}/src/{n}.h"' for n in names]
