@@ -28,8 +28,8 @@ from benchmarks.bench import BOARDS
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from secateur.codegen.costs import price_key, work_of
-from secateur.codegen.kernels import Layer, get
 from secateur.codegen.ends import end_work
+from secateur.codegen.kernels import Layer, get
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
 from secateur.targets import boards
