@@ -42,10 +42,12 @@ static void run_{name}(int n)
 GUARD = 16  #: bytes between the arena's regions
 
 
-def plan(graph: QGraph, name: str, encoding: Mapping[str, str] | str | None = None) -> Plan:
-    """The plan of `graph` under a C name of its own, with room between the arena's regions."""
+def plan(
+    graph: QGraph, name: str, encoding: Mapping[str, str] | str | None = None, guard: int = 0
+) -> Plan:
+    """The plan of `graph` under a C name of its own, `guard` bytes between the arena's regions."""
     graph.name = name
-    before, memory.GUARD = memory.GUARD, GUARD
+    before, memory.GUARD = memory.GUARD, guard
     try:
         return make_plan(graph, encoding)
     finally:
@@ -116,10 +118,10 @@ def _sources(plans: Sequence[Plan], folder: Path, guard: bool = False) -> list[P
 
 def on_host(
     plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path, compiler: str = "gcc",
-    flags: Sequence[str] = SANITIZE,
+    flags: Sequence[str] = SANITIZE, guard: bool = False,
 ) -> list[np.ndarray]:  # fmt: skip
     """Outputs int8 [n, size] of every plan for its int8 inputs [n, ...]."""
-    sources = _sources(plans, folder, any("address" in flag for flag in flags))
+    sources = _sources(plans, folder, guard)
     names = [p.library.name for p in plans]
     main = ["#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>"]
     main += [f'#include "{n}/src/{n}.h"' for n in names]
