@@ -70,57 +70,27 @@ SC_INLINE int32_t sc_lane_hi(uint32_t a)
     return (int32_t)a >> 16;
 }
 
-/* Lane times 16-bit multiplier plus c. */
-SC_INLINE int32_t sc_mac_lo(uint32_t a, int32_t m, int32_t c)
-{
-    int32_t r;
-    __asm__("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(m), "r"(c));
-    return r;
-}
+/* An instruction that multiplies halves of two registers and adds a third one. */
+#define SC_MULTIPLY_ADD(name, instruction, ctype)                                           \
+    SC_INLINE int32_t name(uint32_t x, ctype y, int32_t c)                                  \
+    {                                                                                       \
+        int32_t r;                                                                          \
+        __asm__(instruction " %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));          \
+        return r;                                                                           \
+    }
 
-SC_INLINE int32_t sc_mac_hi(uint32_t a, int32_t m, int32_t c)
-{
-    int32_t r;
-    __asm__("smlatb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(m), "r"(c));
-    return r;
-}
+/* Lane times 16-bit multiplier plus c. */
+SC_MULTIPLY_ADD(sc_mac_lo, "smlabb", int32_t)
+SC_MULTIPLY_ADD(sc_mac_hi, "smlatb", int32_t)
 
 /* c + x.lo * y.lo + x.hi * y.hi, lanes signed. */
-SC_INLINE int32_t sc_dot2(uint32_t x, uint32_t y, int32_t c)
-{
-    int32_t r;
-    __asm__("smlad %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
-    return r;
-}
+SC_MULTIPLY_ADD(sc_dot2, "smlad", uint32_t)
 
 /* c + x.lo * y.lo, c + x.hi * y.lo, c + x.lo * y.hi, c + x.hi * y.hi. */
-SC_INLINE int32_t sc_mac_bb(uint32_t x, uint32_t y, int32_t c)
-{
-    int32_t r;
-    __asm__("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
-    return r;
-}
-
-SC_INLINE int32_t sc_mac_tb(uint32_t x, uint32_t y, int32_t c)
-{
-    int32_t r;
-    __asm__("smlatb %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
-    return r;
-}
-
-SC_INLINE int32_t sc_mac_bt(uint32_t x, uint32_t y, int32_t c)
-{
-    int32_t r;
-    __asm__("smlabt %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
-    return r;
-}
-
-SC_INLINE int32_t sc_mac_tt(uint32_t x, uint32_t y, int32_t c)
-{
-    int32_t r;
-    __asm__("smlatt %0, %1, %2, %3" : "=r"(r) : "r"(x), "r"(y), "r"(c));
-    return r;
-}
+SC_MULTIPLY_ADD(sc_mac_bb, "smlabb", uint32_t)
+SC_MULTIPLY_ADD(sc_mac_tb, "smlatb", uint32_t)
+SC_MULTIPLY_ADD(sc_mac_bt, "smlabt", uint32_t)
+SC_MULTIPLY_ADD(sc_mac_tt, "smlatt", uint32_t)
 
 /* acc + the four bytes of w. */
 SC_INLINE int32_t sc_sum4(int32_t acc, uint32_t w)
