@@ -15,7 +15,7 @@ from secateur.codegen import descriptor
 from secateur.codegen.library import WEIGHTS_IN
 from secateur.codegen.plan import Plan, make_plan
 from secateur.codegen.tidy import WIDTH, tidy
-from secateur.coding import sources
+from secateur.coding import sources as headers
 from secateur.lowering import reference
 from secateur.targets import tools
 
@@ -256,7 +256,7 @@ def test_the_sizes_of_descriptors_are_the_compilers(tmp_path: Path) -> None:
             size = descriptor.size(e.decoder, f"sc_{e.c_name}_stream")
             lines.append(f'#include "{e.decoder}"')
             lines.append(f'_Static_assert(sizeof(sc_{e.c_name}_stream) == {size}, "{e.name}");')
-    for path in sources.FOLDER.glob("*.h"):
+    for path in headers.FOLDER.glob("*.h"):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "sizes.c").write_text("\n".join(lines))
     subprocess.run(
