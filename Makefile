@@ -44,7 +44,7 @@ lint: setup ## ruff and mypy alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## four networks x four encodings x five cores: build/bench/bench.json, docs/break-even.md, cost-model.md, binary.json
+bench: setup ## four networks x four encodings x five cores: benchmarks/results/bench.json, docs/break-even.md, cost-model.md, binary.json
 	$(BIN)/python -m benchmarks.bench
 	$(BIN)/python -m benchmarks.break_even
 	$(BIN)/python -m benchmarks.cost_model

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench [--networks kws,lenet5] [--targets cortex-m4] [--optimize balanced]
 
-Prints a table and writes build/bench/bench.json, a list of {network, encoding, target,
+Prints a table and writes benchmarks/results/bench.json, a list of {network, encoding, target,
 instructions, cycles, flash, arena, identical, total}: instructions per inference counted in the
 simulator, cycles estimated (docs/cycle-model.md), flash of model and runtime without the serial
 harness, arena in bytes, and how many of the outputs are the reference's, byte by byte.
@@ -30,6 +30,9 @@ from secateur import targets
 from secateur.targets.runners.sim import Sim
 
 OUT = Path("build/bench")
+
+#: Where the committed figures lie, from which README and docs are rendered.
+RESULTS = Path("benchmarks/results/bench.json")
 
 #: Core -> board whose image the simulator runs.
 BOARDS = {
@@ -160,7 +163,7 @@ def main() -> int:
     parser.add_argument("--targets", default=",".join(BOARDS))
     parser.add_argument("--optimize", default="balanced")
     parser.add_argument("--inputs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=OUT / "bench.json")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     started = time.monotonic()
     cores = args.targets.split(",")
