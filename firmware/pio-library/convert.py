@@ -7,6 +7,7 @@ build. It installs nothing: where the command `secateur` is missing it says so a
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,15 @@ def digest(*parts):
 
 def convert():
     model, calibration = file_of("model"), file_of("calibration")
-    optimize, name = given("optimize", "balanced"), given("name", model.stem)
+    optimize = given("optimize", "balanced")
+    # A folder's name, too: nothing that leads out of the build's.
+    name = given("name") or re.sub(r"[^A-Za-z0-9_]+", "_", model.stem).strip("_")
+    name = name if name[:1].isalpha() else f"m_{name}"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,47}", name):
+        stop(
+            f"platformio.ini, custom_secateur_name: {name!r} is no name for C; take letters, "
+            "digits and underscores"
+        )
     library = build / name
     stamp = build / f"{name}.sha256"
     wanted = digest(model, calibration, optimize, name)

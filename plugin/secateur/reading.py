@@ -78,14 +78,16 @@ def opened(
         raise kind(f"{where} does not exist; give the path of a file.") from None
     except (OSError, ValueError) as e:
         raise kind(f"{where} cannot be read ({getattr(e, 'strerror', None) or e}).") from None
+    state = os.fstat(fd)
+    wrong = None
+    if not stat.S_ISREG(state.st_mode):
+        wrong = f"is not a file but {_what(state.st_mode)}; give the path of a file."
+    elif state.st_size > largest:
+        wrong = f"has {state.st_size:,} bytes; {largest:,} are the limit."
+    if wrong:
+        os.close(fd)
+        raise kind(f"{where} {wrong}")
     with os.fdopen(fd, "rb") as file:
-        state = os.fstat(fd)
-        if not stat.S_ISREG(state.st_mode):
-            raise kind(
-                f"{where} is not a file but {_what(state.st_mode)}; give the path of a file."
-            )
-        if state.st_size > largest:
-            raise kind(f"{where} has {state.st_size:,} bytes; {largest:,} are the limit.")
         yield file
 
 

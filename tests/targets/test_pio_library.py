@@ -160,3 +160,11 @@ def test_the_example(tmp_path: Path) -> None:
     done = _pio(example, path)
     assert done.returncode == 0, done.stderr
     assert (example / ".pio/build/mps2_an386/firmware.elf").is_file()
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "..", "a b", "-x"])
+def test_a_name_that_leads_out_of_the_build_is_refused(project: Path, name: str) -> None:
+    _write(project, f"{OPTIONS}custom_secateur_name = {name}\n")
+    done = _pio(project, _command(project / "bin"))
+    assert done.returncode != 0
+    assert f"custom_secateur_name: '{name}' is no name for C" in done.stderr + done.stdout

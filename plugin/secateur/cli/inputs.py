@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from secateur import reading
 from secateur.errors import DataError
+
+#: Bytes of a file of inputs, and of its arrays.
+LARGEST = 2 << 30
 
 
 def load_inputs(path: str | Path) -> tuple[Any, np.ndarray | None]:
@@ -22,21 +27,10 @@ def load_inputs(path: str | Path) -> tuple[Any, np.ndarray | None]:
     `x` holds features as integers: feature = (x - zero_point) * scale. Pickled objects are never
     loaded. Raises DataError.
     """
-    where = Path(path)
+    where = reading.regular(path, LARGEST, DataError)
     try:
-        loaded = np.load(where, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):  # an .npy
-            keys, arrays = ["x"], {"x": loaded}
-        else:
-            with loaded as z:
-                keys = z.files
-                wanted = ("x", "y", "scale", "zero_point") if len(keys) > 1 else keys
-                arrays = {k: z[k] for k in wanted if k in keys}
-            if len(keys) == 1:  # np.savez(path, features)
-                arrays = {"x": arrays[keys[0]]}
-    except FileNotFoundError:
-        raise DataError(f"{where} does not exist: give an .npz file with the key x.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+        arrays, keys = _arrays(where)
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
         raise DataError(f"{where} is not a readable .npz of plain arrays ({e}).") from e
     if "x" not in arrays and len(keys) > 1 and set(keys) - {"y", "scale", "zero_point"}:
         return _several(where, keys)
@@ -53,7 +47,8 @@ def load_inputs(path: str | Path) -> tuple[Any, np.ndarray | None]:
     if x.dtype != np.int8 or "scale" in arrays:
         x = x.astype(np.float32)
     if "scale" in arrays:
-        if arrays["scale"].size != 1 or arrays["zero_point"].size != 1:
+        both = (arrays["scale"], arrays["zero_point"])
+        if any(a.size != 1 or a.dtype.kind not in "fiu" or not np.isfinite(a).all() for a in both):
             raise DataError(f"{where}: scale and zero_point must be single numbers.")
         x = (x - np.float32(arrays["zero_point"].item())) * np.float32(arrays["scale"].item())
     if not np.isfinite(x).all():
@@ -88,6 +83,36 @@ def _several(where: Path, keys: Sequence[str]) -> tuple[Any, np.ndarray | None]:
     if y is not None and (y.dtype.kind not in "biuf" or not y.ndim or len(y) != n):
         raise DataError(f"{where}: y must be numbers, one entry for each of {n} inputs.")
     return arrays, y
+
+
+def _arrays(where: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of an .npz or .npy by key, and all keys; what they declare is looked at first."""
+    if not zipfile.is_zipfile(where):  # an .npy
+        with where.open("rb") as file:
+            _declared(file, where.stat().st_size, str(where))
+        return {"x": np.load(where, allow_pickle=False)}, ["x"]
+    with zipfile.ZipFile(where) as archive:
+        there = reading.members(archive, where, LARGEST, DataError)
+        keys = [name.removesuffix(".npy") for name in there]
+        wanted = [k for k in keys if k in ("x", "y", "scale", "zero_point") or len(keys) == 1]
+        for name, member in there.items():
+            with archive.open(member) as file:
+                _declared(file, member.file_size, f"{name} in {where}")
+    with np.load(where, allow_pickle=False) as loaded:
+        arrays = {k: loaded[k] for k in wanted}
+    return ({"x": arrays[keys[0]]} if len(keys) == 1 else arrays), keys  # np.savez(path, features)
+
+
+def _declared(file: IO[bytes], size: int, what: str) -> None:
+    """ValueError unless the .npy in `file`, of `size` bytes, declares what is there."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else (
+        np.lib.format.read_array_header_2_0
+    )  # fmt: skip
+    shape, _, dtype = read(file, max_header_size=10_000)
+    declared = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or file.tell() + declared != size:
+        raise ValueError(f"{what} declares {declared:,} bytes and has {size - file.tell():,}")
 
 
 def load_calibration(path: str | Path) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from secateur import reading
 from secateur.errors import ModelError
 
 from .output import import_keras, json_option, print_result, work
@@ -31,19 +31,23 @@ def _library(path: Path, as_json: bool) -> None:
 
     manifest = path / "secateur.json"
     try:
-        data = json.loads(manifest.read_text(encoding="utf-8"))
+        if not manifest.exists():
+            raise ModelError(
+                f"{path} holds no secateur.json: give a folder that `secateur convert` wrote."
+            )
+        data = reading.json_file(manifest, kind=ModelError)
         layers = [LayerFigures.from_dict(layer) for layer in data["layers"]]
         bits = [dict(layer["bits"]) for layer in data["layers"]]
         name, factors = data["name"], Gains(**data["factors"])
         chains = [_chain(c["layers"], c["rows"]) for c in data.get("chains", [])]
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path} holds no secateur.json: give a folder that `secateur convert` wrote."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ModelError(f"{manifest} cannot be read ({e}): convert the model again.") from e
 
     def tables() -> Any:
+        with reading.reading(manifest, ModelError):
+            return shown()
+
+    def shown() -> Any:
         from rich.console import Group
 
         causes = cause_table(list(zip(layers, bits, strict=True)))

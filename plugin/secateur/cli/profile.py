@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from secateur import reading
 from secateur.errors import DataError
 
 from .convert import conversion_options
@@ -92,14 +92,13 @@ def command(
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "secateur.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    path = folder / "secateur.json"
+    if not path.exists():
         return {}
-    except (OSError, ValueError) as e:
-        raise DataError(
-            f"{folder}/secateur.json cannot be read ({e}): convert the model again."
-        ) from e
+    found = reading.json_file(path, kind=DataError)
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is no JSON object: convert the model again.")
+    return found
 
 
 def _quantize(folder: Path, x: np.ndarray) -> np.ndarray:

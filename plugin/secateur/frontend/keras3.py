@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from secateur import reading
 from secateur.errors import ModelError
-from secateur.frontend import smart_deal
+from secateur.frontend import hdf5, smart_deal
 from secateur.frontend.build import Builder
 from secateur.frontend.effective import effective_weights
 from secateur.frontend.genuine import check
@@ -205,14 +206,26 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is not a file; give the path of a .keras file")
     try:
         with zipfile.ZipFile(path) as archive:
-            missing = [m for m in _MEMBERS if m not in archive.namelist()]
-            broken = archive.testzip()
+            there = reading.members(archive, path, kind=ModelError)
+            for name in ("config.json", "metadata.json"):
+                if name in there and there[name].file_size > reading.LONGEST_TEXT:
+                    raise ModelError(
+                        f"{path} is not read: its {name} has {there[name].file_size:,} bytes"
+                    )
+            missing = [m for m in _MEMBERS if m not in there]
+            broken = None if missing else archive.testzip()
             if missing or broken:
                 what = f"lacks {missing[0]}" if missing else f"has a damaged {broken}"
                 raise ModelError(f"{path} is not an intact .keras file: it {what}; save it again")
-            config: dict[str, Any] = json.loads(archive.read("config.json"))
-            config["metadata"] = json.loads(archive.read("metadata.json"))
-            return config
+            documents = {}
+            for name in ("config.json", "metadata.json"):
+                found = reading.json_of(archive.read(name), f"{name} in {path}", ModelError, False)
+                if not isinstance(found, dict):
+                    raise ModelError(f"{name} in {path} is no JSON object; save the model again")
+                documents[name] = found
+            hdf5.check(io.BytesIO(archive.read("model.weights.h5")), path)
+            config: dict[str, Any] = documents["config.json"]
+            return {**config, "metadata": documents["metadata.json"]}
     except PermissionError as e:
         raise ModelError(f"{path} cannot be read ({e.strerror}); check its permissions") from e
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as e:

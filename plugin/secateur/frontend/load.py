@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import ModelError
+from secateur import reading
+from secateur.errors import ModelError, SecateurError
 from secateur.frontend.ir import Graph
 
 
@@ -33,11 +35,16 @@ def load(
     if isinstance(model_or_path, Graph):
         return model_or_path
     path = Path(model_or_path) if isinstance(model_or_path, str | Path) else None
-    if path is not None and not path.exists():
-        raise ModelError(f"{path} does not exist; give the path of a saved model")
+    if path is not None:
+        if not os.path.exists(path):
+            raise ModelError(f"{path} does not exist; give the path of a saved model")
+        reading.regular(path, kind=ModelError)
     for frontend in FRONTENDS:
         if frontend.accepts(path or model_or_path):
-            return frontend.load(path or model_or_path, name, tolerant, example)
+            if path is None:
+                return frontend.load(model_or_path, name, tolerant, example)
+            with reading.reading(path, ModelError):
+                return frontend.load(path, name, tolerant, example)
     what = str(path) if path else f"an object of type {type(model_or_path).__name__}"
     raise ModelError(
         f"{what} is no model this package reads; give one of: "
@@ -53,8 +60,10 @@ def _keras_major(path: Path) -> str:
     """First digit of the Keras version a `.keras` file names; "" where none can be read."""
     try:
         with zipfile.ZipFile(path) as archive:
+            reading.members(archive, path)
             return str(json.loads(archive.read("metadata.json"))["keras_version"])[:1]
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+    except (SecateurError, OSError, KeyError, ValueError, TypeError, RecursionError,
+            NotImplementedError, zipfile.BadZipFile):  # fmt: skip
         return ""  # the front end says what is wrong with the file
 
 

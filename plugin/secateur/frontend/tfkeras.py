@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from secateur import reading
 from secateur.errors import ModelError
+from secateur.frontend import hdf5
 from secateur.frontend.build import Builder
 from secateur.frontend.genuine import check
 from secateur.frontend.ir import Graph
@@ -248,11 +250,18 @@ def _read_h5(path: Path) -> tuple[dict[str, Any], str]:
             f"{path} needs h5py to be read ({e}); run: pip install 'secateur[train]'"
         ) from e
     try:
+        hdf5.readable(path)
         with h5py.File(path, "r") as f:
             text, version = f.attrs.get("model_config"), f.attrs.get("keras_version", "2")
             if text is None:
                 raise ModelError(f"{path} holds weights alone; save the whole model: model.save()")
-            config: dict[str, Any] = json.loads(text)
-            return config, version if isinstance(version, str) else version.decode()
+            version = version.decode("ascii", "replace") if isinstance(version, bytes) else version
+            if not isinstance(text, str | bytes) or not isinstance(version, str):
+                raise ModelError(f"{path} has no model_config that is text; save the model again")
+            what = f"model_config in {path}"
+            config = reading.json_of(text, what, ModelError, finite=False)
+            if not isinstance(config, dict):
+                raise ModelError(f"{what} is no JSON object; save the model again")
+            return config, version
     except (OSError, ValueError) as e:
         raise ModelError(f"{path} is not an intact .h5 file ({e}); save the model again") from e

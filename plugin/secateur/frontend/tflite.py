@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from secateur import reading
 from secateur.errors import ModelError
 from secateur.frontend.flatbuffer import Table
 from secateur.frontend.ir import Graph
@@ -49,10 +50,7 @@ def from_tflite(path: Any, name: str | None = None, *, tolerant: bool = False) -
     Raises ModelError for damaged files and for operators outside `supported()`.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise ModelError(f"{path} cannot be read ({e.strerror}); give a .tflite file") from e
+    data = reading.data(path, kind=ModelError)
     if data[4:8] != b"TFL3":
         raise ModelError(f"{path} is no .tflite file: its identifier is missing; convert it again")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from secateur.errors import ModelError
 from secateur.frontend.build import Builder
 
 from .base import Layer, refuse
@@ -11,10 +12,19 @@ from .base import Layer, refuse
 Pads = tuple[int, int, int, int]
 
 
+def _must_slide(window: tuple[int, int], strides: tuple[int, int]) -> None:
+    if min(*window, *strides) < 1:
+        raise ModelError(
+            f"a window of {window[0]}x{window[1]} cannot move by strides of {strides[0]} and "
+            f"{strides[1]}; both are at least 1"
+        )
+
+
 def resolve_padding(
     padding: str, size: tuple[int, int], window: tuple[int, int], strides: tuple[int, int]
 ) -> Pads:
     """TensorFlow's explicit (top, left, bottom, right) for 'same' or 'valid'."""
+    _must_slide(window, strides)
     if padding.lower() == "valid":
         return (0, 0, 0, 0)
     (t, b), (left, r) = (
@@ -30,7 +40,8 @@ def resolve_padding(
 def window_shape(
     size: tuple[int, int], window: tuple[int, int], strides: tuple[int, int], pads: Pads
 ) -> tuple[int, int]:
-    """Output height and width of a sliding window."""
+    """Output height and width of a sliding window. ModelError where it cannot slide."""
+    _must_slide(window, strides)
     h = (size[0] + pads[0] + pads[2] - window[0]) // strides[0] + 1
     w = (size[1] + pads[1] + pads[3] - window[1]) // strides[1] + 1
     return h, w

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import ToolError
+from ... import names, reading
+from ...errors import FileError, ToolError
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,11 @@ def read(folder: Path) -> LibraryFolder:
     """Raises ToolError if `folder` holds no generated library."""
     folder = Path(folder).resolve()
     try:
-        name = str(json.loads((folder / "library.json").read_text(encoding="utf-8"))["name"])
-        header = (folder / "src" / f"{name}.h").read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        name = str(reading.json_file(folder / "library.json")["name"])
+        if names.model(name) != name:
+            raise ValueError(f"{name!r} is no name of a library")
+        header = reading.text(folder / "src" / f"{name}.h")
+    except (FileError, ValueError, KeyError, TypeError) as error:
         raise ToolError(
             f"{folder} is not a generated library ({error}): write one with 'secateur convert'"
         ) from None

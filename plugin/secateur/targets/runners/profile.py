@@ -6,7 +6,6 @@ the code asks for), so every call of `NAME_run_in` can be told apart.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, replace
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 from elftools.elf.elffile import ELFFile
 
-from ... import names
-from ...errors import TargetError
+from ... import names, reading
+from ...errors import FileError, TargetError
 from .. import boards
 from ..base import Image
 from ..boards import Board
@@ -119,9 +118,9 @@ def profile(
 def _in_source_names(found: Profile, folder: Path) -> Profile:
     """`found` with the layers called as in the source model, as far as the manifest tells."""
     try:
-        manifest = json.loads((folder / "secateur.json").read_text(encoding="utf-8"))
+        manifest = reading.json_file(folder / "secateur.json")
         source = tuple(str(row["name"]) for row in manifest["layers"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileError, KeyError, TypeError):
         return found
     title = {part: name for name, part in names.layers(source).items()}
     steps = (replace(step, layer=title.get(step.layer, step.layer)) for step in found.steps)
