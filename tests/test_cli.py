@@ -166,7 +166,7 @@ class TestInputs:
     @pytest.mark.parametrize(
         ("arrays", "says"),
         [
-            ({"a": np.ones((2, 2)), "b": np.ones(2)}, "no array x"),
+            ({"a": np.ones((2, 2)), "b": np.ones(2)}, "b must be real numbers or indices"),
             ({"x": np.ones((0, 2))}, "n > 0"),
             ({"x": np.ones(3)}, r"shape \[n"),
             ({"x": np.array([["a", "b"]])}, "numbers"),
