@@ -51,7 +51,7 @@ _ELSEWHERE = """
 aux con nul prn com0 com1 com2 com3 com4 com5 com6 com7 com8 com9
 lpt0 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9
 all clean depend edit_cache help install package package_source preinstall rebuild_cache src test
-run_tests library firmware build model_glue port zephyr_interface app kernel
+run_tests library firmware build model_glue mark port zephyr_interface app kernel
 """
 _RESERVED = frozenset(f"{_C} {_HEADERS} {_ELSEWHERE}".split())
 #: This project's own headers, functions and macros, and the families of other vendors' headers.
