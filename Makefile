@@ -13,7 +13,7 @@ EXTRAS := train,boards,tfmot,search,dev
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test lint bench bench-methods reproduce bench-callbacks docs axe \
+.PHONY: help setup demo test lint bench bench-methods reproduce bench-callbacks bench-slim docs axe \
     gitlab-ci-local clean
 
 help: ## this list
@@ -58,6 +58,9 @@ reproduce: setup ## Deep Compression on MNIST, trained, converted and counted: d
 
 bench-callbacks: setup ## steps a second of fit, plain and with each callback
 	$(BIN)/python benchmarks/callbacks.py
+
+bench-slim: setup ## filters taken out of three networks, trained and measured: docs/slimming.md
+	$(BIN)/python -m benchmarks.slim
 
 docs: setup ## the documentation as a site: build/site
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'

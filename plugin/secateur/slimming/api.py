@@ -12,7 +12,7 @@ from secateur.progress import tell
 
 from .criteria.base import Criterion
 from .network import Network
-from .plan import FilterPlan, chosen, make_plan
+from .plan import FilterPlan, make_plan, one_group
 from .solver import Limits
 from .targets import OWN
 
@@ -175,17 +175,6 @@ def _one_by_one(
         wanted = {g.name: g.channels[1] for g in plan.groups if g.channels[1] < g.channels[0]}
         for i, (name, left) in enumerate(wanted.items()):
             tell("slimming, layers done", i, len(wanted))
-            network = Network(model)
-            groups = {g.name: g for g in chosen(network, step, exclude, {})}
-            share = left / len(groups[name])
-            one = _kept_only(step, {name: share})
-            plan = make_plan(model, one, Limits(), exclude)
-            model = _compiled(plan, False, compile or was_compiled)
+            model = _compiled(one_group(model, step, name, left), False, compile or was_compiled)
             fit(model)
     return model
-
-
-def _kept_only(criterion: Criterion, keep: Mapping[str, float]) -> Criterion:
-    """The criterion with these shares for its target."""
-    nothing: dict[str, Any] = dict.fromkeys(criterion.targets())
-    return replace(criterion, **nothing, keep=keep)

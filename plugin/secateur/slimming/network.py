@@ -64,8 +64,8 @@ def functional(model: Any) -> Any:
 
     if not isinstance(model, keras.Model):
         raise ModelError(
-            f"channels are cut in Keras 3 models, not in a {type(model).__name__}; load the model "
-            "with keras.models.load_model first"
+            f"channels are cut in Keras 3 models, not in a {type(model).__name__} of "
+            f"{type(model).__module__.split('.')[0]}; load it with keras.models.load_model first"
         )
     if isinstance(model, Functional):
         return model

@@ -16,7 +16,7 @@ from secateur.errors import DataError
 from .constants import Folds, folds
 from .criteria.base import Criterion
 from .network import Costs, Group, Network
-from .solver import Limits, check_patterns, matches
+from .solver import Limits, check_patterns, matches, remove
 from .surgery import rebuild
 
 #: shares of a group that the sensitivity scan cuts
@@ -84,6 +84,11 @@ class FilterPlan:
                     "like it; leave compile=True out, or compile it first"
                 )
             made.compile_from_config(old.get_compile_config())
+            if not made.compiled:
+                raise DataError(
+                    f"how model '{old.name}' is compiled cannot be copied (an own loss or metric); "
+                    "leave compile=True out and compile the smaller one"
+                )
         return made
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,6 +184,17 @@ def make_plan(
     if sensitivity is not None:
         plan.baseline, plan.sensitivity = scan(network, groups, scores, criterion, sensitivity)
     return plan
+
+
+def one_group(model: Any, criterion: Criterion, name: str, left: int) -> FilterPlan:
+    """The plan that leaves `left` channels of the group `name` and cuts nothing else."""
+    network = Network(model)
+    group = next(g for g in network.groups if g.name == name)
+    scores = criterion.scores(network)
+    kept = remove(network, [group], scores, {group.index: len(group) - left}, Limits())
+    found = folds(network, kept) if criterion.constants == "fold" else Folds()
+    scales = criterion.scales(network, kept)
+    return describe(network, kept, criterion.name, f"keep {left}", [], {}, found, scales)
 
 
 def chosen(

@@ -31,6 +31,7 @@ def rebuild(
     """
     work = _Surgery(network, kept, fold, scales or {})
     model = work.model(network.model)
+    work.settle(network.model, model)
     if not reinitialise:
         work.fill()
     return model
@@ -43,6 +44,9 @@ class _Surgery:
         self.network = network
         self.kept = kept
         self.scales = scales
+        self.rearrange = {
+            id(c.visit.node): c.visit.rearrange for c in network.calls if c.visit.rearrange
+        }
         self.made: dict[int, Any] = {}  # operation -> its copy
         self.old: dict[int, Any] = {}
         self.biases: dict[int, np.ndarray] = {}  # layer -> added to its outputs
@@ -95,21 +99,26 @@ class _Surgery:
         for node in nodes(graph):
             op = node.operation
             args, kwargs = node.arguments.fill_in(tensors)
-            for call in self.network.calls:
-                if call.visit.node is node and call.visit.rearrange is not None:
-                    args, kwargs = call.visit.rearrange(args, kwargs, self._count)
-                    break
+            if (rearrange := self.rearrange.get(id(node))) is not None:
+                args, kwargs = rearrange(args, kwargs, self._count)
             out = self._copy(op)(*args, **kwargs)
             for old, new in zip(node.outputs, keras.tree.flatten(out), strict=True):
                 tensors[id(old)] = new
         inputs = keras.tree.map_structure(lambda t: tensors[id(t)], graph._inputs_struct)
         outputs = keras.tree.map_structure(lambda t: tensors[id(t)], graph._outputs_struct)
-        new = keras.Model(inputs, outputs, name=model.name)
-        new.trainable = True
-        for layer in model.layers:
-            if id(layer) in self.made:
-                self.made[id(layer)].trainable = layer.trainable
-        return new
+        return keras.Model(inputs, outputs, name=model.name)
+
+    def settle(self, old: Any, new: Any) -> None:
+        """What is frozen stays frozen: models first, since they pass it on to their layers."""
+        new.trainable = old.trainable
+        for layer in old.layers:
+            copy = self.made.get(id(layer))
+            if copy is None:
+                continue
+            if is_nested(layer):
+                self.settle(layer, copy)
+            else:
+                copy.trainable = layer.trainable
 
     def _shape(self, shape: tuple[Any, ...], axis: Axis | None) -> tuple[Any, ...]:
         if axis is None:

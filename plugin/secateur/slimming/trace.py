@@ -249,9 +249,10 @@ def rule_for(op: Any) -> Rule:
     """The rule of an operation; all channels stay where there is none."""
     kind = type(op)
     if kind.__module__.startswith(_TRUSTED) and kind.__name__ in _RULES:
-        if getattr(op, "quantization_mode", None) is None:
-            return _RULES[kind.__name__]
-        return lambda t: t.whole(f"'{op.name}' is quantized by Keras")
+        for state in ("quantization_mode", "lora_enabled"):
+            if getattr(op, state, None):
+                return lambda t: t.whole(f"'{op.name}' has weights of another kind ({state})")
+        return _RULES[kind.__name__]
     return lambda t: t.whole(f"{kind.__name__} '{op.name}' is not known to keep channels apart")
 
 

@@ -113,8 +113,7 @@ def separable(t: Tracer) -> None:
     """A depthwise kernel that goes with the inputs and a pointwise one that makes the outputs."""
     layer, axis = t.op, _axis(t.op)
     inputs, ids = t.read(axis), t.make(layer.filters, axis)
-    if len(t.layer.weights) == 0:
-        t.layer.sizes["filters"] = ids
+    t.resize(filters=ids)
     macs = _pixels(t.out_shapes[0], axis)
     t.weight("depthwise_kernel", {-2: inputs}, macs)
     t.weight("pointwise_kernel", {-2: np.repeat(inputs, layer.depth_multiplier), -1: ids}, macs)

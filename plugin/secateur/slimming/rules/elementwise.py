@@ -99,7 +99,7 @@ def prelu(t: Tracer) -> None:
     t.inplace = True
     axis = t.outputs[0].axis - 1  # type: ignore[union-attr]
     slopes = layer.alpha.shape
-    t.weight("alpha", {axis: ids} if slopes[axis] == len(ids) > 1 or not len(slopes) else {})
+    t.weight("alpha", {axis: ids} if slopes[axis] == len(ids) else {})
     if slopes[axis] == len(ids):
         t.layer.held = ids
 

@@ -1,0 +1,153 @@
+"""The measured part of docs/slimming.md, and its charts."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from secateur.callbacks.line_chart import line_chart
+
+Row = dict[str, Any]
+BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
+FLOAT, TERNARY = "float", "ternary"
+
+
+def write_page(docs: Path, results: dict[str, Any]) -> Path:
+    """Replace what stands between the marks of docs/slimming.md."""
+    page = docs / "slimming.md"
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    text = "\n".join(_parts(docs, results))
+    page.write_text(f"{before}{BEGIN}{text}\n{END}{after}", encoding="utf-8")
+    return page
+
+
+def _parts(docs: Path, results: dict[str, Any]) -> list[str]:
+    settings, rows = results["settings"], results["rows"]
+    out = []
+    for name, task in settings["tasks"].items():
+        mine = [r for r in rows if r["task"] == name and r["method"] != TERNARY]
+        slimmed = [r for r in mine if r["method"] != FLOAT]
+        if not slimmed:
+            continue
+        whole = next(r for r in mine if r["method"] == FLOAT)
+        out += [f"### {task['title']}\n", _how(task, slimmed, whole), _table(mine)]
+        if len({r["left"] for r in slimmed}) > 1:
+            picture = f"slimming-{name}.svg"
+            _curves(docs / picture, task["title"], slimmed, whole)
+            out.append(f"![Accuracy against operations, {task['title']}]({picture})\n")
+        out.append(_summary(slimmed, whole))
+    front = [r for r in rows if r["method"] == TERNARY]
+    if front:
+        out += _front(docs, front, settings)
+    return out
+
+
+def _how(task: Row, rows: list[Row], whole: Row) -> str:
+    seeds = sorted({len(r["seeds"]) for r in rows})
+    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return (
+        f"{task['training']:,} training samples; after slimming {task['epochs']} epochs with half the "
+        f"labels the float network's answers, from scratch {task['scratch_epochs']} epochs "
+        f"of the same; {many} seed{'s' if many != '1' else ''}. Accuracy is the integer model's on "
+        f"the {task['test']:,} test samples (median; in brackets the lowest and highest). The float "
+        f"network has {whole['float_accuracy']:.1f} %.\n"
+    )
+
+
+def _table(rows: list[Row]) -> str:
+    lines = [
+        "| method | MACs left | accuracy | parameters | MACs | RAM | flash | M4 instructions |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    whole = next(r for r in rows if r["method"] == FLOAT)
+    for r in rows:
+        name = "whole network, int8" if r["method"] == FLOAT else r["method"]
+        lines.append(
+            f"| {name} | {r['flops'] / whole['flops']:.0%} | {_accuracy(r)} | {r['parameters']:,} "
+            f"| {r['flops']:,} | {r['ram']:,} | {r['flash']:,} | {r['instructions']:,} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _accuracy(r: Row) -> str:
+    median = f"{statistics.median(r['accuracies']):.1f} %"
+    if len(r["accuracies"]) == 1:
+        return median
+    return f"{median} ({min(r['accuracies']):.1f} to {max(r['accuracies']):.1f})"
+
+
+def _curves(path: Path, title: str, rows: list[Row], whole: Row) -> None:
+    series: dict[str, list[tuple[float, float]]] = {}
+    for r in rows:
+        point = (100 * r["flops"] / whole["flops"], statistics.median(r["accuracies"]))
+        series.setdefault(r["method"], []).append(point)
+    line_chart(
+        path, {k: sorted(v) for k, v in series.items()}, title,
+        "multiply-accumulates left (%)", "top-1, integers (%)",
+        {"whole": statistics.median(whole["accuracies"])},
+    )  # fmt: skip
+
+
+def _summary(rows: list[Row], whole: Row) -> str:
+    """What wins at half the operations, and by how much of it is chance."""
+    half = [r for r in rows if r["left"] == 0.5]
+    if not half:
+        return ""
+    rank = sorted(half, key=lambda r: -statistics.median(r["accuracies"]))
+    float_ = whole["float_accuracy"]
+    parts = [f"{r['method']} {statistics.median(r['accuracies']) - float_:+.1f}" for r in rank]
+    return f"At half the operations, points against the float network: {', '.join(parts)}.\n"
+
+
+def _front(docs: Path, rows: list[Row], settings: Row) -> list[str]:
+    def name(r: Row) -> str:
+        return "ternary alone" if r["left"] == 1 else "slim, then ternary"
+
+    series: dict[str, list[tuple[float, float]]] = {}
+    for r in rows:
+        series.setdefault(name(r), []).append((r["instructions"] / 1e6, r["accuracy"]))
+    line_chart(
+        docs / "slimming-front.svg", {k: sorted(v) for k, v in series.items()},
+        "Keyword spotting: ternary alone, and after slimming",
+        "million instructions on a Cortex-M4", "top-1, integers (%)",
+    )  # fmt: skip
+    lines = [
+        "| MACs left before | zeros | accuracy | stored | flash | RAM | M4 instructions |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in sorted(rows, key=lambda r: -r["instructions"]):
+        lines.append(
+            f"| {r['left']:.0%} | {r['zeros']:.0%} | {r['accuracy']:.1f} % | {r['stored']:,} "
+            f"| {r['flash']:,} | {r['ram']:,} | {r['instructions']:,} |"
+        )
+    return [
+        "### Slim, then ternary\n",
+        "The keyword spotter with ternary pointwise and dense layers, from the float network or "
+        f"from the one slimmed by L1; {settings['ternary_epochs']} epochs, one seed. Every plan is a "
+        "`Point` in `benchmarks/recipes/slimming.py`.\n",
+        "\n".join(lines) + "\n",
+        "![Accuracy against instructions](slimming-front.svg)\n",
+        _gain(rows),
+    ]
+
+
+def _gain(rows: list[Row]) -> str:
+    """Instructions saved at no lower accuracy than a network that is ternary alone."""
+    alone = [r for r in rows if r["left"] == 1]
+    found = []
+    for r in rows:
+        rivals = [a for a in alone if a["accuracy"] <= r["accuracy"]]
+        if r["left"] < 1 and rivals:
+            best = max(rivals, key=lambda a: (a["accuracy"], -a["instructions"]))
+            saved = 1 - r["instructions"] / best["instructions"]
+            found.append((saved, r, best))
+    if not found:
+        return "No slimmed ternary network is as accurate as one that is ternary alone.\n"
+    saved, r, best = max(found, key=lambda f: f[0])
+    return (
+        f"At no lower accuracy ({r['accuracy']:.1f} % against {best['accuracy']:.1f} %), slimming "
+        f"to {r['left']:.0%} first and then {r['zeros']:.0%} zeros takes {saved:.0%} fewer "
+        f"instructions than {best['zeros']:.0%} zeros alone.\n"
+    )

@@ -1,0 +1,205 @@
+"""Structured pruning, trained and measured: `make bench-slim`.
+
+    python -m benchmarks.slim [--task kws ...] [--train-only | --trained] [--measure]
+
+Trained networks are kept in build/slim; `--trained` leaves out what is not trained yet. Writes
+benchmarks/results/slim.json, the charts and the measured part of docs/slimming.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+from benchmarks.recipes import options, slimming
+from benchmarks.recipes.cache import digest, spent, timed, write_json
+from benchmarks.recipes.slimming_page import write_page
+
+import secateur as sc
+from secateur.slimming.network import Network
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "slim"
+RESULTS = ROOT / "benchmarks" / "results" / "slim.json"
+#: A Cortex-M4 whose current is known; instructions are counted in the simulator.
+BOARD = "nucleo_l4r5zi"
+COMPARED = 4  #: outputs compared with the reference, byte by byte
+FLOAT, TERNARY = "float", "ternary"
+
+
+def main() -> None:
+    """Train what is missing, measure, write."""
+    parser = options.parser("structured pruning: accuracy against operations")
+    parser.add_argument("--task", nargs="+", choices=list(slimming.TASKS), default=None)
+    args = options.parse(parser)
+    warnings.simplefilter("ignore", UserWarning)  # floors and borders: the plans say so
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if not args.trained:
+        for task, run in _order(args.task or list(slimming.TASKS)):
+            timed(_file(task, *run), partial(_train, task, *run))
+    if args.train_only:
+        return
+    rows = []
+    for task in slimming.TASKS.values():
+        rows += list(_rows(task, args.measure))
+    if args.task is None:
+        write_json(RESULTS, {"settings": _settings(), "rows": rows})
+        print(f"wrote {RESULTS}")
+        print(f"wrote {write_page(ROOT / 'docs', json.loads(RESULTS.read_text()))}")
+
+
+def _order(tasks: list[str]) -> Iterator[tuple[slimming.Task, tuple[Any, ...]]]:
+    """Half the operations first, seed by seed, so that what is interrupted lacks seeds alone."""
+    for seed in range(3):
+        for task in map(slimming.TASKS.__getitem__, tasks):
+            shares = sorted(task.shares, key=lambda left: abs(left - 0.5))
+            for left in shares if seed in task.seeds else ():
+                for method in slimming.METHODS:
+                    yield task, (method, left, seed)
+            if task.name == "kws" and not seed:
+                for point in slimming.FRONT:
+                    yield task, (TERNARY, point, 0)
+
+
+def _train(task: slimming.Task, method: str, what: Any, seed: int) -> keras.Model:
+    if method == TERNARY:
+        start = task.baseline(task)
+        if what.left < 1:
+            path = _file(task, "L1", what.left, 0)
+            timed(path, partial(_train, task, "L1", what.left, 0))
+            start = keras.saving.load_model(path, safe_mode=True)
+        return slimming.ternary(task, what, start)
+    start = task.baseline(task)
+    if method == "slimming":
+        path = _file(task, "sparse scales", 1.0, seed)
+        timed(path, partial(_sparse_scales, task, seed))
+        start = keras.saving.load_model(path, safe_mode=True)
+    return slimming.slim(task, method, what, seed, start)
+
+
+def _sparse_scales(task: slimming.Task, seed: int) -> keras.Model:
+    callback = sc.NetworkSlimming(slimming.STRENGTH)
+    return task.fit(task.baseline(task), task.epochs, seed, [callback])
+
+
+def _rows(task: slimming.Task, again: bool) -> Iterator[dict[str, Any]]:
+    """The float network at 8 bits, then every method at every share, then the ternary front."""
+    yield _kept(FOLDER / f"{task.name}-float.row.json", again, partial(_float, task))
+    for method in slimming.METHODS:
+        for left in task.shares:
+            files = [(s, _file(task, method, left, s)) for s in task.seeds]
+            there = [(s, f) for s, f in files if f.is_file()]
+            if not there:
+                print(f"{task.name} {method} {left:.0%}: not trained, left out")
+                continue
+            note = there[0][1].with_suffix(f".row{len(there)}.json")
+            yield _kept(note, again, partial(_slimmed, task, method, left, there))
+    if task.name == "kws":
+        for point in slimming.FRONT:
+            file = _file(task, TERNARY, point, 0)
+            if file.is_file():
+                note = file.with_suffix(".row.json")
+                yield _kept(note, again, partial(_ternary, task, point, file))
+
+
+def _kept(note: Path, again: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    if again or not note.is_file():
+        write_json(note, make())
+    row: dict[str, Any] = json.loads(note.read_text())
+    print(f"{row['task']} {row['method']} {row['left']:.0%}: {row['accuracy']:.2f} %", flush=True)
+    return row
+
+
+def _float(task: slimming.Task) -> dict[str, Any]:
+    model = task.baseline(task)
+    x, y = task.parts[2]
+    alone = 100.0 * float((model.predict(x, batch_size=500, verbose=0).argmax(1) == y).mean())
+    return _row(task, FLOAT, 1.0, [model]) | {"float_accuracy": alone}
+
+
+def _slimmed(
+    task: slimming.Task, method: str, left: float, files: list[tuple[int, Path]]
+) -> dict[str, Any]:
+    models = [keras.saving.load_model(f, safe_mode=True) for _, f in files]
+    return _row(task, method, left, models) | {
+        "seeds": [s for s, _ in files],
+        "epochs": task.scratch if method == "from scratch" else task.epochs,
+        "seconds": round(statistics.mean(spent(f)["seconds"] for _, f in files), 1),
+    }
+
+
+def _ternary(task: slimming.Task, point: slimming.Point, file: Path) -> dict[str, Any]:
+    model = keras.saving.load_model(file, safe_mode=True)
+    return _row(task, TERNARY, point.left, [model]) | {"zeros": point.zeros}
+
+
+def _row(
+    task: slimming.Task, method: str, left: float, models: list[keras.Model]
+) -> dict[str, Any]:
+    """Accuracies of all fits; costs of the one in the middle."""
+    test = [task.top1(m, 2) for m in models]
+    held = [task.top1(m, 1) for m in models]
+    middle = sorted(range(len(test)), key=lambda i: test[i])[len(test) // 2]
+    model = models[middle]
+    network = Network(model)
+    costs = network.costs(network.all())
+    name = f"{task.name}_{_plain(method)}_{round(100 * left)}"
+    compiled = sc.convert(model, task.calibration, name=name, board=BOARD)
+    report = sc.deploy(
+        compiled, BOARD, task.parts[2][0][:COMPARED], emulator="sim", builder="gcc",
+        build_dir=FOLDER / "firmware" / name,
+    )  # fmt: skip
+    return {
+        "task": task.name, "method": method, "left": left,
+        "accuracy": round(test[middle], 3), "accuracies": [round(a, 3) for a in test],
+        "held_out": [round(a, 3) for a in held],
+        "parameters": costs.parameters, "flops": costs.flops,
+        "stored": report.size.stored,
+        "flash": report.flash.model + report.flash.runtime,
+        "ram": report.ram.arena + report.ram.stack + report.ram.static,
+        "instructions": report.latency.instructions,
+        "identical": report.outputs.identical, "total": report.outputs.total,
+    }  # fmt: skip
+
+
+def _settings() -> dict[str, Any]:
+    """What was run, and how."""
+    return {
+        "board": BOARD,
+        "round_to": slimming.ROUND_TO,
+        "strength": slimming.STRENGTH,
+        "ternary_epochs": slimming.TERNARY_EPOCHS,
+        "tasks": {
+            t.name: {
+                "title": t.title, "epochs": t.epochs, "scratch_epochs": t.scratch,
+                "rate": t.rate, "batch": t.batch,
+                "training": len(t.parts[0][1]), "held_out": len(t.parts[1][1]),
+                "test": len(t.parts[2][1]),
+            }
+            for t in slimming.TASKS.values()
+        },
+    }  # fmt: skip
+
+
+def _file(task: slimming.Task, method: str, what: Any, seed: int) -> Path:
+    share = f"{round(100 * what.left)}-{round(100 * what.zeros)}" if method == TERNARY else what
+    share = share if isinstance(share, str) else f"{round(100 * share)}"
+    how = (task.epochs, task.scratch, task.rate, task.batch, slimming.ROUND_TO, slimming.STRENGTH)
+    return FOLDER / f"{task.name}-{_plain(method)}-{share}-{seed}-{digest(how)}.keras"
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+if __name__ == "__main__":
+    main()
