@@ -261,8 +261,7 @@ class Point:
 
 
 FRONT = (
-    Point(1.0, 0.8), Point(0.5, 0.4), Point(0.5, 0.6), Point(1.0, 0.9), Point(1.0, 0.6),
-    Point(0.5, 0.75), Point(0.3, 0.3),
+    Point(1.0, 0.8), Point(0.5, 0.4), Point(0.5, 0.6), Point(1.0, 0.9), Point(0.5, 0.75),
 )  # fmt: skip
 
 

@@ -48,10 +48,10 @@ def _how(task: Row, rows: list[Row], whole: Row) -> str:
     seeds = sorted({len(r["seeds"]) for r in rows})
     many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return (
-        f"{task['training']:,} training samples; after slimming {task['epochs']} epochs with half the "
-        f"labels the float network's answers, from scratch {task['scratch_epochs']} epochs "
-        f"of the same; {many} seed{'s' if many != '1' else ''}. Accuracy is the integer model's on "
-        f"the {task['test']:,} test samples (median; in brackets the lowest and highest). The float "
+        f"{task['training']:,} training samples; after slimming {task['epochs']} epochs, half the "
+        f"labels the float network's answers; from scratch {task['scratch_epochs']} epochs of the "
+        f"same; {many} seed{'s' if many != '1' else ''}. Accuracy is the integer model's on "
+        f"{task['test']:,} test samples (median; in brackets lowest and highest). The float "
         f"network has {whole['float_accuracy']:.1f} %.\n"
     )
 
@@ -125,8 +125,8 @@ def _front(docs: Path, rows: list[Row], settings: Row) -> list[str]:
     return [
         "### Slim, then ternary\n",
         "The keyword spotter with ternary pointwise and dense layers, from the float network or "
-        f"from the one slimmed by L1; {settings['ternary_epochs']} epochs, one seed. Every plan is a "
-        "`Point` in `benchmarks/recipes/slimming.py`.\n",
+        f"from the one slimmed by L1; {settings['ternary_epochs']} epochs, one seed. Every plan is "
+        "a `Point` in `benchmarks/recipes/slimming.py`.\n",
         "\n".join(lines) + "\n",
         "![Accuracy against instructions](slimming-front.svg)\n",
         _gain(rows),

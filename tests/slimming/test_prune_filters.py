@@ -287,6 +287,36 @@ def test_densenet_groups_are_single_layers() -> None:
     assert not network.added.any()
 
 
+def test_frozen_layers_of_nested_models_stay_frozen() -> None:
+    x = keras.Input((4,))
+    inner = keras.Model(x, L.Dense(4, name="b")(L.Dense(6, name="a")(x)), name="inner")
+    inner.get_layer("a").trainable = False
+    y = keras.Input((4,))
+    model = keras.Model(y, L.Dense(2, name="c")(inner(y)))
+    small = sc.prune_filters(model, sc.L1Filters(keep=0.5)).get_layer("inner")
+    assert [small.get_layer(n).trainable for n in "ab"] == [False, True]
+    inner.trainable = False
+    small = sc.prune_filters(model, sc.L1Filters(keep=0.5)).get_layer("inner")
+    assert [small.get_layer(n).trainable for n in "ab"] == [False, False]
+
+
+def test_weights_without_a_name_of_their_own_are_copied() -> None:
+    @keras.saving.register_keras_serializable("tests")
+    class Scale(L.Layer):
+        def build(self, shape: Any) -> None:
+            self.one = keras.Variable(np.full(shape[-1], 3.0, np.float32))
+
+        def call(self, x: Any) -> Any:
+            return x * self.one
+
+    x = keras.Input((4,))
+    y = L.Dense(6, name="cut")(x)
+    model = keras.Model(x, Scale()(L.Dense(3)(y)))
+    small = sc.prune_filters(model, sc.L1Filters(keep=0.5))
+    assert small.get_layer("cut").units == 3
+    assert small.layers[-1].one.numpy().tolist() == [3.0] * 3
+
+
 # Training -----------------------------------------------------------------------------------------
 
 

@@ -159,14 +159,13 @@ class _Surgery:
                 continue
             view = self.network.layers.get(key)
             given = self._weights(old, view)
-            for variable in new.weights:
-                name = _path(new, variable)
-                value = given.pop(name, None)
-                if value is None and name == "bias" and view is not None and view.made is not None:
-                    value = np.zeros(len(self.network.places(view.made, self.kept)))
-                if value is None or tuple(value.shape) != tuple(variable.shape):
-                    raise AssertionError(f"weight {name} of '{old.name}' was not followed")
-                if name == "bias" and key in self.biases:
+            if len(new.weights) > len(given):  # a bias it did not have
+                assert view is not None
+                assert view.made is not None
+                at = next(i for i, v in enumerate(new.weights) if v is new.bias)
+                given.insert(at, np.zeros(len(self.network.places(view.made, self.kept))))
+            for variable, value in zip(new.weights, given, strict=True):
+                if key in self.biases and variable.name == "bias":
                     value = value + self._bias(view, self.biases[key], value)
                 variable.assign(value)
 
@@ -179,8 +178,9 @@ class _Surgery:
             return np.stack([added, np.zeros_like(added)])
         return added
 
-    def _weights(self, old: Any, view: LayerView | None) -> dict[str, np.ndarray]:
-        out = {}
+    def _weights(self, old: Any, view: LayerView | None) -> list[np.ndarray]:
+        """The sliced weights of a layer, in its order."""
+        out = []
         known = {id(w.variable): (n, w) for n, w in view.weights.items()} if view else {}
         for variable in old.weights:
             value = np.asarray(variable.value)
@@ -192,7 +192,7 @@ class _Surgery:
                     value = _scaled(value, view, w.axes, self.scales[id(old)])
                 for axis, ids in w.axes.items():
                     value = np.take(value, self.network.places(ids, self.kept), axis)
-            out[_path(old, variable)] = value
+            out.append(value)
         return out
 
 
@@ -208,20 +208,6 @@ def _scaled(
             shape[axis] = len(scale)
             return value * scale.reshape(shape).astype(value.dtype)
     return value
-
-
-def _path(layer: Any, variable: Any) -> str:
-    """A name for a variable that its copy has, too."""
-    return str(variable.path).removeprefix(f"{layer.name}/").rsplit("/", 1)[-1] + _nth(
-        layer, variable
-    )
-
-
-def _nth(layer: Any, variable: Any) -> str:
-    """Which of the variables with this name it is, where there are several."""
-    same = [v for v in layer.weights if v.name == variable.name]
-    n = next(i for i, v in enumerate(same) if v is variable)
-    return f"#{n}" if n else ""
 
 
 def _is_linear(layer: Any) -> bool:
