@@ -155,7 +155,7 @@ def _row(
     name = f"{task.name}_{_plain(method)}_{round(100 * left)}"
     compiled = sc.convert(model, task.calibration, name=name, board=BOARD)
     report = sc.deploy(
-        compiled, BOARD, task.parts[2][0][:COMPARED], emulator="sim", builder="gcc",
+        compiled, board=BOARD, inputs=task.parts[2][0][:COMPARED], emulator="sim", builder="gcc",
         build_dir=FOLDER / "firmware" / name,
     )  # fmt: skip
     return {
