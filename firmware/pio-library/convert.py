@@ -52,8 +52,10 @@ def convert():
     model, calibration = file_of("model"), file_of("calibration")
     optimize = given("optimize", "balanced")
     # A folder's name, too: nothing that leads out of the build's.
-    name = given("name") or re.sub(r"[^A-Za-z0-9_]+", "_", model.stem).strip("_")
-    name = name if name[:1].isalpha() else f"m_{name}"
+    name = given("name")
+    if not name:
+        name = re.sub(r"[^A-Za-z0-9]+", "_", model.stem).strip("_")[:40]
+        name = name if name[:1].isalpha() else f"m_{name}"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,47}", name):
         stop(
             f"platformio.ini, custom_secateur_name: {name!r} is no name for C; take letters, "
