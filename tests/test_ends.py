@@ -10,6 +10,7 @@ import pytest
 import secateur as sc
 from secateur.cli.inputs import load_inputs
 from secateur.errors import DataError, ModelError
+from secateur.flow.errors_by_tensor import by_tensor
 from secateur.frontend import execute
 from secateur.frontend.build import Builder
 from tests.codegen.test_operators import CASES, ends_graph, made
@@ -88,3 +89,16 @@ def test_files_hold_several_inputs_by_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "odd.npz", a=x["ids"], b=x["ids"][:3])
     with pytest.raises(DataError, match=r"odd\.npz.*different numbers"):
         load_inputs(tmp_path / "odd.npz")
+
+
+def test_the_error_of_every_tensor_is_told(tmp_path: Path) -> None:
+    x = several()
+    compiled = sc.convert(ends_graph(), x)
+    rows = {r.tensor: r for r in by_tensor(compiled, x)}
+    assert {"image in", "conv", "gated", "pool"} <= set(rows)
+    assert rows["image in"].sqnr_db > 35  # 8 bits of noise's range
+    assert 15 < rows["gated"].sqnr_db < rows["conv"].sqnr_db
+    assert all(r.clipped == 0 for r in rows.values())
+    wide = {**x, "image in": 3 * x["image in"]}
+    assert {r.tensor: r for r in by_tensor(compiled, wide)}["image in"].clipped > 0.1
+    assert rows["conv"].to_dict()["op"] == "conv"

@@ -9,16 +9,26 @@ import click
 
 from secateur import reading
 from secateur.errors import ModelError
+from secateur.names import shown
 
 from .output import import_keras, json_option, print_result, work
 
 
 @click.command("inspect")
 @click.argument("path", metavar="MODEL|DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--error",
+    "calibration",
+    metavar="X.NPZ",
+    type=click.Path(path_type=Path),
+    help="Convert with these inputs and show what 8 bits cost each tensor.",
+)
 @json_option
-def command(path: Path, as_json: bool) -> None:
+def command(path: Path, calibration: Path | None, as_json: bool) -> None:
     """Show a model or a converted library by layer."""
-    if path.is_dir():
+    if calibration is not None:
+        _errors(path, calibration, as_json)
+    elif path.is_dir():
         _library(path, as_json)
     else:
         _model(path, as_json)
@@ -55,6 +65,41 @@ def _library(path: Path, as_json: bool) -> None:
         return Group(layer_table(layers, title=f"{name} in {path}"), text, "", causes)
 
     print_result(as_json, data, tables)
+
+
+def _errors(path: Path, calibration: Path, as_json: bool) -> None:
+    """What integers cost, tensor by tensor."""
+    from .inputs import load_calibration
+
+    if path.is_dir():
+        raise ModelError(f"{path} is a library: --error needs the model it was made of.")
+    x = load_calibration(calibration)
+    with work(as_json):
+        import secateur
+        from secateur.flow.errors_by_tensor import by_tensor
+
+        import_keras()
+        compiled = secateur.convert(path, x)
+        rows = by_tensor(compiled, x)
+    data = {"model": compiled.name, "tensors": [r.to_dict() for r in rows]}
+
+    def table() -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        out = Table(title=f"{compiled.name}: integers beside float", title_justify="left")
+        out.add_column("tensor", overflow="fold")
+        out.add_column("op")
+        for column in ("SQNR, dB", "step", "codes used", "clipped"):
+            out.add_column(column, justify="right")
+        for r in rows:
+            out.add_row(
+                Text(shown(r.tensor)), r.op, f"{r.sqnr_db:.1f}", f"{r.step:.4g}", f"{r.used:.0%}",
+                f"{r.clipped:.2%}",
+            )  # fmt: skip
+        return out
+
+    print_result(as_json, data, table)
 
 
 def _chain(layers: list[str], rows: int) -> str:
