@@ -55,9 +55,9 @@ def _library(path: Path, as_json: bool) -> None:
 
     def tables() -> Any:
         with reading.reading(manifest, ModelError):
-            return shown()
+            return group()
 
-    def shown() -> Any:
+    def group() -> Any:
         from rich.console import Group
 
         causes = cause_table(list(zip(layers, bits, strict=True)))
