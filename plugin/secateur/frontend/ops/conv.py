@@ -53,6 +53,8 @@ def sliding_shape(node: Node, size: tuple[int, int], window: tuple[int, int]) ->
         raise ShapeError(f"has the negative padding {(t, left, b, r)}")
     out = []
     dilations = node.attrs.get("dilations", (1, 1))
+    if min(*window, *node.attr("strides"), *dilations) < 1:
+        raise ShapeError(f"has a window {window} with strides or dilations below 1")
     for n, k, s, d, p in zip(
         size, window, node.attr("strides"), dilations, (t + b, left + r), strict=True
     ):
