@@ -60,6 +60,8 @@ def command(*args: object) -> str:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     if result.exit_code == 0:
+        strange = {c for c in result.output if not c.isprintable() and c != "\n"}
+        assert not strange, f"a terminal would act on {strange!r}"
         return str(result.stdout)
     said = [x for x in result.stderr.strip().splitlines() if x.strip()]
     if result.exit_code != 2 or not said or "Traceback" in result.stderr:
@@ -75,11 +77,11 @@ def _time_limit() -> Iterator[None]:
         raise TimeoutError(f"not over in {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, outer)  # a test's own limit goes on
         signal.signal(signal.SIGALRM, before)
 
 

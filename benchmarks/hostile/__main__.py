@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -33,6 +34,7 @@ def main() -> int:
             os.chdir(folder)
             try:
                 outcome = attempt(case, Path(folder))
+                outcome = replace(outcome, said=outcome.said.replace(folder, "DIR"))
             finally:
                 os.chdir(before)
         outcomes.append(outcome)
@@ -55,7 +57,7 @@ def main() -> int:
                     "category": o.case.category,
                     "name": o.case.name,
                     "fine": o.fine,
-                    "said": o.said.replace(str(Path.home()), "~"),
+                    "said": o.said,
                 }
                 for o in outcomes
             ],

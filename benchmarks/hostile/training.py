@@ -54,7 +54,7 @@ BAD: dict[str, dict[str, tuple[Any, ...]]] = {
     "Prune": {
         "sparsity": (-0.1, 1.0, 1.5, float("nan"), "half", None),
         "begin_step": (-1, "x", 1.5),
-        "end_step": (-1, 0, "x"),
+        "end_step": (-1, "x"),
         "schedule": ("cubic-ish", 3),
         "scope": ("world",),
         "every": (0, -1),
@@ -117,7 +117,7 @@ def cases() -> Iterator[Case]:
                 yield Case(
                     "callbacks",
                     f"{name}({key}={value!r})",
-                    rf"{key}|nobody|layer|{value!r}",
+                    rf"{key}|nobody|layer|{value!r}|'a'|sparsity 2",
                     _make(name, {key: value}, True),
                 )
     for name, kwargs in LATE:

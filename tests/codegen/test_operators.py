@@ -246,6 +246,17 @@ def test_a_window_written_over_its_input_keeps_the_rows_it_still_needs(
     assert np.array_equal(got, ref.run(c.graph, x).reshape(6, -1))
 
 
+@pytest.mark.parametrize("kind", ["int8", "sparse"])
+def test_a_residual_that_is_read_twice_is_not_overwritten(kind: str, tmp_path: Path) -> None:
+    """Tiles at the edge of 9 x 11 positions are computed twice, from the residual each time."""
+    c = Chain("edge", (6, 9, 11), 3).conv(12, (1, 1), kind)
+    c.conv(6, (3, 3), kind, pads=(1, 1, 1, 1), residual="x").dense(4, "int8")
+    plan = run_c.plan(c.graph, f"edge_{kind}")
+    x = codes(c.graph, 6)
+    (got,) = run_c.on_host([plan], [x], tmp_path)
+    assert np.array_equal(got, ref.run(c.graph, x).reshape(6, -1))
+
+
 def ends_graph() -> Graph:
     """Two inputs, one of them indices, and three outputs, one of them an index."""
     b = Builder("ends")

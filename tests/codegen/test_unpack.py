@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from secateur.codegen.plan import make_plan
 from secateur.lowering import reference
@@ -98,6 +100,42 @@ def test_damaged_gaps_stay_within_bounds(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         np.frombuffer(done.stdout, np.int8), reference.run(graph, x).reshape(-1)
     )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "kind", "sign"),
+    [("huffman_ternary", "ternary", 1), ("huffman_ternary", "ternary", -1),
+     ("huffman_sparse", "int8", 1), ("huffman_joint", "levels", 1)],
+)  # fmt: skip
+def test_the_huffman_unpacker_writes_no_more_than_there_is_room_for(
+    encoding: str, kind: str, sign: int, tmp_path: Path
+) -> None:
+    """The longest row of 9 in a room of 9, and in one of 8, which is what damage looks like."""
+    c = Chain("net", (20, 4, 4), 5, 0)
+    weight = np.zeros((6, 20, 1, 1), np.int8)
+    weight[:, ::7, 0, 0] = -sign
+    weight[3, :, 0, 0] = [sign] * 9 + [0] * 11
+    weight *= {"ternary": 1, "int8": 77, "levels": 5}[kind]
+    c.conv(6, (1, 1), "", weight=weight)
+    p = run_c.plan(c.graph, "net", encoding)
+    assert {x.encoding for x in p.layers.values()} == {encoding}
+    source = p.library.save(tmp_path / "net") / "src"
+    text = (source / "net.c").read_text()
+    calls = re.findall(r"unpack_huffman\w+\(&[^;]*?\b9u", text)
+    assert len(calls) == 1
+    (tmp_path / "main.c").write_text(
+        '#include "net.h"\nint main(void)\n{\n'
+        "    static int8_t in[NET_INPUT_SIZE], out[NET_OUTPUT_SIZE];\n"
+        "    return -net_run(in, out);\n}\n"
+    )
+    for room, status in ((9, 0), (8, 1)):
+        less = calls[0].removesuffix("9u") + f"{room}u"
+        (source / "net.c").write_text(text.replace(calls[0], less))
+        program = tmp_path / f"program{room}"
+        files = [str(x) for x in (tmp_path / "main.c", *sorted(source.glob("*.c")))]
+        flags = [*run_c.WARNINGS, *run_c.SANITIZE, f"-I{source}"]
+        tools.run(["gcc", *flags, *files, "-o", str(program)], "linking")
+        assert subprocess.run([program]).returncode == status
 
 
 def test_a_shared_table_may_have_levels_that_a_layer_has_not(tmp_path: Path) -> None:

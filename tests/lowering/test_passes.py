@@ -12,9 +12,10 @@ from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder
 from secateur.lowering import reference as ref
 from secateur.lowering.calibrate import calibrate
+from secateur.lowering.fold_relu import fold_relu
 from secateur.lowering.qgraph import QAdd, QConv, QDense, QPad, QPool, QRescale
 from secateur.lowering.quantize import lower
-from secateur.lowering.requant import storage_shift
+from secateur.lowering.requant import storage_shift, store16
 from secateur.lowering.simplify import simplify
 from tests.strategies import random_graphs, random_inputs
 
@@ -74,6 +75,20 @@ def test_norm_and_relu_fold_into_the_convolution() -> None:
     assert q.tensors["relu"].zero_point == 0
     assert q.parameters == {"conv": 3 * 3 * 3 * 4 + 4, "norm": 8}
     assert q.float_bytes == 4 * sum(q.parameters.values())
+
+
+@pytest.mark.parametrize("caps", [(6.0, 1.5), (1.5, 6.0), (None, 1.5), (1.5, None)])
+def test_the_lower_of_two_caps_counts(caps: tuple[float | None, float | None]) -> None:
+    b = Builder("g")
+    y = conv(b, b.add_input("x", (4, 4, 3)), 4)
+    for i, cap in enumerate(caps):
+        y = relu(b, y, f"relu{i}", cap)
+    graph = b.finish(y)
+    (_, folded) = fold_relu(graph).nodes
+    assert folded.attrs["clamp"] == (0.0, 1.5)
+    x = random_inputs(graph, 32)
+    assert execute.run(graph, x).max() == 1.5, "the cap is reached"
+    np.testing.assert_allclose(execute.run(fold_relu(graph), x), execute.run(graph, x))
 
 
 def test_relu_moves_before_max_pool_and_flatten() -> None:
@@ -245,6 +260,18 @@ def test_offsets_can_be_stored_in_sixteen_bits() -> None:
     op = lower(graph, random_inputs(graph, 4)).ops[0]
     assert isinstance(op, QConv)
     assert storage_shift(op.requant) is not None
+
+
+def test_offsets_are_rounded_to_what_is_stored() -> None:
+    """No other multiple of the step that was chosen is nearer."""
+    rng = np.random.default_rng(0)
+    for offset in (np.array([100_003]), np.array([-100_003]), rng.integers(-(2**23), 2**23, 40)):
+        stored = store16(offset, 24)
+        step = stored & -stored  # of each the lowest bit
+        shift = int(np.log2(step.min()))
+        assert shift > 0
+        assert np.abs(stored >> shift).max() <= 32768
+        assert np.abs(stored - offset).max() <= 1 << (shift - 1)
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])

@@ -85,6 +85,23 @@ def test_bit_fields_and_dsp_are_told_from_the_rest() -> None:
     assert refine("load", "ldr.w") == refine("load", "c.lw") == "load"
 
 
+def test_a_branch_to_an_instruction_across_words() -> None:
+    """One cycle more, for its second half, where the core's table says so; else none."""
+    branch = Instruction(0x40, 2, "bne", "#0x10")
+    costs = {
+        (core, size, address): cycles.taken_cycles(
+            branch, Instruction(address, size, "b", ""), core
+        )
+        for core in ("cortex-m3", "cortex-m4", "cortex-m7")
+        for size in (2, 4)
+        for address in (0x10, 0x12)
+    }
+    for core, more in (("cortex-m3", 1), ("cortex-m4", 1), ("cortex-m7", 0)):
+        aligned = costs[core, 4, 0x10]
+        assert costs[core, 4, 0x12] == aligned + more
+        assert costs[core, 2, 0x10] == costs[core, 2, 0x12] == aligned
+
+
 def test_an_unknown_core() -> None:
     with pytest.raises(TargetError, match="cortex-m55 has no cycle table"):
         cycles.table("cortex-m55")

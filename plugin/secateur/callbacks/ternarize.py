@@ -139,9 +139,15 @@ class Ternarize(Compression):
         self.begin_step, self.threshold = begin_step, threshold
         self.initial_sparsity, self.scale, self.rank = initial_sparsity, scale, rank
         self.schedule: Schedule | None = None
+        if sparsity is None and end_step is not None:
+            raise ModelError(
+                f"Ternarize: end_step={end_step} has no meaning without `sparsity`, whose growth "
+                "ends there; give both or neither"
+            )
         if sparsity is not None:
             kind = "constant" if end_step is None else "polynomial"
-            self.schedule = Schedule(sparsity, begin_step, end_step or begin_step, kind)
+            end = begin_step if end_step is None else end_step
+            self.schedule = Schedule(sparsity, begin_step, end, kind)
 
     def make(self, target: Target) -> Projection:
         """The projection for one weight."""

@@ -50,6 +50,11 @@ def load_inputs(path: str | Path) -> tuple[Any, np.ndarray | None]:
         both = (arrays["scale"], arrays["zero_point"])
         if any(a.size != 1 or a.dtype.kind not in "fiu" or not np.isfinite(a).all() for a in both):
             raise DataError(f"{where}: scale and zero_point must be single numbers.")
+        if not float(arrays["scale"].item()) > 0:
+            raise DataError(
+                f"{where} has scale {arrays['scale'].item():g}; give the positive step from one "
+                "integer to the next."
+            )
         x = (x - np.float32(arrays["zero_point"].item())) * np.float32(arrays["scale"].item())
     if not np.isfinite(x).all():
         raise DataError(f"{where}: x holds NaN or infinite values: remove those samples.")

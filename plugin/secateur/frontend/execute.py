@@ -90,7 +90,13 @@ def as_input(graph: Graph, x: Array, what: str = "inputs") -> Array:
 
 def _as_input(graph: Graph, tensor: str, x: Array, what: str) -> Array:
     shape = graph.node(tensor).shape
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except ValueError:  # lists of different lengths
+        raise DataError(
+            f"{what} for model '{graph.name}' are no array: samples differ in shape; give an array "
+            f"[N, {', '.join(map(str, shape))}]"
+        ) from None
     if x.dtype.kind not in "fiub":
         raise DataError(
             f"{what} for model '{graph.name}' have type {x.dtype}; give an array of numbers"

@@ -203,11 +203,14 @@ class Report:
         return write(path, self.to_json(), OURS)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Report:
-        """The inverse of `to_dict`. Raises SecateurError for another schema or missing figures."""
+    def from_dict(cls, data: dict[str, Any], what: str = "report") -> Report:
+        """The inverse of `to_dict`; `what` names the document in errors.
+
+        Raises SecateurError for another schema or missing figures.
+        """
         if data.get("schema") != SCHEMA:
             raise SecateurError(
-                f"report has schema {data.get('schema')!r}, this version reads {SCHEMA}: "
+                f"{what} has schema {data.get('schema')!r}, this version reads {SCHEMA}: "
                 "write it again with this version."
             )
         try:
@@ -217,7 +220,7 @@ class Report:
             first = e.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise SecateurError(
-                f"report is not a complete schema {SCHEMA} document: {where}: {first['msg']}."
+                f"{what} is not a complete schema {SCHEMA} document: {where}: {first['msg']}."
             ) from e
         return report
 
@@ -228,7 +231,7 @@ class Report:
         if not isinstance(data, dict):
             raise SecateurError(f"report {path} is not a JSON object.")
         with reading(path):
-            return cls.from_dict(data)
+            return cls.from_dict(data, f"report {path}")
 
     def __str__(self) -> str:
         from .terminal import report_text
