@@ -22,7 +22,11 @@ import argparse
 import json
 import re
 import shlex
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +142,49 @@ def demo() -> str:
     ])  # fmt: skip
 
 
+def layers() -> str:
+    """docs/operators.md: layers of Keras that are read."""
+    return _listed(_registered()["layers"])
+
+
+def operations() -> str:
+    """docs/operators.md: functions of keras.ops that are read."""
+    return _listed(_registered()["operations"])
+
+
+def operators() -> str:
+    """docs/operators.md: operators of the float graph, and which have an integer form."""
+    lines = ["| operator | what it computes | in integers |", "|---|---|---|"]
+    for name, doc, lowered in _registered()["operators"]:
+        first = " ".join(doc.split("\n\n")[0].split()).replace("|", "\\|")
+        lines.append(f"| `{name}` | {first} | {'yes' if lowered else 'no'} |")
+    return "\n".join(lines)
+
+
+@cache
+def _registered() -> dict[str, Any]:
+    """The registries of a fresh process: tests put in layers of their own."""
+    program = """
+import json
+from secateur.frontend.layers.base import supported, supported_operations
+from secateur.frontend.ops import OPS
+from secateur.lowering.registry import lowered_ops
+ops = [(n, OPS[n].doc, n in lowered_ops()) for n in sorted(OPS)]
+print(json.dumps({"layers": supported(), "operations": supported_operations(), "operators": ops}))
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def _listed(words: list[str]) -> str:
+    """Words in lines of up to 100 columns."""
+    return textwrap.fill(", ".join(f"`{w}`" for w in words), 100, break_on_hyphens=False)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
+    "layers": layers, "operations": operations, "operators": operators,
 }  # fmt: skip
 
 _LANGUAGES = {".py": "python", ".json": "json", ".c": "c", ".h": "c"}
