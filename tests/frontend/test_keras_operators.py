@@ -24,9 +24,10 @@ L, K = keras.layers, keras.ops
 IMAGE, SEQUENCE, VECTOR = (9, 8, 4), (12, 3), (6,)
 
 
-def check(model: Any, inputs: list[np.ndarray] | None = None) -> Any:
-    """Every output within 1e-5 of its scale; returns the graph."""
-    randomise(model)
+def check(model: Any, inputs: list[np.ndarray] | None = None, trained: bool = False) -> Any:
+    """Every output within 1e-5 of its scale; returns the graph. Weights are made random before."""
+    if not trained:
+        randomise(model)
     rng = np.random.default_rng(1)
     x = inputs or [rng.normal(0, 1, (3, *t.shape[1:])).astype("f4") for t in model.inputs]
     want = model(x if len(x) > 1 else x[0], training=False)

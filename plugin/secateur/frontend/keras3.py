@@ -12,6 +12,7 @@ import numpy as np
 from secateur import reading
 from secateur.errors import ModelError
 from secateur.frontend import hdf5, smart_deal
+from secateur.frontend.backslashes import with_slashes
 from secateur.frontend.build import Builder
 from secateur.frontend.effective import effective_weights
 from secateur.frontend.genuine import check
@@ -192,7 +193,8 @@ def open_model(path: Path) -> Any:
 def load_safely(load_model: Any, path: Path) -> Any:
     """`load_model(path)` without code from the file; whatever it trips over is a ModelError."""
     try:
-        return load_model(path, compile=False, safe_mode=True)
+        with with_slashes(path) as readable:
+            return load_model(readable, compile=False, safe_mode=True)
     except Exception as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise ModelError(f"{path} cannot be loaded ({first}); save the model again") from e
