@@ -62,7 +62,9 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     for name in ("x.npz", "calibration.npz", "test.npz"):
         np.savez(folder / name, x=x, y=y)
     shutil.copy(ROOT / "boards" / "microbit.json", folder / "new.json")
-    sc.convert(model, calibration=x).save(folder / "DIR")
+    converted = sc.convert(model, calibration=x)
+    for name in ("DIR", "build/kws"):
+        converted.save(folder / name)
     shutil.copytree(ROOT / "boards", folder / "boards")
     budgets = '[[model]]\npath = "model.keras"\ncalibration = "x.npz"\nboards = ["host"]\n'
     (folder / "secateur.toml").write_text(budgets + '[model.budgets]\nstored = "9 kB"\n')

@@ -264,3 +264,44 @@ def test_the_client_alone_may_be_told_anything() -> None:
         Client(Peer(lying(frames.INFO, info(output=2**29)))).info()
     with pytest.raises(DeviceFaultError):
         Client(Peer(lying(frames.INFO, bytes(12), code=frames.FAULT))).info()
+
+
+class _Late:
+    """A line on which a greeting comes in pieces; it remembers what was sent before."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.pieces = pieces
+        self.early = 0
+
+    def write(self, data: bytes) -> None:
+        self.early += bool(self.pieces)
+
+    def read(self, timeout: float) -> bytes:
+        return self.pieces.pop(0) if self.pieces and timeout > 0 else b""
+
+
+@pytest.mark.parametrize(
+    ("pieces", "heard"),
+    [
+        ([b"noise\0", b"m-init-done\r\nm-r", b"ea", b"dy\r\n"], True),
+        ([bytes([c]) for c in b"m-init-done\r\nm-ready\r\n"], True),
+        ([b"m-init-done\r\n"], False),
+        ([], False),
+    ],
+)
+def test_the_greeting_is_read_before_anything_is_asked(pieces: list[bytes], heard: bool) -> None:
+    line = _Late(pieces)
+    client = Client(line, reply_time=0.01, retries=0, greeting=5)
+    assert client.greet() is heard
+    assert line.early == 0
+    assert client.greet() is False  # once
+
+
+def test_a_line_that_never_stops_is_not_listened_to_for_ever() -> None:
+    class Endless:
+        def write(self, data: bytes) -> None: ...
+
+        def read(self, timeout: float) -> bytes:
+            return b"m-nonsense"
+
+    assert Client(Endless(), greeting=0.02).greet() is False

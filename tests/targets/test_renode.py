@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,26 +99,89 @@ def test_script_and_robot(image: Callable[[str], Image], tmp_path: Path) -> None
     assert f"include @{paths['resc']}" in robot
     assert "m-model-[echo]" in robot
     assert "sysbus.cpu ExecutedInstructions" in robot
+    assert "Test Timeout      5 minutes" in robot  # a fault would run for ever
 
 
-def test_renodes_counters_come_from_its_monitor() -> None:
-    """A stand-in that echoes and answers as Renode's monitor does over its socket."""
+ANSWERS = {
+    "sysbus.cpu ExecutedInstructions": "0x00000000000F4240",
+    "machine ElapsedVirtualTime": "Elapsed Virtual Time: 00:01:02.500000000\r\nLoad: 0.0",
+}
+
+#: A stand-in for Renode: offers the harness' line, on which a program of the host answers, and a
+#: monitor whose answers come byte by byte. What is sent before the greeting is out is lost.
+STAND_IN = """\
+import re, socket, subprocess, sys, threading, time
+PROGRAM, ANSWERS = {program!r}, {answers!r}
+if "--version" in sys.argv:
+    print("Renode v1.16.1.12345 (abcdef-202601010000)")
+    sys.exit()
+monitor = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
+script = open(sys.argv[-1]).read()
+harness = socket.create_server(
+    ("127.0.0.1", int(re.search(r"CreateServerSocketTerminal (\\d+)", script)[1])))
+
+def watch():
+    line, _ = monitor.accept()
+    line.sendall(b"Renode, version 1.16\\r\\n(machine) ")
+    text = b""
+    while data := line.recv(100):
+        text += data
+        while b"\\n" in text:
+            asked, text = text.split(b"\\n", 1)
+            said = asked.decode() + "\\r\\n" + ANSWERS.get(asked.decode(), "") + "\\r\\n(machine) "
+            for byte in said.encode():
+                line.sendall(bytes([byte]))
+                time.sleep(0.002)
+
+threading.Thread(target=watch, daemon=True).start()
+line, _ = harness.accept()
+time.sleep(0.5)  # the firmware starts
+child = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+said = b""
+while b"m-ready" not in said:
+    said += child.stdout.read(1)
+line.setblocking(False)
+try:
+    early = line.recv(4096)
+except BlockingIOError:
+    early = b""
+if early:
+    sys.exit("error: a request came before the firmware listened")
+line.setblocking(True)
+line.sendall(said)
+
+def answer():
+    while data := child.stdout.read(64):
+        line.sendall(data)
+
+threading.Thread(target=answer, daemon=True).start()
+while data := line.recv(4096):
+    child.stdin.write(data)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(("size", "late"), [(4096, 0.0), (1, 0.001), (5, 0.05), (4096, 0.7)])
+def test_renodes_counters_come_from_its_monitor(size: int, late: float) -> None:
+    """A stand-in that answers as Renode's monitor does: with echo and colours, in pieces, late."""
     said: list[str] = []
-    answers = {
-        "sysbus.cpu ExecutedInstructions": "0x00000000000F4240",
-        "machine ElapsedVirtualTime": "Elapsed Virtual Time: 00:01:02.500000000\r\nLoad: 0.0",
-    }
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         connection, _ = server.accept()
-        with connection:
-            connection.sendall(b"Renode, version 1.16\r\n\x1b[33;1m(nucleo_f446re) \x1b[0m")
-            for _ in range(3):
-                line = connection.recv(4096).decode().strip()
-                said.append(line)
-                answer = f"\x1b[36m{answers.get(line, '')}\x1b[0m"
-                connection.sendall(f"{line}\r\n{answer}\r\n(mach) ".encode())
+
+        def send(text: str) -> None:
+            data = text.encode()
+            for at in range(0, len(data), size):
+                time.sleep(late)
+                connection.sendall(data[at : at + size])
+
+        with connection, contextlib.suppress(BrokenPipeError):  # it has heard enough
+            send("Renode, version 1.16\r\n\x1b[33;1m(nucleo_f446re) \x1b[0m")
+            for line in connection.makefile():
+                said.append(line.strip())
+                answer = f"\x1b[36m{ANSWERS.get(said[-1], '')}\x1b[0m"
+                send(f"{said[-1]}\r\n{answer}\r\n(mach) ")
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -123,7 +190,67 @@ def test_renodes_counters_come_from_its_monitor() -> None:
     server.close()
     assert found == Totals(1_000_000, 62.5)
     assert said[0] == "pause"
+
+
+def test_a_monitor_that_is_not_there() -> None:
     assert read_totals(1, boards.load("nucleo_f446re")) is None
+
+
+@pytest.fixture
+def stand_in(
+    image: Callable[[str], Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in, first on PATH."""
+    program = tmp_path / "bin" / "renode"
+    program.parent.mkdir()
+    text = STAND_IN.format(program=str(image("host").elf), answers=ANSWERS)
+    program.write_text(f"#!{sys.executable}\n{text}")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+
+
+def test_a_run_waits_for_the_greeting_and_reads_whole_numbers(
+    stand_in: None, image: Callable[[str], Image]
+) -> None:
+    inputs = samples(2)
+    target = Renode()
+    result = target.run(image("nucleo_f446re"), inputs)
+    assert np.array_equal(result.outputs, echo(inputs))
+    assert target.totals == Totals(1_000_000, 62.5)
+
+
+def test_a_version_that_does_not_run_a_board(
+    stand_in: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    board = boards.load("mps3_an547")
+    assert "renode" not in board.emulators
+    assert not Renode().supports(board)
+    args = ["renode", str(ECHO), "--board", "mps3_an547", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 2
+    for said in ("up to version 1.16.1", "LSLL", "version 1.16.1 is installed", "(qemu)"):
+        assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(tools, "version", lambda program: (1, 17, 0))
+    assert "renode" in board.emulators
+    monkeypatch.setattr(tools, "version", lambda program: None)
+    assert "renode" not in board.emulators
+
+
+@pytest.mark.parametrize("given", ["x", "0", "1", "nan", "-1e-5"])
+def test_a_quantum_that_is_none(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECATEUR_RENODE_QUANTUM", given)
+    with pytest.raises(TargetError, match="give seconds, 1e-6 to 1e-2"):
+        renode_files.quantum()
+
+
+def test_a_finer_quantum(
+    image: Callable[[str], Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = image("nucleo_f446re")
+    assert "Quantum" not in renode_files.script(built, tmp_path / "x.repl")
+    monkeypatch.setenv("SECATEUR_RENODE_QUANTUM", "1e-5")
+    assert 'SetGlobalQuantum "0.000010"' in renode_files.script(built, tmp_path / "x.repl")
 
 
 def test_missing_renode_is_named(
@@ -141,11 +268,14 @@ def test_missing_renode_is_named(
 @pytest.mark.parametrize("board", BOARDS)
 def test_renode(board: str, image: Callable[[str], Image]) -> None:
     need("renode")
+    if "renode" not in boards.load(board).emulators:
+        pytest.skip(str(renode_files.unknown(boards.load(board))))
     inputs = samples(2)
     target = Renode()
     result = target.run(image(board), inputs)
     assert np.array_equal(result.outputs, echo(inputs))
     assert target.totals is not None
+    assert target.totals.seconds > 0
     per_second = target.totals.instructions / target.totals.seconds
     assert per_second <= renode_files.mips(boards.load(board)) * 1.01e6
 

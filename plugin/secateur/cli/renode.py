@@ -31,11 +31,14 @@ def command(library: Path, boards_: tuple[str, ...], out: Path, as_json: bool) -
     from secateur.targets.builders.library import read
     from secateur.targets.runners import renode_files
 
-    known = [b.id for b in targets.boards.all() if b.emulator.renode]
+    known = [b.id for b in targets.boards.all() if "renode" in b.emulators]
     rows = []
     with work(as_json), progress("writing files for Renode") as step:
-        for name in boards_ or known:
-            board = targets.boards.load(name)
+        chosen = [targets.boards.load(name) for name in boards_ or known]
+        for board in chosen:
+            renode_files.choose(board)  # what it does not run is said before anything is built
+        for board in chosen:
+            name = board.id
             step(f"building for {name}")
             image = targets.build(library, board, out / name)
             paths = renode_files.write(image, out / name, read(library).name)

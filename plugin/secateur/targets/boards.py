@@ -27,7 +27,7 @@ from pydantic import (
 from .. import cores, reading
 from ..cores import Core, TimerKind
 from ..errors import TargetError
-from . import assets
+from . import assets, tools
 
 
 def _known(name: str) -> str:
@@ -154,6 +154,9 @@ class RenodeBlock(_Block):
     platform: Literal["generated", "own"] = "generated"
     uart: Word  #: the peripheral's name behind `sysbus.`
     cpu: Word = "cpu"
+    #: The newest version that is known not to run the board, and what that lacks.
+    above: str | None = Field(default=None, pattern=r"^\d{1,4}\.\d{1,4}\.\d{1,4}$")
+    lacks: str | None = Field(default=None, min_length=4, max_length=200)
     own: str | None = Field(
         default=None, pattern=r"^platforms(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+\.repl$"
     )
@@ -162,6 +165,8 @@ class RenodeBlock(_Block):
     def _there(self) -> RenodeBlock:
         if self.platform == "own" and self.own is None:
             raise ValueError("platform is own, but own names no file of Renode's")
+        if (self.above is None) != (self.lacks is None):
+            raise ValueError("above and lacks must both be given, or neither")
         return self
 
 
@@ -277,8 +282,14 @@ class Board(_Block):
 
     @property
     def emulators(self) -> list[str]:
-        """Names of the emulators that know this board."""
-        return [name for name in ("renode", "qemu", "sim") if getattr(self.emulator, name)]
+        """Names of the emulators that run it; Renode's version is asked where that matters."""
+        names = [name for name in ("renode", "qemu", "sim") if getattr(self.emulator, name)]
+        renode = self.emulator.renode
+        if renode is not None and renode.above is not None:
+            here = tools.version("renode")
+            if here is None or here <= tuple(map(int, renode.above.split("."))):
+                names.remove("renode")
+        return names
 
 
 class _Build(_Block):

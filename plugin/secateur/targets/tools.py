@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,22 @@ def need(program: str) -> str:
     if path is None:
         raise ToolError(str(missing(program)))
     return path
+
+
+@cache
+def _version(path: str) -> tuple[int, ...] | None:
+    try:
+        text = run([path, "--version"], "asking for a version", timeout=60)
+    except ToolError:
+        return None
+    found = re.search(r"\b(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part or 0) for part in found.groups()) if found else None
+
+
+def version(program: str) -> tuple[int, ...] | None:
+    """(major, minor, patch) that `program --version` names; None if it is missing or silent."""
+    path = find(program)
+    return _version(path) if path else None
 
 
 def run(command: list[str], what: str, timeout: float = 300, **options: object) -> str:

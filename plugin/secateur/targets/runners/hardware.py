@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ..power.base import Meter
 
 
+#: Seconds a board is given to greet; one that was reset before its port was open has done so.
+GREETING = 0.5
+
 SECONDS = 1.0  #: of a window in which energy is measured, at least
 
 
@@ -70,7 +73,7 @@ class Hardware(Target):
             flash.flash(image, self.protocol, self.probe or flash.probe_of(board, port))
         line = SerialLine(port, board.uart.baud)
         try:
-            client = Client(line, 1.0, self.run_time)
+            client = Client(line, 1.0, self.run_time, greeting=GREETING)
             talk = converse(image, client, inputs)
             energy = None if self.meter is None else self._measure(self.meter, client, talk)
         finally:

@@ -30,7 +30,7 @@ class Host(Target):
         line = ProcessLine([str(image.elf)], env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
         try:
             try:
-                talk = converse(image, Client(line, reply_time=30, retries=0), inputs)
+                talk = converse(image, Client(line, reply_time=30, retries=0, greeting=30), inputs)
             except TargetError as error:
                 code = line.ended()
                 if code is None:

@@ -18,6 +18,9 @@ from ..wire.process import ProcessLine
 from ..wire.session import converse
 from .sim import cycles_of
 
+#: Seconds that a machine may take to start and to say that it listens.
+GREETING = 10.0
+
 #: Instructions of SysTick_Handler in firmware/src/harness_timer_systick.c.
 _WRAP_COST = 5
 
@@ -64,7 +67,7 @@ class Qemu(Target):
         )  # fmt: skip
         theirs.close()
         try:
-            client = Client(line, reply_time=self.reply_time, run_time=self.run_time, retries=1)
+            client = Client(line, self.reply_time, self.run_time, retries=1, greeting=GREETING)
             talk = converse(image, client, inputs)
         except TargetError as error:
             if line.ended() is None:

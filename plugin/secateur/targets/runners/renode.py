@@ -27,6 +27,16 @@ from ..wire.session import converse
 from . import renode_files
 from .sim import cycles_of
 
+#: Seconds from the start of the machine to the end of the firmware's greeting.
+GREETING = 30.0
+
+#: Seconds the monitor may take to answer.
+_ANSWER = 30.0
+
+#: What Renode's monitor says, whole: it comes in pieces, so something must follow each number.
+_EXECUTED = r"\b0x([0-9A-Fa-f]{16})(?![0-9A-Fa-f])(?=.)"
+_ELAPSED = r"Virtual Time: (\d+):(\d+):(\d+\.\d+)(?=[^\d])"
+
 
 class _Socket:
     """Transport over a connected socket."""
@@ -72,14 +82,11 @@ class Renode(Target):
         return tools.missing("renode")
 
     def supports(self, board: Board) -> bool:
-        return board.emulator.renode is not None
+        return "renode" in board.emulators
 
     def run(self, image: Image, inputs: np.ndarray) -> RunResult:
         if not self.supports(image.board):
-            raise TargetError(
-                f"Renode does not know board {image.board.id}: choose another emulator "
-                f"({', '.join(image.board.emulators) or 'there is none'})"
-            )
+            raise renode_files.unknown(image.board)
         program = tools.need("renode")
         with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
             port, monitor = _free_ports(2)
@@ -99,7 +106,9 @@ class Renode(Target):
                 )
             try:
                 with _connect(child, port, log) as connection:
-                    client = Client(_Socket(connection), 10.0, self.run_time, retries=2)
+                    client = Client(
+                        _Socket(connection), 10.0, self.run_time, retries=2, greeting=GREETING
+                    )
                     talk = converse(image, client, inputs)
                 self.totals = read_totals(monitor, image.board)
             finally:
@@ -124,14 +133,11 @@ def read_totals(port: int, board: Board) -> Totals | None:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             line = _Socket(connection)
             line.read(0.5)  # the greeting
-            _ask(line, "pause", r"(?s).+")
+            _ask(line, "pause", r".+")
             count = _ask(
-                line, f"sysbus.{board.emulator.renode.cpu} ExecutedInstructions",
-                r"\b0x([0-9A-Fa-f]{16})\b",
-            )  # fmt: skip
-            clock = _ask(
-                line, "machine ElapsedVirtualTime", r"Virtual Time: (\d+):(\d+):(\d+\.\d+)"
+                line, f"sysbus.{board.emulator.renode.cpu} ExecutedInstructions", _EXECUTED
             )
+            clock = _ask(line, "machine ElapsedVirtualTime", _ELAPSED)
     except (OSError, TargetError):
         return None
     if count is None or clock is None:
@@ -140,14 +146,14 @@ def read_totals(port: int, board: Board) -> Totals | None:
     return Totals(int(count[1], 16), 3600 * hours + 60 * minutes + seconds)
 
 
-def _ask(line: _Socket, command: str, pattern: str, timeout: float = 5.0) -> re.Match[str] | None:
+def _ask(line: _Socket, command: str, pattern: str) -> re.Match[str] | None:
     """What the monitor answers to a command, its colours taken off; None if nothing like it."""
     line.write(f"{command}\n".encode())
     text = ""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + _ANSWER
     while time.monotonic() < deadline:
         text += line.read(0.5).decode("ascii", "replace")
-        if found := re.search(pattern, re.sub(r"\x1b\[[0-9;]*m", "", text)):
+        if found := re.search(pattern, re.sub(r"\x1b\[[0-9;]*m", "", text), re.DOTALL):
             return found
     return None
 

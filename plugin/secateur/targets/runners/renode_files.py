@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...errors import TargetError
 from ...files import building
+from .. import tools
 from ..base import Image
 from ..boards import Board
 from ..builders import elf
@@ -141,12 +142,47 @@ def choose(board: Board) -> str:
     """The platform to run: what the manifest says, or the environment variable
     SECATEUR_RENODE_PLATFORM (generated or own)."""
     renode = board.emulator.renode
-    if renode is None:
-        raise TargetError(f"Renode does not know board {board.id}: see 'secateur boards'")
+    if renode is None or "renode" not in board.emulators:
+        raise unknown(board)
     wanted = os.environ.get("SECATEUR_RENODE_PLATFORM") or renode.platform
     if wanted not in ("generated", "own"):
         raise TargetError(f"SECATEUR_RENODE_PLATFORM is '{wanted}': generated or own")
     return own_platform(board) if wanted == "own" else platform(board)
+
+
+def unknown(board: Board) -> TargetError:
+    """Why Renode does not run a board, and what does."""
+    renode = board.emulator.renode
+    others = ", ".join(board.emulators) or "there is none"
+    if renode is None or renode.above is None:
+        return TargetError(
+            f"Renode does not know board {board.id}: choose another emulator ({others})"
+        )
+    here = tools.version("renode")
+    found = f"version {'.'.join(map(str, here))} is installed" if here else "none is installed"
+    return TargetError(
+        f"Renode does not run board {board.id} up to version {renode.above} ({renode.lacks}), and "
+        f"{found}: choose another emulator ({others})"
+    )
+
+
+def quantum() -> float | None:
+    """Seconds of virtual time between Renode's synchronisations, from SECATEUR_RENODE_QUANTUM.
+
+    A peripheral's timer (the nRF51's, which has no cycle counter) is read as of the last one:
+    with Renode's 100 us a run is counted to some hundreds of instructions, with less more slowly.
+    None: Renode's own. Raises TargetError if it is no number of 1e-6 to 1e-2.
+    """
+    given = os.environ.get("SECATEUR_RENODE_QUANTUM")
+    if not given:
+        return None
+    try:
+        value = float(given)
+    except ValueError:
+        value = 0.0
+    if not 1e-6 <= value <= 1e-2:
+        raise TargetError(f"SECATEUR_RENODE_QUANTUM is {given!r}: give seconds, 1e-6 to 1e-2")
+    return value
 
 
 def mips(board: Board) -> int:
@@ -178,6 +214,8 @@ def script(image: Image, repl: Path, port: int | None = None) -> str:
             f"connector Connect sysbus.{renode.uart} harness",
         ]
     lines.append("emulation SetAdvanceImmediately true")
+    if (step := quantum()) is not None:
+        lines.append(f'emulation SetGlobalQuantum "{step:.6f}"')
     return "\n".join(lines) + "\n"
 
 
@@ -190,6 +228,7 @@ def robot(image: Image, resc: Path, model: str) -> str:
 Suite Setup       Setup
 Suite Teardown    Teardown
 Test Teardown     Test Teardown
+Test Timeout      5 minutes
 Resource          ${{RENODEKEYWORDS}}
 
 *** Keywords ***

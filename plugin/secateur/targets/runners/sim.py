@@ -78,6 +78,7 @@ class Machine:
         for address in self._names:
             self._uc.hook_add(unicorn.UC_HOOK_CODE, self._replaced, begin=address, end=address)
         self._start()
+        self._started = False
         self._received = bytearray()
         self._sent = bytearray()
         self._hook: int | None = None
@@ -213,7 +214,8 @@ class Machine:
 
     def read(self, timeout: float) -> bytes:
         """Runs until the firmware waits for input; empty if it then has sent nothing."""
-        if not self._sent and self._received:
+        if not self._sent and (self._received or not self._started):
+            self._started = True
             self._go()
         out = bytes(self._sent)
         self._sent.clear()
@@ -276,7 +278,7 @@ class Sim(Target):
         machine = Machine(image, self.run_time)
         counted = len(inputs) if self.counted < 0 else min(self.counted, len(inputs))
         machine.count(counted > 0)
-        client = Client(machine, run_time=self.run_time, retries=1)
+        client = Client(machine, run_time=self.run_time, retries=1, greeting=self.run_time)
         first = converse(image, client, inputs[:counted])
         machine.count(False)
         executed = machine.runs()

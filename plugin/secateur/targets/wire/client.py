@@ -26,6 +26,7 @@ _LENGTHS = {frames.LOAD: 4, frames.RUN: 20, frames.MEMORY: 12}
 _INFO = 20  #: bytes of an info reply before the model's name
 _MEMORY = 1 << 28  #: bytes; no microcontroller has more for input, output or arena
 _REGISTERS = (3, 14)  #: words of a fault report: RISC-V, Arm
+_GREETING = b"m-ready"  #: the end of what the firmware says once it listens (harness_text.c)
 _SETTLE = 0.05  #: seconds of silence after which a complaint's siblings have all come
 _COMPLAINTS = 64  #: requests sent again because the device complained, at most
 _STATUS = {1: "unknown command", 2: "address out of range", 3: "protocol version differs"}
@@ -75,21 +76,47 @@ class Client:
 
     `reply_time` is how long a reply may take to begin after a request, in seconds, `run_time`
     how long a run of the model may take. Lost frames are repeated up to `retries` times.
+    `greeting` is how long to wait for the firmware's greeting at first, see `greet`.
     """
 
     def __init__(
-        self, line: Transport, reply_time: float = 1.0, run_time: float = 60.0, retries: int = 20
+        self,
+        line: Transport,
+        reply_time: float = 1.0,
+        run_time: float = 60.0,
+        retries: int = 20,
+        greeting: float = 0.0,
     ) -> None:
         self.line = line
         self.reply_time = reply_time
         self.run_time = run_time
         self.retries = retries
+        self.greeting = greeting
         self.repeated = 0  #: requests that had to be sent again
         self.timed = True  #: the device has a counter that runs; without one ticks mean nothing
         self.silent = False  #: gave up on a device that said nothing at all in time
         self._sequence = 0
         self._arena = _MEMORY  # of the model, as soon as the device has said it
         self._buffer = bytearray()
+
+    def greet(self) -> bool:
+        """Read up to the end of the greeting, for `greeting` seconds at most; whether it came.
+
+        A request sent before the firmware listens is lost, or worse: Renode's SAMD5_UART lets no
+        greeting out while something waits to be read. A device that has been running for longer
+        has greeted nobody, so silence is no error. It is waited for once.
+        """
+        deadline = time.monotonic() + self.greeting
+        self.greeting = 0.0
+        text = b""
+        while (left := deadline - time.monotonic()) > 0:
+            data = self.line.read(left)
+            if not data:
+                return False
+            text = text[-len(_GREETING) :] + data
+            if _GREETING in text:
+                return True
+        return False
 
     def info(self) -> Info:
         """What the device says of itself. Raises TargetError where that cannot be."""

@@ -36,6 +36,7 @@ def converse(
     if inputs.dtype != np.int8:
         raise TargetError(f"inputs of {image.board.id} must be int8, not {inputs.dtype}")
     try:
+        client.greet()
         info = client.info()
         check(image, info)
         outputs = np.zeros((len(inputs), info.output_size), dtype=np.int8)
