@@ -6,7 +6,11 @@
 #define READ_CSR(csr, value) \
   __asm volatile(".option push\n.option arch, +zicsr\ncsrr %0, " #csr "\n.option pop" : "=r"(value))
 
-PORT_FN void timer_init(void) {}
+PORT_FN void timer_init(void) {
+#if defined(SECATEUR_PORT_RP2350)
+  __asm volatile(".option push\n.option arch, +zicsr\ncsrw 0x320, zero\n.option pop"); /* mcountinhibit: its counters stand still after reset */
+#endif
+}
 
 PORT_FN uint64_t timer_now(void) {
   uint32_t high, low, again;

@@ -15,9 +15,15 @@ __attribute__((section(".boot"), used)) const uint32_t rp2040_boot[64] = {
 #elif defined(SECATEUR_PORT_RP2350)
 #include <stdint.h>
 
-/* The smallest image definition: an Arm image, secure, for the RP2350. */
+/* The smallest image definition for the RP2350 (datasheet, 5.9.5): an executable for RISC-V, which
+ * is entered where the image begins, or for Arm, secure. */
+#if defined(__riscv)
+#define IMAGE 0x11010142
+#else
+#define IMAGE 0x10210142
+#endif
 __attribute__((section(".image_definition"), used)) const uint32_t rp2350_image[5] = {
-    0xFFFFDED3, 0x10210142, 0x000001FF, 0x00000000, 0xAB123579};
+    0xFFFFDED3, IMAGE, 0x000001FF, 0x00000000, 0xAB123579};
 #else
 typedef int secateur_not_rp2_start;
 #endif

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from benchmarks.cycles import HAND, LOOPS, NAMES, PUBLISHED, Published, published, turn
 
 from secateur import targets
 from secateur.errors import TargetError
 from secateur.targets import Image
+from secateur.targets.builders import elf
 from secateur.targets.estimates import cycles
 from secateur.targets.estimates.blocks import Decoder, Instruction
+from secateur.targets.estimates.cycles import Block, Edge
 from secateur.targets.estimates.pipeline import refine
 
 from .conftest import need
@@ -45,6 +50,37 @@ def _code(*lines: str) -> list[Instruction]:
         ("cortex-m4", ("ldrd r0, r1, [r2]",), 3),
         ("cortex-m4", ("ldr r0, [r1]", "ldr r2, [r0]"), 4),
         ("cortex-m4", ("push {r4, r5, r6, lr}",), 5),
+        ("cortex-m4", ("ldr r0, [r1]", "ldr r2, [r3]"), 3),
+        ("cortex-m4", ("str r0, [r1]", "ldr r2, [r3]"), 3),
+        ("cortex-m4", ("add r1, r1, #4", "ldr r2, [r1]"), 4),
+        ("cortex-m4", ("add r1, r1, #4", "add r4, r4, #1", "ldr r2, [r1]"), 4),
+        ("cortex-m4", ("add r1, r1, #4", "str r2, [r1]"), 3),
+        ("cortex-m4", ("mov r1, r4", "ldm r1, {r2, r3}"), 5),
+        ("cortex-m4", ("str r0, [r1, r2]",), 2),
+        ("cortex-m4", ("str r0, [r1, #8]",), 1),
+        ("cortex-m4", ("ldr r0, [pc, #8]",), 3),
+        ("cortex-m4", ("ldr r0, [r1], #4", "ldr r2, [r1], #4"), 4),
+        ("cortex-m4", ("ldr r0, [r1], #4", "ldr r2, [r3], #4"), 3),
+        ("cortex-m4", ("ldr r0, [r1, #4]!", "ldr r2, [r1, #4]!"), 4),
+        ("cortex-m4", ("vldr s0, [r1]", "vstr s0, [r2]"), 4),
+        ("cortex-m4", ("vldr d0, [r1]", "vstr d0, [r2]"), 6),
+        ("cortex-m4", ("vldmia r0!, {s0, s1, s2}",), 4),
+        ("cortex-m4", ("vldmia r0!, {d0, d1}",), 5),
+        ("cortex-m4", ("vfma.f32 s0, s1, s2", "vmul.f32 s3, s4, s5"), 4),
+        ("cortex-m4", ("vmla.f32 s0, s1, s2",), 3),
+        ("cortex-m4", ("vdiv.f32 s0, s1, s2",), 14),
+        ("cortex-m33", ("ldr r0, [r1]", "adds r3, r4, r5", "adds r2, r0, r2"), 3),
+        ("cortex-m33", ("ldm r1, {r2, r3, r4}",), 3),
+        ("cortex-m33", ("ldrd r0, r1, [r2]",), 2),
+        ("cortex-m33", ("smlad r0, r1, r2, r0", "smlad r0, r3, r4, r0"), 2),
+        ("cortex-m33", ("smlad r0, r1, r2, r0", "adds r5, r0, r5"), 3),
+        ("cortex-m33", ("add r0, r1, r2, lsl #2", "adds r5, r0, r5"), 3),
+        ("cortex-m33", ("add r0, r1, r2", "adds r5, r0, r5"), 2),
+        ("hazard3", ("lw a0, 0(a1)", "add a2, a0, a2"), 3),
+        ("hazard3", ("lbu a0, 0(a1)", "sb a0, 0(a2)"), 2),
+        ("hazard3", ("lw a0, 0(a1)", "sw a2, 0(a0)"), 3),
+        ("hazard3", ("mul a0, a1, a2", "add a3, a0, a0"), 2),
+        ("hazard3", ("divu a0, a1, a2",), 18),
         ("cortex-m7", ("adds r0, r1, r2", "adds r3, r4, r5"), 1),
         ("cortex-m7", ("adds r0, r1, r2", "adds r3, r0, r5"), 2),
         ("cortex-m7", ("ldr r0, [r1]", "adds r2, r0, r2"), 2),
@@ -64,21 +100,110 @@ def test_block(core: str, lines: tuple[str, ...], expected: float) -> None:
     assert cycles.block_cycles(_code(*lines), core) == expected
 
 
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4"])
+@pytest.mark.parametrize(
+    ("last", "more"), [("bne 8", 2), ("bl 8", 1), ("bx lr", 2), ("cbz r0, 8", 2), ("b 8", 2)]
+)
+def test_a_taken_branch(core: str, last: str, more: int) -> None:
+    branch = Instruction(0, 2, *last.split(" ", 1))
+    assert cycles.taken_cycles(branch, Instruction(8, 4, "add", "r0, r1, r2"), core) == more
+    assert cycles.taken_cycles(branch, Instruction(10, 2, "add", "r0, r1, r2"), core) == more
+    assert cycles.taken_cycles(branch, Instruction(10, 4, "add", "r0, r1, r2"), core) == more + 1
+
+
+@pytest.mark.parametrize(("line", "whole"), [("tbb [pc, r0]", 6), ("ldr pc, [r0]", 5)])
+def test_jumps_by_a_table(line: str, whole: int) -> None:
+    jump = Instruction(0, 4, *line.split(" ", 1))
+    target = Instruction(8, 2, "nop", "")
+    found = cycles.block_cycles([jump], "cortex-m4") + cycles.taken_cycles(
+        jump, target, "cortex-m4"
+    )
+    assert found == whole
+
+
+@pytest.mark.parametrize(
+    ("start", "sizes", "more"),
+    [(2, "444", 1), (0, "444", 0), (2, "44", 0), (2, "4444444", 1), (0, "2444", 1),
+     (2, "444224", 1), (2, "4442444", 1), (2, "44422444", 2)],
+)  # fmt: skip
+def test_wide_instructions_across_words(start: int, sizes: str, more: int) -> None:
+    code = []
+    for size in map(int, sizes):
+        code.append(Instruction(start, size, "add", "r0, r1, r2"))
+        start += size
+    for core in ("cortex-m3", "cortex-m4"):
+        assert cycles.block_cycles(code, core) == len(code) + more
+    assert cycles.block_cycles(code, "cortex-m0plus") == len(code)
+
+
+#: The logic of the RP2350's RISC-V core ran these programs (../shared/cycles/README.md).
+HAZARD3 = {"ternary": (3_492_503, 3_793_094), "sparse": (5_547_512, 5_808_590),
+           "dense": (14_675_797, 14_998_812)}  # fmt: skip
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "cycles"
+
+
+@pytest.mark.parametrize("name", HAZARD3)
+def test_programs_that_the_logic_of_a_core_ran(name: str) -> None:
+    program = SHARED / f"kws_{name}.rv32imac.elf"
+    if not program.exists():
+        pytest.skip(f"../shared/cycles/{program.name} is not there")
+    instructions, counted = HAZARD3[name]
+    edges, decoded = executed(program)
+    found = sum(len(decoded[block]) * times for (_, block), times in edges.items())
+    assert abs(found - instructions) <= 10  # the calls between the two reads
+    assert cycles.estimate(edges, decoded, "hazard3") == pytest.approx(counted, rel=0.015)
+
+
+def executed(program: Path) -> tuple[Counter[Edge], dict[Block, list[Instruction]]]:
+    """What one call of `kws_run` executes."""
+    unicorn = pytest.importorskip("unicorn")
+    from unicorn import riscv_const as regs
+
+    uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+    top, back = 0x400000, 0x3FFFF0
+    uc.mem_map(0, top)
+    for address, data in elf.segments(program):
+        uc.mem_write(address, data)
+    symbols = elf.symbols(program)
+    output = next(place for name, (place, _) in symbols.items() if name.startswith("out"))
+    uc.emu_start(elf.entry(program), symbols["main"][0])
+    for register, value in ((regs.UC_RISCV_REG_RA, back), (regs.UC_RISCV_REG_SP, back - 0xF0),
+                            (regs.UC_RISCV_REG_A0, symbols["X"][0]),
+                            (regs.UC_RISCV_REG_A1, output)):  # fmt: skip
+        uc.reg_write(register, value)
+    edges: Counter[Edge] = Counter()
+    last: list[Block | None] = [None]
+
+    def seen(uc: object, address: int, size: int, data: object) -> None:
+        edges[last[0], (address, size)] += 1
+        last[0] = address, size
+
+    uc.hook_add(unicorn.UC_HOOK_BLOCK, seen)
+    uc.emu_start(symbols["kws_run"][0], back)
+    decoder = Decoder("hazard3")
+    blocks = {block for _, block in edges}
+    return edges, {b: decoder.decode(bytes(uc.mem_read(*b)), b[0]) for b in blocks}
+
+
 def test_conditions_and_widths_do_not_hide_an_instruction() -> None:
     for mnemonic, kind in [
         ("bne.w", "branch"), ("bleq", "call"), ("bics", "alu"), ("ldrsb.w", "load"),
         ("strbne", "store"), ("ldmia.w", "load-multiple"), ("smlabb", "multiply-add"),
         ("smulbb", "multiply"), ("ldrd", "load-double"), ("sxtb16", "alu"), ("itte", "it"),
         ("lsls", "alu"), ("movs", "alu"), ("bx", "indirect"), ("blx", "call"),
-        ("umaal", "multiply-long-add"), ("smull", "multiply-long"), ("uxtab16", "alu"),
+        ("umaal", "multiply-long-add"), ("vstr", "store-float"), ("vldr", "load"),
+        ("vfnms.f32", "float-multiply-add"), ("vmul.f32", "alu"), ("vmov.f32", "alu"),
+        ("smull", "multiply-long"), ("uxtab16", "alu"),
     ]:  # fmt: skip
         assert cycles.kind(mnemonic, False) == kind, mnemonic
 
 
 def test_bit_fields_and_dsp_are_told_from_the_rest() -> None:
-    for mnemonic in ("uxtb", "sxtab16", "ubfx", "sadd16", "uqsub8", "shadd16", "ssax", "qadd",
-                     "ssat", "pkhbt", "rev16", "clz", "sel"):  # fmt: skip
+    for mnemonic in ("uxtb", "ubfx", "ssat", "rev16", "clz", "sxth", "bfi"):
         assert refine("alu", mnemonic) == "bitfield", mnemonic
+    for mnemonic in ("sxtab16", "uxtb16", "sadd16", "uqsub8", "shadd16", "ssax", "qadd", "pkhbt",
+                     "sel", "ssat16"):  # fmt: skip
+        assert refine("alu", mnemonic) == "dsp", mnemonic
     for mnemonic in ("adds", "sub.w", "subs", "orr", "asrs", "lsl", "mov", "bics", "rsb", "addw"):
         assert refine("alu", mnemonic) == "alu", mnemonic
     assert refine("load", "ldrsb.w") == refine("load", "lhu") == refine("load", "c.lbu")

@@ -16,7 +16,8 @@ def _apart(first: Operation, second: Operation) -> bool:
         return True
     if {a, b} & set(MULTIPLE) or "divide" in (a, b):
         return True
-    if a == b == "bitfield" or ("bitfield" in (a, b) and (first.shifted or second.shifted)):
+    fields = {"bitfield", "dsp"}
+    if {a, b} <= fields or (fields & {a, b} and (first.shifted or second.shifted)):
         return True
     if first.shifted and second.shifted:
         return True
@@ -37,6 +38,7 @@ PIPELINE = Pipeline(
     latency={
         "load": (1, 2, 1, 3), "load-part": (2, 3, 1, 4), "load-double": (1, 2, 1, 3),
         "load-multiple": (1, 2, 1, 3), "pop": (1, 2, 1, 3), "bitfield": (1, 1, 1, 2),
+        "dsp": (1, 1, 1, 2),
         "multiply": (2, 2, 1, 2), "multiply-add": (2, 2, 1, 2), "multiply-long": (2, 2, 1, 2),
         "multiply-long-add": (2, 2, 1, 2), "divide": (6, 6, 6, 6), "float-divide": (16,) * 4,
     },

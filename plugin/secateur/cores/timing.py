@@ -41,6 +41,7 @@ class Pipeline:
     halves: bool = False  #: multiple loads and stores move two registers a cycle
     apart: Callable[[Operation, Operation], bool] | None = None  #: two that do not issue together
     stores_at_once: bool = False  #: a store takes what is computed in its own cycle
+    shifted: Latency | None = None  #: of what an ALU computes from a shifted operand
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,15 @@ class CycleTable:
     refill_indirect: int = 0  #: more for a taken branch through a register or the stack
     refill_more: dict[str, int] = field(default_factory=dict)  #: more still, by kind of branch
     multiple: int = 1  #: of a multiple load or store, besides one a register
-    pipelined: bool = False  #: a load or store behind another takes one cycle
+    pipelined: bool = False  #: a load behind another, and every store, takes one cycle
+    address: int = 0  #: more if the instruction before has computed the address
+    register_offset: int = 0  #: more for a store to a base and a register
+    literal: int = 0  #: more for a load relative to the program counter
+    base_update: int = 0  #: more for a load that updates the base the load before has updated
+    wide_run: int = 0  #: more for three 4-byte instructions or more in a row across words
     load_use: int = 0  #: more if the next instruction reads what a load just brought
     unaligned_target: int = 0  #: more for a branch to a 4-byte instruction across words
+    #: Taken branches cost `refill` but for the innermost loop's, which is predicted after its first
+    #: turn; where that loop is left it costs `refill` as well.
+    predicts_last: bool = False
     pipeline: Pipeline | None = None  #: a model of its own for what is inside a block

@@ -60,7 +60,7 @@ def _version(path: str) -> tuple[int, ...] | None:
         text = run([path, "--version"], "asking for a version", timeout=60)
     except ToolError:
         return None
-    found = re.search(r"\b(\d+)\.(\d+)(?:\.(\d+))?", text)
+    found = re.search(r"(?<![\d.])(\d+)\.(\d+)(?:\.(\d+))?", text)
     return tuple(int(part or 0) for part in found.groups()) if found else None
 
 

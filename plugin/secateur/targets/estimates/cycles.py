@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ... import cores
 from ...cores import CycleTable
+from ...cores.timing import STORED
 from ...errors import TargetError
 from .blocks import Instruction
 from .pipeline import cycles as pipeline_cycles
@@ -38,8 +40,9 @@ _ARM_KINDS = [
         ("store-multiple", "stm\\w*?|vstm\\w*|vpush"),
         ("load-double", "ldrd"),
         ("store-double", "strd"),
+        ("store-float", "vstr"),
         ("load", "ldr\\w*?|vldr"),
-        ("store", "str\\w*?|vstr"),
+        ("store", "str\\w*?"),
         ("divide", "sdiv|udiv"),
         ("multiply-long", "smull|umull"),
         ("multiply-long-add", "smlal\\w*?|umlal|umaal|smlsld\\w*?"),
@@ -48,6 +51,7 @@ _ARM_KINDS = [
         ("it", "it[te]*"),
         ("system", "mrs|msr|dsb|dmb|isb|cps\\w*|svc|wfi|wfe"),
         ("float-divide", "vdiv\\.f32|vsqrt\\.f32"),
+        ("float-multiply-add", "v(?:fn?m[as]|n?ml[as])\\.f32"),
     )
 ]
 _RISCV_KINDS = [
@@ -88,9 +92,9 @@ def _registers(operands: str) -> list[str]:
 
 
 def _count(operands: str) -> int:
-    """How many registers a {list} names; capstone writes every one."""
+    """How many words a {list} of registers takes; capstone writes every register."""
     inside = operands[operands.find("{") :] if "{" in operands else operands
-    return max(1, len(_registers(inside)))
+    return max(1, sum(2 if r.startswith("d") else 1 for r in _registers(inside)))
 
 
 def _destination(instruction: Instruction, what: str) -> str | None:
@@ -100,39 +104,82 @@ def _destination(instruction: Instruction, what: str) -> str | None:
     return registers[0] if registers else None
 
 
+@dataclass(frozen=True)
+class _Access:
+    """What a load's or store's operands say."""
+
+    pointers: frozenset[str]  #: registers of the address
+    indexed: bool  #: by a register
+    literal: bool  #: relative to the program counter
+    updates: str | None  #: the base, where it is written back
+
+
+@lru_cache(maxsize=4096)
+def _access(operands: str) -> _Access:
+    inside = re.search(r"\[(.*?)\](!|, #| *, *#)?", operands)
+    if inside is None:  # several registers: rN or rN!, {...}
+        base = re.match(r"(\w+)(!?), \{", operands)
+        pointers = frozenset([base[1]]) if base else frozenset()
+        return _Access(pointers, False, False, base[1] if base and base[2] else None)
+    names = _registers(inside[1])
+    updates = names[0] if names and inside[2] else None
+    return _Access(frozenset(names), len(names) > 1, "pc" in names, updates)
+
+
 def block_cycles(code: list[Instruction], core: str) -> float:
     """Cycles of a block whose last instruction does not branch away."""
     costs, riscv = table(core), cores.get(core).riscv
+    kinds = [kind(i.mnemonic, riscv) for i in code]
     if costs.pipeline is not None:
-        kinds = (kind(i.mnemonic, riscv) for i in code)
         operations = [operation(i, k) for i, k in zip(code, kinds, strict=True)]
         return pipeline_cycles(operations, costs.pipeline)
-    total = 0.0
-    before: str | None = None  #: kind of the instruction before
+    total = float(costs.wide_run * _wide_runs(code)) if costs.wide_run else 0.0
+    before = ""  #: kind of the instruction before
     written: str | None = None  #: register it wrote
-    for instruction in code:
-        what = kind(instruction.mnemonic, riscv)
+    updated: str | None = None  #: base it wrote back
+    for instruction, what in zip(code, kinds, strict=True):
+        operands = instruction.operands
         cost = float(costs.costs.get(what, 1))
-        reads = _registers(instruction.operands)
-        if what not in ("alu", "load", "multiply") or instruction.mnemonic.startswith("cmp"):
-            sources = reads
-        else:
-            sources = reads[1:] or reads
-        depends = written is not None and written in sources
+        moves = what.startswith(("load", "store"))
+        access = _access(operands) if moves else None
+        waits = access is not None and written in access.pointers
         if what in ("push", "pop", "load-multiple", "store-multiple"):
-            cost = costs.multiple + _count(instruction.operands)
+            cost = costs.multiple + _count(operands)
         elif what in ("load-double", "store-double"):
             cost = costs.multiple + 2
-        elif what in ("load", "store") and costs.pipelined:
-            follows = before in ("load", "store")
-            address = re.sub(r"^[^\[]*", "", instruction.operands)
-            waits = written is not None and written in _registers(address)
-            cost = 1.0 if what == "store" or (follows and not waits) else cost
-        if costs.load_use and before == "load" and depends:
+        elif what in ("load", "store-float") and operands.startswith("d"):
+            cost += 1
+        if access is not None:
+            if costs.pipelined and what == "load":
+                behind = before == "load" and not waits
+                again = costs.base_update and updated and updated == access.updates
+                cost = cost - 1 + (costs.base_update if again else 0) if behind else cost
+                cost += costs.literal if access.literal else 0
+            if what == "store" and access.indexed:
+                cost += costs.register_offset
+            if waits and not before.startswith("load"):
+                cost += costs.address
+        if costs.load_use and before == "load" and _reads(instruction, what, written):
             cost += costs.load_use
         total += cost
         before, written = what, _destination(instruction, what)
+        updated = access.updates if access is not None and what == "load" else None
     return total
+
+
+def _reads(instruction: Instruction, what: str, register: str | None) -> bool:
+    """Whether an instruction reads the register, but for a store of its value, which comes late."""
+    reads = operation(instruction, what).reads
+    return any(register == name and use != STORED for name, use in reads)
+
+
+def _wide_runs(code: list[Instruction]) -> int:
+    """Runs of three 4-byte instructions or more that lie across words."""
+    found = length = 0
+    for instruction in code:
+        length = length + 1 if instruction.size == 4 and instruction.address & 2 else 0
+        found += length == 3
+    return found
 
 
 def taken_cycles(last: Instruction, target: Instruction, core: str) -> float:
@@ -160,13 +207,52 @@ def estimate(
     """
     blocks: dict[Block, float] = {}
     total = 0.0
+    predicted = _predicted(edges, decode, core)
     for (before, block), times in edges.items():
         if block not in blocks:
             blocks[block] = block_cycles(decode[block], core)
         cycles = blocks[block]
         if before is not None and before[0] + before[1] != block[0]:
-            cycles += taken_cycles(decode[before][-1], decode[block][0], core)
+            right = predicted.get((before, block), 0)
+            cycles += taken_cycles(decode[before][-1], decode[block][0], core) * (1 - right / times)
             if not cached:
                 cycles += wait_states
         total += cycles * times
     return total
+
+
+def _predicted(
+    edges: Counter[Edge], decode: dict[Block, list[Instruction]], core: str
+) -> dict[Edge, float]:
+    """How often a core that remembers the last backward branch has saved its refill.
+
+    The branch is forgotten when it is not taken or when another one back is; either costs a refill
+    when it is taken next, and not to take it costs one as well, which is subtracted here. How often
+    that was is told from how often each loop was left and other branches inside it were taken.
+    """
+    costs = table(core)
+    if not costs.predicts_last:
+        return {}
+    back: Counter[tuple[int, Edge]] = Counter()
+    others: Counter[int] = Counter()  #: by address: how often it may have made a loop be forgotten
+    left: Counter[int] = Counter()
+    for (before, block), times in edges.items():
+        if before is None:
+            continue
+        last = decode[before][-1]
+        what = kind(last.mnemonic, True)
+        taken = before[0] + before[1] != block[0]
+        if what == "branch" and not taken:
+            left[last.address] += times
+        elif what == "branch" and block[0] <= last.address:
+            back[last.address, (before, block)] += times
+        elif what == "call" and last.mnemonic.endswith("jal"):
+            others[last.address] += times
+    for (address, _), times in back.items():
+        others[address] += min(times, left[address])  # once each time it was gone round
+    saved = {}
+    for (address, edge), times in back.items():
+        inside = sum(n for at, n in others.items() if edge[1][0] <= at < address)
+        exits = min(times, left[address])
+        saved[edge] = float(times - min(times, exits + inside) - (0 if inside >= times else exits))
+    return saved

@@ -25,16 +25,19 @@ from .blocks import Instruction
 _REGISTER = re.compile(r"\b(?:r\d+|s\d+|d\d+|a\d|t\d|ra|sp|lr|pc|ip|fp|sb|sl|gp|tp|zero)\b")
 _TWO_OPERANDS = re.compile(r"(?:c\.)?(?:add|sub|and|orr?|x?eor|xor|bic)")
 _NO_RESULT = ("store", "branch", "compare-branch", "indirect", "table", "it", "system")
-_BITFIELD = re.compile(
-    r"[su]xt|[su]bfx|bf[ic]|rev|rbit|pkh|clz|sel|usad|[su]sat|qd?(?:add|sub)"
+_BITFIELD = re.compile(r"[su]xt|[su]bfx|bf[ic]|rev|rbit|clz|[su]sat")
+_DSP = re.compile(
+    r"[su]xt(?:a|b16)|pkh|sel|usad|[su]sat16|qd?(?:add|sub)"
     r"|(?:[su]h?|u?q)(?:(?:add|sub)(?:8|16)|asx|sax)"
 )
 
 
 def refine(what: str, mnemonic: str) -> str:
-    """`load` of a byte or halfword is `load-part`; an ALU's bit field and DSP work `bitfield`."""
+    """`load` of less than a word is `load-part`; an ALU's: `bitfield`, lanes: `dsp`."""
     if what == "load" and re.match(r"(?:c\.)?(?:ldrs?[bh]|l[bh])", mnemonic):
         return "load-part"
+    if what == "alu" and _DSP.match(mnemonic):
+        return "dsp"
     if what == "alu" and _BITFIELD.match(mnemonic):
         return "bitfield"
     return what
@@ -120,6 +123,8 @@ def cycles(operations: list[Operation], core: Pipeline) -> float:
             hold = (count + 1) // 2 - 1 if core.halves else count - 1
             group = [op] * core.width  # nothing goes with it
         latency = core.latency.get(op.kind, (1, 1, 1, 1))
+        if core.shifted is not None and op.shifted and op.kind == "alu":
+            latency = core.shifted
         if op.kind in core.blocking:
             busy = now + latency[ALU]
         for register in op.writes:
