@@ -7,6 +7,7 @@ so that the address sanitizer sees every byte too far.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import struct
@@ -86,6 +87,31 @@ int main(void)
 }
 """
 
+#: libFuzzer's entry: a layer's number, then its streams' bytes, each as long as it was.
+FUZZED = """
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 2) return 0;
+    const uint32_t which = (data[0] | (uint32_t)data[1] << 8) % (sizeof layers / sizeof *layers);
+    const layer *l = &layers[which];
+    uint8_t *a[8] = {0};
+    data += 2, size -= 2;
+    for (uint32_t i = 0; i < 8; i++) {
+        const uint32_t n = lengths[which][i], m = n < size ? n : (uint32_t)size;
+        a[i] = block(n);
+        memset(a[i], 0, n);
+        memcpy(a[i], data, m);
+        data += m, size -= m;
+    }
+    int8_t *out = calloc(l->rows, l->cols);
+    const int status = l->run(a, lengths[which], out);
+    if (status != 0 && status != -1) abort();
+    free(out);
+    for (uint32_t i = 0; i < 8; i++) free(a[i]);
+    return 0;
+}
+"""
+
 
 @dataclass
 class Program:
@@ -138,8 +164,8 @@ def random_layers(widest: int) -> list[np.ndarray]:
     return [*out, corner, deep, np.full((1, 1), -1, np.int8)]
 
 
-def build(folder: Path, col_t: str) -> Program:
-    """Compile the program for one column type."""
+def build(folder: Path, col_t: str, fuzzed: bool = False) -> Program:
+    """Compile the program for one column type; `fuzzed`: for libFuzzer."""
     layers: list[tuple[np.ndarray, Encoded]] = []
     drivers, runs, table = [], [], []
     macros: dict[str, int] = {}
@@ -186,15 +212,24 @@ def build(folder: Path, col_t: str) -> Program:
     source += "".join(drivers) + "".join(runs)
     source += "typedef struct { int (*run)(uint8_t **, const uint32_t *, int8_t *); "
     source += "uint32_t rows, cols; } layer;\n"
-    source += "static const layer layers[] = {\n" + "".join(table) + "};\n" + MAIN
+    source += "static const layer layers[] = {\n" + "".join(table) + "};\n"
+    if fuzzed:
+        sizes = [[len(s) for s in streams_of(e)] for _, e in layers]
+        rows = ", ".join(f"{{{', '.join(map(str, n))}}}" for n in sizes)
+        source += f"#include <string.h>\nstatic const uint32_t lengths[][8] = {{{rows}}};\n{FUZZED}"
+    else:
+        source += MAIN
     (folder / "main.c").write_text(source)
     program = folder / "decode"
     done = subprocess.run(
-        [str(CC), *WARN, *SANITIZE, f"-I{FOLDER}", "main.c", "-o", str(program)],
+        [
+            str(CC), *WARN, *SANITIZE, *(["-fsanitize=fuzzer"] if fuzzed else []), f"-I{FOLDER}",
+            "main.c", "-o", str(program),
+        ],
         cwd=folder,
         capture_output=True,
         text=True,
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[:3000]
     return Program(program, layers)
 
@@ -258,6 +293,29 @@ def test_damaged_streams(program: Program, seed: int) -> None:
         assert status in (0, -1)
         if status == 0 and changed == streams_of(encoded):
             assert np.array_equal(matrix, weight)
+
+
+def libfuzzer() -> bool:
+    """Whether the compiler brings libFuzzer."""
+    if CC is None or "clang" not in Path(CC).name:
+        return False
+    command = [CC, "--print-file-name=libclang_rt.fuzzer-x86_64.a"]
+    found = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return Path(found).is_file()
+
+
+@pytest.mark.skipif(not libfuzzer(), reason="libFuzzer comes with clang, which is not installed")
+def test_streams_that_libfuzzer_makes(tmp_path: Path) -> None:
+    """Guided by coverage, from intact streams on; FUZZ_RUNS sets how many."""
+    program = build(tmp_path, "uint16_t", fuzzed=True)
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for i, (_, encoded) in enumerate(program.layers):
+        (corpus / str(i)).write_bytes(struct.pack("<H", i) + b"".join(streams_of(encoded)))
+    runs = os.environ.get("FUZZ_RUNS", "6000")
+    command = [program.path, f"-runs={runs}", "-seed=1", "-timeout=10", "-max_len=8000", corpus]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
 
 
 def test_crc_in_c(tmp_path: Path) -> None:
