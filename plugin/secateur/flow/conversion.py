@@ -38,7 +38,7 @@ def load(model_or_path: Any, name: str | None = None) -> Graph:
 
     Args:
         model_or_path: a Keras 3, tf_keras or ONNX model, or the path of a `.keras`, `.h5`,
-            `.tflite` or `.onnx` file.
+            `.tflite` or `.onnx` file or a SavedModel's folder.
         name: what the graph is called; default: the model's name.
 
     Raises:

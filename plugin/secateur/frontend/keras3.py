@@ -78,8 +78,8 @@ def _functional(model: Any, title: str) -> Any:
             )
         return model._functional
     raise ModelError(
-        f"model '{title}' is a subclassed {kind}, whose graph cannot be read; rebuild it with the "
-        "functional API or as a Sequential"
+        f"model '{title}' is a subclassed {kind}, whose graph cannot be read; export it with "
+        "model.export(folder) and give that folder, or rebuild it with the functional API"
     )
 
 

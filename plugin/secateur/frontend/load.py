@@ -13,6 +13,7 @@ from typing import Any
 from secateur import reading
 from secateur.errors import ModelError, SecateurError
 from secateur.frontend.ir import Graph
+from secateur.frontend.savedmodel import from_saved_model, is_saved_model
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def load(
     if path is not None:
         if not os.path.exists(path):
             raise ModelError(f"{path} does not exist; give the path of a saved model")
+        if is_saved_model(path):
+            return from_saved_model(path, name, tolerant=tolerant)
         reading.regular(path, kind=ModelError)
     for frontend in FRONTENDS:
         if frontend.accepts(path or model_or_path):
@@ -48,7 +51,7 @@ def load(
     what = str(path) if path else f"an object of type {type(model_or_path).__name__}"
     raise ModelError(
         f"{what} is no model this package reads; give one of: "
-        + ", ".join(f.name for f in FRONTENDS)
+        + ", ".join([*(f.name for f in FRONTENDS), "a SavedModel's folder"])
     )
 
 

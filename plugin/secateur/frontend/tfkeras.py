@@ -67,7 +67,8 @@ def _check(model: Any, title: str) -> None:
             )
         raise ModelError(
             f"model '{title}' is a subclassed {type(model).__name__}, whose graph cannot be read; "
-            "rebuild it with the functional API or as a Sequential"
+            "export it with model.export(folder) and give that folder, or rebuild it with the "
+            "functional API"
         )
 
 

@@ -23,14 +23,17 @@ for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
 
-def from_tflite(path: Any, name: str | None = None, *, tolerant: bool = False) -> Graph:
-    """The float graph of a `.tflite` file.
+def from_tflite(
+    path: Any, name: str | None = None, *, tolerant: bool = False, data: bytes | None = None
+) -> Graph:
+    """The float graph of a `.tflite` file, or of its bytes `data` (`path` names them then).
 
     Raises ModelError for damaged files and for operators outside `supported()`; `tolerant` puts an
     `opaque` node in their place.
     """
     path = Path(path)
-    data = reading.data(path, kind=ModelError)
+    if data is None:
+        data = reading.data(path, kind=ModelError)
     if data[4:8] != b"TFL3":
         raise ModelError(f"{path} is no .tflite file: its identifier is missing; convert it again")
     damage = (struct.error, ValueError, IndexError, MemoryError, TypeError, KeyError,
