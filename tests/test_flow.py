@@ -12,9 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 import secateur
+from secateur import targets
 from secateur.cli import main
 from secateur.errors import BudgetError, DataError, TargetError
-from secateur.targets import boards
+from secateur.flow.compiled import HARNESS_FLASH, HARNESS_RAM
+from secateur.targets import boards, tools
 
 pytestmark = pytest.mark.train
 keras = pytest.importorskip("keras")
@@ -154,6 +156,40 @@ def test_budgets_name_what_binds(model: Any, x: np.ndarray) -> None:
         secateur.convert(model, calibration=x, ram=50)
     with pytest.raises(DataError, match="--board"):
         secateur.convert(model, calibration=x, latency="5 ms")
+
+
+def test_a_boards_memories_are_limits_before_anything_is_built(model: Any, x: np.ndarray) -> None:
+    compiled = secateur.convert(model, calibration=x, board="microbit")
+    board = boards.load("microbit")
+    assert compiled.planned_for(board) is compiled
+
+    def with_memory(**lengths: int) -> boards.Board:
+        memory = {
+            name: getattr(board.memory, name).model_copy(update={"length": length})
+            for name, length in lengths.items()
+        }
+        return board.model_copy(update={"memory": board.memory.model_copy(update=memory)})
+
+    leaner = compiled.planned_for(with_memory(ram=board.min_stack + 1000)).plan
+    assert leaner.arena < compiled.plan.arena  # another plan fits
+    refused = r"microbit has 1624 bytes of RAM.* ram: the nearest plan needs \d+ of 21 bytes"
+    with pytest.raises(BudgetError, match=refused):
+        compiled.planned_for(with_memory(ram=board.min_stack + 600))
+    with pytest.raises(BudgetError, match=r"5200 of flash.* flash: the nearest plan needs"):
+        compiled.planned_for(with_memory(flash=5200))
+
+
+@pytest.mark.emulator
+def test_what_is_left_to_a_model_is_what_an_image_leaves(
+    model: Any, x: np.ndarray, tmp_path: Path
+) -> None:
+    if why := tools.missing("arm-none-eabi-gcc"):
+        pytest.skip(why)
+    compiled = secateur.convert(model, calibration=x, board="microbit")
+    image = targets.build(compiled.save(tmp_path / "library"), "microbit", tmp_path / "firmware")
+    ends = sum(int(np.prod(e.shape)) for e in (*compiled.inputs.ends, *compiled.outputs.ends))
+    assert 0 <= image.sizes.static_ram - ends - HARNESS_RAM < 64  # never refuses what would fit
+    assert 0 <= image.sizes.harness - HARNESS_FLASH < 1024
 
 
 def test_an_unknown_wish_is_named(model: Any, x: np.ndarray) -> None:

@@ -38,8 +38,8 @@ KEYS = {
     "size": {"float32", "int8", "stored"},
     "flash": {"total", "model", "runtime", "harness"},
     "ram": {"arena", "stack", "static"},
-    "latency": {"instructions", "cycles", "ms", "kind"},
-    "energy": {"uj", "kind", "source", "causes"},
+    "latency": {"instructions", "cycles", "ms", "kind", "low", "high"},
+    "energy": {"uj", "kind", "source", "causes", "low", "high"},
     "layers": None,
     "factors": {"sparsity", "sharing", "skipping", "possible", "memory"},
     "regression": {"mae", "r2"},
@@ -191,10 +191,11 @@ def test_estimates() -> None:
     latency = estimate_latency(80, 100.0, "estimated", 1e6)
     assert latency.ms == pytest.approx(0.1)
     assert estimate_latency(None, None, "estimated", 1e6).ms is None
-    energy = estimate_energy(latency.ms, 10.0, 3.0, "datasheet")
+    energy = estimate_energy(latency, 10.0, 3.0, "datasheet")
     assert energy.uj == pytest.approx(3.0)  # 0.1 ms x 10 mA x 3 V
     assert energy.kind == "estimated"
-    assert estimate_energy(None, 10.0, 3.0, "").uj is None
+    unknown = estimate_latency(None, None, "estimated", 1e6)
+    assert estimate_energy(unknown, 10.0, 3.0, "").uj is None
     assert layer_macs((64, 25, 5), 640, 100) == (640 * 125, 100 * 125)
     assert layer_macs((12,), 768, 70) == (768, 70)
 
@@ -207,3 +208,16 @@ def test_energy_by_cause(report: Report, tmp_path: Path) -> None:
     assert with_causes(report, Details()) is report
     unknown = replace(report, energy=Energy(None, "estimated", ""))
     assert with_causes(unknown, Details(causes={"core": 1.0})) is unknown
+
+
+def test_an_estimate_has_a_range_where_errors_are_known() -> None:
+    latency = estimate_latency(90, 100_000.0, "estimated", 10e6, 0.05)
+    assert (latency.ms, latency.low, latency.high) == pytest.approx((10, 9.5, 10.5))
+    energy = estimate_energy(latency, 5.0, 3.0, "a datasheet", 0.1)
+    assert (energy.uj, energy.low, energy.high) == pytest.approx((150, 128.25, 173.25))
+    assert estimate_energy(latency, 5.0, 3.0, "a datasheet").low is None
+    unknown = estimate_latency(90, 100_000.0, "estimated", 10e6)
+    assert unknown.low is None
+    assert estimate_energy(unknown, 5.0, 3.0, "a datasheet", 0.1).low is None
+    assert estimate_latency(None, 100_000.0, "measured", 10e6, 0.05).low is None
+    assert estimate_latency(90, None, "estimated", 10e6, 0.05).low is None

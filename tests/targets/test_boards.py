@@ -57,7 +57,7 @@ def _edit(path: str, value: object) -> dict[str, object]:
         ("secateur.timer.kind", "sundial", "timer.kind"),
         ("secateur.timer.kind", "mcycle", "timer.kind is mcycle, which cortex-m4 has not"),
         ("secateur.uart.tx", "Q99", "uart.tx"),
-        ("secateur.power.voltage", None, "active_ma and voltage"),
+        ("secateur.power.active_ma", 10.0, "active_ma and voltage"),
         ("secateur.power.source", "", "power.source"),
         ("secateur.surprise", 1, "surprise"),
         ("upload.maximum_size", 1, "maximum_size"),

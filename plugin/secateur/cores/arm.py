@@ -25,7 +25,7 @@ _M0 = {"load": 2, "store": 2, "system": 4}
 _M4 = {
     "load": 2, "divide": 6, "system": 2, "table": 4,
     "float-divide": 14, "float-multiply-add": 3, "store-float": 2,
-}
+}  # fmt: skip
 #: A call needs a cycle less, a load to the program counter takes 5 in all.
 _M4_REFILL = {"call": -1, "load": 1}
 #: Calls and returns take a cycle more than other branches.
@@ -61,7 +61,7 @@ CORES = (
         unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0+",
         cycles=CycleTable(
             "Arm DDI 0484C, table 3-1", {**_M0, "system": 3},
-            refill=1, refill_indirect=1, refill_more=_M0_CALLS,
+            refill=1, refill_indirect=1, refill_more=_M0_CALLS, error=0.001,
         ),
     ),
     Core(
@@ -73,6 +73,7 @@ CORES = (
             {**_M4, "multiply-add": 2, "multiply-long": 4, "multiply-long-add": 5},
             refill=2, refill_indirect=2, refill_more=_M4_REFILL, pipelined=True,
             unaligned_target=1, address=1, register_offset=1, literal=1, base_update=1, wide_run=1,
+            error=0.05,
         ),
     ),
     Core(
@@ -83,6 +84,7 @@ CORES = (
             "Arm DDI 0439D, tables 3-1 and 7-1", _M4,
             refill=2, refill_indirect=2, refill_more=_M4_REFILL, pipelined=True,
             unaligned_target=1, address=1, register_offset=1, literal=1, base_update=1, wide_run=1,
+            error=0.05,
         ),
     ),
     Core(
@@ -91,7 +93,7 @@ CORES = (
         unicorn="CORTEX_M7", disassembler_modes=_M, renode="cortex-m7",
         cycles=CycleTable(
             "approximate: Arm publishes no table; measured by others on STM32H7",
-            pipeline=cortex_m7.PIPELINE,
+            pipeline=cortex_m7.PIPELINE, error=0.11,
         ),
     ),
     Core(

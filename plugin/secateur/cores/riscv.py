@@ -38,7 +38,7 @@ CORES = (
         cycles=CycleTable(
             "RP2350 datasheet, 3.8.7; counted in the core's logic",
             {"divide": 18}, refill=1, refill_indirect=1, load_use=1, unaligned_target=1,
-            predicts_last=True,
+            predicts_last=True, error=0.01,
         ),
     ),
 )  # fmt: skip

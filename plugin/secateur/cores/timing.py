@@ -66,3 +66,6 @@ class CycleTable:
     #: turn; where that loop is left it costs `refill` as well.
     predicts_last: bool = False
     pipeline: Pipeline | None = None  #: a model of its own for what is inside a block
+    #: How far estimates of whole programs may be off, as a fraction, where flash does not wait
+    #: (docs/cycle-model.md); None where nobody has compared them with anything measured.
+    error: float | None = None

@@ -15,6 +15,7 @@ from ..codegen.formats import save_as
 from ..codegen.kernels import get as get_kernel
 from ..codegen.plan import Budget, Plan, make_plan, matrix
 from ..coding.entropy import entropy_bytes
+from ..errors import BudgetError
 from ..frontend.ir import Graph
 from ..lowering import reference
 from ..lowering.qgraph import QDense, QGraph, QOp
@@ -26,6 +27,11 @@ from ..report.layers import LayerFigures, layer_macs
 
 if TYPE_CHECKING:
     from ..targets import Board
+
+#: Bytes that the serial harness takes beside the model's input, output and arena: its requests and
+#: replies in RAM, its code and start-up in flash (an image's `static_ram` and `harness`).
+HARNESS_RAM = 480
+HARNESS_FLASH = 5120
 
 #: Version of secateur.json, the manifest beside a saved library.
 MANIFEST = 1
@@ -53,7 +59,7 @@ class CompiledModel:
         """This model with a plan for `board`: itself where core (and clock, if it counts) agree.
 
         The host runs every plan as it is. Encodings and kernels may differ, outputs do not. Raises
-        BudgetError if no plan for the board keeps the budgets.
+        BudgetError if no plan for the board keeps the budgets, or fits the board's memories.
         """
         if board.hosted:
             if self.plan.runs_on(board.core):
@@ -66,13 +72,44 @@ class CompiledModel:
         budget = replace(self.budget, clock_hz=board.clock_hz) if timed else self.budget
         fits = board.cpu.priced_as == self.plan.core and self.plan.runs_on(board.core)
         if fits and budget == self.budget:
-            return self
+            return self._within(board)
         tell(f"planning for {board.core}")
         plan = make_plan(
             self.qgraph, self.encodings, self.optimize, budget, board.core,
             portable=self.portable,
         )  # fmt: skip
-        return replace(self, plan=plan, budget=budget)
+        return replace(self, plan=plan, budget=budget)._within(board)
+
+    def _within(self, board: Board) -> CompiledModel:
+        """This model with a plan that the board's memories hold beside stack and harness.
+
+        What the linker would refuse is said before anything is built. Raises BudgetError naming the
+        nearest plan.
+        """
+        ends_ = sum(int(np.prod(e.shape)) for e in (*self.inputs.ends, *self.outputs.ends))
+        ram = board.memory.ram.length - board.min_stack - ends_ - HARNESS_RAM
+        flash = board.memory.flash.length - HARNESS_FLASH
+        if self.plan.arena <= ram and self.plan.flash <= flash:
+            return self
+        b = self.budget
+        room = replace(
+            b,
+            ram=max(0, ram if b.ram is None else min(b.ram, ram)),
+            flash=max(0, flash if b.flash is None else min(b.flash, flash)),
+        )
+        tell(f"planning for the memories of {board.id}")
+        try:
+            plan = make_plan(
+                self.qgraph, self.encodings, self.optimize, room, board.core,
+                portable=self.portable,
+            )  # fmt: skip
+        except BudgetError as error:
+            raise BudgetError(
+                f"board {board.id} has {board.memory.ram.length} bytes of RAM, of which stack and "
+                f"harness leave {max(0, ram)}, and {board.memory.flash.length} of flash, of which "
+                f"the harness leaves {max(0, flash)}: {error}"
+            ) from None
+        return replace(self, plan=plan)
 
     @property
     def layers(self) -> list[LayerFigures]:

@@ -14,6 +14,7 @@ from ..progress import tell
 from ..report.figures import (
     Energy,
     Flash,
+    Latency,
     Outputs,
     Ram,
     Report,
@@ -130,6 +131,7 @@ def _deploy(
         result.cycles,
         result.cycles_kind,
         board.clock_hz,
+        board.cpu.cycles.error if board.cpu.cycles else None,
     )
     first = split(compiled.outputs, device)[0]  # labels are for models of one output
     right, off = accuracy.measure(compiled, inputs, asked, many[0], first)
@@ -143,7 +145,7 @@ def _deploy(
         flash=Flash(s.total, s.model, s.runtime, s.harness),
         ram=Ram(s.arena, result.stack, s.static_ram),
         latency=latency,
-        energy=_energy(result, latency.ms, board),
+        energy=_energy(result, latency, board),
         layers=tuple(compiled.layers),
         factors=compiled.factors,
         regression=off,
@@ -153,7 +155,7 @@ def _deploy(
     return report
 
 
-def _energy(result: RunResult, ms: float | None, board: Board) -> Energy:
+def _energy(result: RunResult, latency: Latency, board: Board) -> Energy:
     """What a meter measured above idle; else the estimate from the manifest's current."""
     if result.energy is not None:
         e = result.energy
@@ -161,4 +163,4 @@ def _energy(result: RunResult, ms: float | None, board: Board) -> Energy:
         source = f"{e.source}, {e.windows} windows{spread}, idle {e.idle_ma:.3g} mA subtracted"
         return Energy(e.uj, "measured", source)
     p = board.power
-    return estimate_energy(ms, p.active_ma, p.voltage, p.source)
+    return estimate_energy(latency, p.active_ma, p.voltage, p.source, p.tolerance)

@@ -119,13 +119,19 @@ class Ram(Quantity):
 
 @dataclass(frozen=True)
 class Latency(Quantity):
-    """Per inference. `kind` is "measured" (hardware counter) or "estimated" (cost table)."""
+    """Per inference. `kind` is "measured" (hardware counter) or "estimated" (cost table).
+
+    `low` and `high` are milliseconds between which an estimate is, by the known error of the
+    core's model; None where that is unknown.
+    """
 
     unit: ClassVar[str] = "ms"
     instructions: int | None
     cycles: float | None
     ms: float | None
     kind: str
+    low: float | None = None
+    high: float | None = None
 
     @property
     def headline(self) -> float | None:
@@ -136,13 +142,16 @@ class Latency(Quantity):
 @dataclass(frozen=True)
 class Energy(Quantity):
     """Per inference, in microjoules. `source` says where the figure comes from, `causes` what the
-    energy goes into (an estimate; None unless profiled)."""
+    energy goes into (an estimate; None unless profiled). `low` and `high` are microjoules between
+    which an estimate is, None unless the errors of cycles and current are both known."""
 
     unit: ClassVar[str] = "uj"
     uj: float | None
     kind: str
     source: str = ""
     causes: Mapping[str, _Number] | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def headline(self) -> float | None:
@@ -240,17 +249,37 @@ class Report:
 
 
 def estimate_latency(
-    instructions: int | None, cycles: float | None, kind: str, hz: float
+    instructions: int | None,
+    cycles: float | None,
+    kind: str,
+    hz: float,
+    error: float | None = None,
 ) -> Latency:
-    """Latency of one inference at a clock of `hz`; unknown cycles stay unknown."""
+    """Latency of one inference at a clock of `hz`; unknown cycles stay unknown.
+
+    `error` is how far estimated cycles may be off, as a fraction.
+    """
     ms = None if cycles is None else 1e3 * cycles / hz
-    return Latency(instructions, cycles, ms, kind)
+    if ms is None or error is None or kind != "estimated":
+        return Latency(instructions, cycles, ms, kind)
+    return Latency(instructions, cycles, ms, kind, ms * (1 - error), ms * (1 + error))
 
 
 def estimate_energy(
-    ms: float | None, current_ma: float | None, volts: float | None, source: str
+    latency: Latency,
+    current_ma: float | None,
+    volts: float | None,
+    source: str,
+    tolerance: float | None = None,
 ) -> Energy:
-    """ms x active current x voltage, in microjoules: always "estimated"."""
-    if ms is None or current_ma is None or volts is None:
+    """Milliseconds x active current x voltage, in microjoules: always "estimated".
+
+    `tolerance` is how far the current may be off, as a fraction.
+    """
+    if latency.ms is None or current_ma is None or volts is None:
         return Energy(None, "estimated", source)
-    return Energy(ms * current_ma * volts, "estimated", source)
+    mw = current_ma * volts
+    if tolerance is None or latency.low is None or latency.high is None:
+        return Energy(latency.ms * mw, "estimated", source)
+    low, high = latency.low * mw * (1 - tolerance), latency.high * mw * (1 + tolerance)
+    return Energy(latency.ms * mw, "estimated", source, None, low, high)

@@ -136,7 +136,10 @@ def _headlines(report: Report) -> Table:
     if latency.cycles is not None:
         parts_.append(f"{latency.cycles:,.0f} cycles ({latency.kind})")
     if latency.ms is not None:
-        parts_.append(show(latency.ms, "ms"))
+        between = ""
+        if latency.low is not None and latency.high is not None:
+            between = f" ({show(latency.low, 'ms')} to {show(latency.high, 'ms')})"
+        parts_.append(show(latency.ms, "ms") + between)
     grid.add_row("latency", ", ".join(parts_) or "not determined")
     if report.energy.uj is not None:
         source = f"; {report.energy.source}" if report.energy.source else ""

@@ -65,12 +65,12 @@ class Target:
             return plan.arena
         assert self.board is not None
         b = boards.load(self.board)
-        ms = estimate_latency(
+        latency = estimate_latency(
             round(plan.instructions), plan.cycles, "estimated", b.clock_hz
-        ).ms  # fmt: skip
+        )  # fmt: skip
         if self.kind == "latency":
-            return ms or 0.0
-        uj = estimate_energy(ms, b.power.active_ma, b.power.voltage, b.power.source).uj
+            return latency.ms or 0.0
+        uj = estimate_energy(latency, b.power.active_ma, b.power.voltage, b.power.source).uj
         if uj is None:
             raise DataError(f"board '{self.board}' states no current, so no energy is estimated")
         return uj

@@ -193,6 +193,8 @@ class Power(_Block):
     active_ma: float | None = Field(default=None, gt=0, le=1e6, allow_inf_nan=False)
     idle_ma: Amount | None = None
     voltage: float | None = Field(default=None, gt=0, le=60, allow_inf_nan=False)
+    #: How far the current may be off, as a fraction; None where the source does not say.
+    tolerance: float | None = Field(default=None, ge=0, lt=1, allow_inf_nan=False)
     source: str = Field(min_length=8, max_length=1000)
     access: Access | None = None
 
