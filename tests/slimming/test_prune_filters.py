@@ -317,6 +317,25 @@ def test_weights_without_a_name_of_their_own_are_copied() -> None:
     assert small.layers[-1].one.numpy().tolist() == [3.0] * 3
 
 
+def test_what_is_smaller_goes_on_like_any_model() -> None:
+    """Filters out, activations quantized before or after, ternary weights, then integers."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 8, 8, 1)).astype(np.float32), np.zeros(16, int)
+    small = sc.prune_filters(small_net(), sc.L1Filters(keep=0.5, constants="drop"))
+    quantized = sc.quantize_activations(small, 4)
+    again = sc.prune_filters(quantized, sc.L1Filters(keep=0.5, constants="drop"))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for model in (small, quantized, again):
+        model.compile("sgd", loss, jit_compile=False)
+        model.fit(
+            x, y, verbose=0, epochs=2,
+            callbacks=[sc.Prune(sparsity=0.5, end_step=1), sc.Ternarize(begin_step=1)],
+        )  # fmt: skip
+        compiled = sc.convert(model, x)
+        assert compiled.run(x).shape[0] == 16
+    assert again.get_layer("first").filters == 2
+
+
 # Training -----------------------------------------------------------------------------------------
 
 

@@ -163,14 +163,12 @@ def _check_out(out: Path, model: Path, overwrite: bool) -> None:
 
 
 def _save(model: Any, out: Path) -> None:
-    """Whole or not at all."""
-    from secateur.errors import DataError
+    """Whole or not at all, and never over anything but an archive."""
+    import tempfile
 
-    partial = out.with_name(f".partial-{out.name}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        model.save(partial)
-        partial.replace(out)
-    except OSError as e:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"cannot write {out}: {e.strerror or e}") from e
+    from secateur.files import looks_like, write
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "model.keras"
+        model.save(made)
+        write(out, made.read_bytes(), looks_like(rb"PK"))
