@@ -34,6 +34,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "slim.json"
 BOARD = "nucleo_l4r5zi"
 COMPARED = 4  #: outputs compared with the reference, byte by byte
 FLOAT, TERNARY = "float", "ternary"
+KEPT = 0.9  #: of each layer's channels, to see what a cut costs before training mends it
+_SHOWN = ("task", "method", "left", "zeros", "accuracy")
 
 
 def main() -> None:
@@ -52,7 +54,11 @@ def main() -> None:
     for task in slimming.TASKS.values():
         rows += list(_rows(task, args.measure))
     if args.task is None:
-        write_json(RESULTS, {"settings": _settings(), "rows": rows})
+        untrained = [
+            _kept(FOLDER / f"{t.name}-untrained.json", args.measure, partial(_untrained, t))
+            for t in slimming.TASKS.values()
+        ]
+        write_json(RESULTS, {"settings": _settings(), "rows": rows, "untrained": untrained})
         print(f"wrote {RESULTS}")
         print(f"wrote {write_page(ROOT / 'docs', json.loads(RESULTS.read_text()))}")
 
@@ -115,7 +121,7 @@ def _kept(note: Path, again: bool, make: Callable[[], dict[str, Any]]) -> dict[s
     if again or not note.is_file():
         write_json(note, make())
     row: dict[str, Any] = json.loads(note.read_text())
-    print(f"{row['task']} {row['method']} {row['left']:.0%}: {row['accuracy']:.2f} %", flush=True)
+    print(" ".join(f"{v}" for k, v in row.items() if k in _SHOWN), flush=True)
     return row
 
 
@@ -169,6 +175,22 @@ def _row(
         "instructions": report.latency.instructions,
         "identical": report.outputs.identical, "total": report.outputs.total,
     }  # fmt: skip
+
+
+def _untrained(task: slimming.Task) -> dict[str, Any]:
+    """Float top-1 on the held-out part right after the cut, with and without the constants."""
+    model, (x, y) = task.baseline(task), task.parts[1]
+
+    def top1(m: keras.Model) -> float:
+        return round(100.0 * float((m.predict(x, verbose=0).argmax(1) == y).mean()), 2)
+
+    criteria = {
+        "fold": sc.L1Filters(keep=KEPT),
+        "drop": sc.L1Filters(keep=KEPT, constants="drop"),
+        "ThiNet": sc.ThiNet(keep=KEPT, data=task.calibration),
+    }
+    cut = {k: top1(sc.prune_filters(model, c)) for k, c in criteria.items()}
+    return {"task": task.name, "keep": KEPT, "whole": top1(model), **cut}
 
 
 def _settings() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,29 @@ def _parts(docs: Path, results: dict[str, Any]) -> list[str]:
             picture = f"slimming-{name}.svg"
             _curves(docs / picture, task["title"], slimmed, whole)
             out.append(f"![Accuracy against operations, {task['title']}]({picture})\n")
-        out.append(_summary(slimmed, whole))
+        out.append(_summary(slimmed, whole, task["test"]))
     front = [r for r in rows if r["method"] == TERNARY]
     if front:
         out += _front(docs, front, settings)
-    return out
+    return out + _untrained(results["untrained"], settings)
+
+
+def _untrained(rows: list[Row], settings: Row) -> list[str]:
+    lines = [
+        "| network | whole | L1, constants folded | L1, constants dropped | ThiNet |",
+        "|---|---|---|---|---|",
+    ]
+    for r in rows:
+        title = settings["tasks"][r["task"]]["title"]
+        cells = " | ".join(f"{r[k]:.1f} %" for k in ("whole", "fold", "drop", "ThiNet"))
+        lines.append(f"| {title} | {cells} |")
+    return [
+        "### Before any training\n",
+        f"Float accuracy right after {1 - rows[0]['keep']:.0%} of each layer's channels have gone, "
+        "on the held-out part of the training files: what folding the constants is worth. (ThiNet "
+        "leaves residual additions whole.)\n",
+        "\n".join(lines) + "\n",
+    ]
 
 
 def _how(task: Row, rows: list[Row], whole: Row) -> str:
@@ -90,15 +109,19 @@ def _curves(path: Path, title: str, rows: list[Row], whole: Row) -> None:
     )  # fmt: skip
 
 
-def _summary(rows: list[Row], whole: Row) -> str:
-    """What wins at half the operations, and by how much of it is chance."""
+def _summary(rows: list[Row], whole: Row, tested: int) -> str:
+    """What wins at half the operations, and what of that the test set cannot tell apart."""
     half = [r for r in rows if r["left"] == 0.5]
     if not half:
         return ""
     rank = sorted(half, key=lambda r: -statistics.median(r["accuracies"]))
     float_ = whole["float_accuracy"]
     parts = [f"{r['method']} {statistics.median(r['accuracies']) - float_:+.1f}" for r in rank]
-    return f"At half the operations, points against the float network: {', '.join(parts)}.\n"
+    error = 100 * math.sqrt(float_ * (100 - float_) / tested) / 100
+    return (
+        f"At half the operations, points against the float network: {', '.join(parts)}. One "
+        f"standard error of this test set is {error:.1f} points: smaller gaps say little.\n"
+    )
 
 
 def _front(docs: Path, rows: list[Row], settings: Row) -> list[str]:
