@@ -117,7 +117,7 @@ def _summary(rows: list[Row], whole: Row, tested: int) -> str:
     rank = sorted(half, key=lambda r: -statistics.median(r["accuracies"]))
     float_ = whole["float_accuracy"]
     parts = [f"{r['method']} {statistics.median(r['accuracies']) - float_:+.1f}" for r in rank]
-    error = 100 * math.sqrt(float_ * (100 - float_) / tested) / 100
+    error = math.sqrt(float_ * (100 - float_) / tested)
     return (
         f"At half the operations, points against the float network: {', '.join(parts)}. One "
         f"standard error of this test set is {error:.1f} points: smaller gaps say little.\n"
