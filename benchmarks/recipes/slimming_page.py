@@ -7,6 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from secateur.callbacks.line_chart import line_chart
 
 Row = dict[str, Any]
@@ -67,8 +69,8 @@ def _how(task: Row, rows: list[Row], whole: Row) -> str:
     seeds = sorted({len(r["seeds"]) for r in rows})
     many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return (
-        f"{task['training']:,} training samples; after slimming {task['epochs']} epochs, half the "
-        f"labels the float network's answers; from scratch {task['scratch_epochs']} epochs of the "
+        f"{task['training']:,} training samples; epochs after slimming: {task['epochs']}, half the "
+        f"labels the float network's answers; from scratch: {task['scratch_epochs']} of the "
         f"same; {many} seed{'s' if many != '1' else ''}. Accuracy is the integer model's on "
         f"{task['test']:,} test samples (median; in brackets lowest and highest). The float "
         f"network has {whole['float_accuracy']:.1f} %.\n"
@@ -116,7 +118,10 @@ def _summary(rows: list[Row], whole: Row, tested: int) -> str:
         return ""
     rank = sorted(half, key=lambda r: -statistics.median(r["accuracies"]))
     float_ = whole["float_accuracy"]
-    parts = [f"{r['method']} {statistics.median(r['accuracies']) - float_:+.1f}" for r in rank]
+    parts = [
+        f"{r['method']} {round(statistics.median(r['accuracies']) - float_, 1) + 0.0:+.1f}"
+        for r in rank
+    ]
     error = math.sqrt(float_ * (100 - float_) / tested)
     return (
         f"At half the operations, points against the float network: {', '.join(parts)}. One "
@@ -169,8 +174,19 @@ def _gain(rows: list[Row]) -> str:
     if not found:
         return "No slimmed ternary network is as accurate as one that is ternary alone.\n"
     saved, r, best = max(found, key=lambda f: f[0])
-    return (
+    text = (
         f"At no lower accuracy ({r['accuracy']:.1f} % against {best['accuracy']:.1f} %), slimming "
         f"to {r['left']:.0%} first and then {r['zeros']:.0%} zeros takes {saved:.0%} fewer "
-        f"instructions than {best['zeros']:.0%} zeros alone.\n"
+        f"instructions than {best['zeros']:.0%} zeros alone. "
+    )
+    line = sorted((a["accuracy"], a["instructions"]) for a in alone)
+    slimmed = [r for r in rows if r["left"] < 1 and line[0][0] <= r["accuracy"] <= line[-1][0]]
+    less = {}
+    for r in slimmed:
+        would = float(np.interp(r["accuracy"], *zip(*line, strict=True)))
+        less[r["zeros"]] = 1 - r["instructions"] / would
+    each = ", ".join(f"{saved:.0%} at {zeros:.0%} zeros" for zeros, saved in sorted(less.items()))
+    return (
+        f"{text}Against the straight lines between the points of ternary alone, at equal accuracy: "
+        f"{each} fewer.\n"
     )
