@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +31,9 @@ def load_inputs(path: str | Path) -> tuple[Any, np.ndarray | None]:
     where = reading.regular(path, LARGEST, DataError)
     try:
         arrays, keys = _arrays(where)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
+    except (  # RuntimeError: members encrypted or of a later version of zip
+        OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    ) as e:  # fmt: skip
         raise DataError(f"{where} is not a readable .npz of plain arrays ({e}).") from e
     if "x" not in arrays and len(keys) > 1 and set(keys) - {"y", "scale", "zero_point"}:
         return _several(where, keys)
