@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from secateur.codegen.costs import prices
-from secateur.codegen.plan import Budget, candidates, make_plan
+from secateur.codegen.plan import CODE_NOISE, SLOWEST, Budget, candidates, make_plan
 from secateur.errors import BudgetError, ModelError
 from secateur.lowering.qgraph import QConv, QGraph, QTensor, Requant
+
+from .qgraphs import Chain
 
 
 def _graph(density: float, ternary: bool, n: int = 32) -> QGraph:
@@ -64,3 +68,29 @@ def test_budgets() -> None:
         make_plan(graph, budget=Budget(latency_ms=1e-6, clock_hz=1_000_000))
     with pytest.raises(ModelError, match="choose one of latency"):
         make_plan(graph, optimize="speed")
+
+
+def _har(kind: str) -> QGraph:
+    """A 1-D network on 128 samples of six sensors, as activity recognition uses them."""
+    c = Chain("har", (6, 1, 128), 4)
+    c.conv(16, (1, 5), kind, (1, 2)).conv(24, (1, 5), kind, (1, 2)).conv(24, (1, 3), kind, (1, 2))
+    return c.dense(32, kind).dense(6, kind).graph
+
+
+def _autoencoder(kind: str) -> QGraph:
+    c = Chain("auto", (64,), 5)
+    for n in (32, 8, 32, 64):
+        c.dense(n, kind)
+    return c.graph
+
+
+@pytest.mark.parametrize("make", [_har, _autoencoder])
+@pytest.mark.parametrize("kind", ["int8", "sparse", "ternary", "levels"])
+def test_flash_is_the_smallest_image_and_bounded_in_time(
+    make: Callable[[str], QGraph], kind: str
+) -> None:
+    plans = {w: make_plan(make(kind), optimize=w) for w in ("latency", "balanced", "flash")}
+    fastest = min(p.cycles for p in plans.values())
+    assert plans["flash"].cycles <= SLOWEST * fastest
+    for other in ("latency", "balanced"):
+        assert plans["flash"].flash <= CODE_NOISE * plans[other].flash

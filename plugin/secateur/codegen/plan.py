@@ -31,6 +31,11 @@ from .kernels.base import SMALL
 from .library import WEIGHTS_IN, Form, Library, write
 from .memory import MemoryPlan
 
+#: How many times slower than the fastest plan the smallest one may be.
+SLOWEST = 8.0
+#: What estimates of code cannot tell apart, as a ratio of images.
+CODE_NOISE = 1.02
+
 #: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
 WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
 
@@ -281,7 +286,8 @@ def make_plan(
     """Plan `graph`.
 
     encodings: one encoding name for all layers or a mapping from operator name; layers it does
-    not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS. core: a board's
+    not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS; "flash" is
+    the smallest image that is at most SLOWEST times slower than the fastest plan. core: a board's
     core, whose costs count. chains: those that there shall be (chain.py), as (first operator, last
     operator, rows of its output a step, most rows of any of them a call); None: where they lower
     the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
@@ -303,9 +309,29 @@ def make_plan(
     wish = WEIGHTS[optimize]
     form = Form(weights, tuple(ISAS) if portable else (executed(core),))
     if budget is None or budget == Budget():
-        chosen = _pick(options, wish, lambda c: True)
-        return _build(graph, chosen, wish, core, wanted=chains, form=form)
+
+        def planned(weight: float) -> Plan:
+            chosen = _pick(options, weight, lambda c: True)
+            return _build(graph, chosen, weight, core, wanted=chains, form=form)
+
+        if optimize == "flash":
+            return _smallest(planned(wish), [planned(w) for w in (0.9, 0.5, 0.0)])
+        return planned(wish)
     return _within(graph, options, wish, budget, core, chains, form)
+
+
+def _smallest(wished: Plan, others: Sequence[Plan]) -> Plan:
+    """Of plans for one model the one whose image, code included, is smallest by estimate and at
+    most SLOWEST times slower than the fastest. `wished`, the least constants, wins what the
+    estimate cannot tell apart, unless another is faster, too."""
+    plans = [wished, *others]
+    limit = SLOWEST * min(p.cycles for p in plans)
+    usable = [p for p in plans if p.cycles <= limit]
+
+    def size(p: Plan) -> float:
+        return p.flash if p is wished or p.cycles < wished.cycles else p.flash * CODE_NOISE
+
+    return min(usable, key=lambda p: (size(p), p.cycles))
 
 
 def _within(

@@ -77,7 +77,8 @@ def convert(
             training) is a `RangeWarning` and a note of the model and its reports.
         name: prefix of the generated C; default: the model's name.
         optimize: what the plan minimises: "latency" (cycles), "energy" (cycles, and a little
-            flash), "balanced" (both, each relative to dense int8) or "flash" (bytes).
+            flash), "balanced" (both, each relative to dense int8) or "flash" (the smallest image,
+            code included, at most 8 times slower than the fastest plan).
         encodings: a weight encoding ("dense", "sparse", "ternary", ...; "ENCODING/KERNEL" fixes the
             kernel, too), for every layer that it fits or by layer name; other layers are chosen
             freely. None: all are.
