@@ -68,8 +68,30 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     shutil.copytree(ROOT / "boards", folder / "boards")
     budgets = '[[model]]\npath = "model.keras"\ncalibration = "x.npz"\nboards = ["host"]\n'
     (folder / "secateur.toml").write_text(budgets + '[model.budgets]\nstored = "9 kB"\n')
+    for name in ("model.onnx", "MODEL.onnx"):
+        (folder / name).write_bytes(_onnx(model))
     data = {"x": x, "y": y, "x_train": x, "y_train": y, "x_test": x, "y_test": y}
     return folder, {"model": model, "batch_size": 16, "np": np, **data}
+
+
+def _onnx(model: Any) -> bytes:
+    """The two layers as ONNX."""
+    onnx = pytest.importorskip("onnx")
+    (w1, b1), (w2, b2) = (layer.get_weights() for layer in model.layers)
+    h, t = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        h.make_node("Gemm", ["x", "w1", "b1"], ["a"], name="hidden"),
+        h.make_node("Relu", ["a"], ["r"], name="relu"),
+        h.make_node("Gemm", ["r", "w2", "b2"], ["y"], name="out"),
+    ]
+    held = zip(("w1", "b1", "w2", "b2"), (w1, b1, w2, b2), strict=True)
+    graph = h.make_graph(
+        nodes, "g", [h.make_tensor_value_info("x", t, ["n", 8])],
+        [h.make_tensor_value_info("y", t, ["n", 3])],
+        [onnx.numpy_helper.from_array(v, k) for k, v in held],
+    )  # fmt: skip
+    made = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9)
+    return bytes(made.SerializeToString())
 
 
 def complete(words: list[str]) -> bool:
@@ -163,7 +185,7 @@ def test_page(
         elif language in ("", "sh", "bash"):
             shell(body)
         else:
-            assert language == "ini", f"what is to be done with {language!r}?"
+            assert language in ("ini", "json"), f"what is to be done with {language!r}?"
     for words in inline:
         secateur(words)
 

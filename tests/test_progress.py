@@ -90,7 +90,7 @@ def test_json_is_pure_and_a_pipe_is_quiet_while_a_terminal_is_told(tmp_path: Pat
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="d")], name="m")
     model.save(tmp_path / "m.keras")
-    np.savez(tmp_path / "x.npz", x=np.ones((8, 4), np.float32))
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32))
     args = ["deploy", "m.keras", "--board", "host", "--inputs", "x.npz", "--json"]
     command = [sys.executable, "-c", "from secateur.cli import main; main()", *args]
     env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}  # the tests' own

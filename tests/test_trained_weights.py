@@ -137,8 +137,8 @@ def test_powers_run_by_shifts(
             ratio = rows[weight != 0] / weight[weight != 0]
             assert np.ptp(ratio) < 2.5e-3 * ratio.max()
     plans = runs_everywhere(compiled, [None, "shift", "power_codes", "context_sparse"], tmp_path)
-    for p in plans[1:3]:
-        assert p.layers["hidden"].kernel == p.layers["last"].kernel == "dense_shift"
+    for p, kernel in zip(plans[1:3], ("dense_shift", "dense_power_codes"), strict=True):
+        assert p.layers["hidden"].kernel == p.layers["last"].kernel == kernel
     convs = [plans[1].layers[n].kernel for n in ("first", "pointwise", "window")]
     assert convs == ["conv_shift"] * 3
 

@@ -33,7 +33,7 @@ typeid typename using virtual and and_eq bitand bitor compl not not_eq or or_eq 
 _HEADERS = """
 aio alloca ar argz assert byteswap complex cpio crypt ctype devctl dirent dlfcn elf endian envlock
 envz err errno error fastmath fcntl features fenv float fmtmsg fnmatch fts ftw gcov getopt glob grp
-iconv ieeefp inttypes iso646 langinfo libgen limits link locale machine magic malloc math memory
+iconv ieeefp inttypes iso646 langinfo libgen limits link locale magic malloc math memory
 mmintrin monetary mqueue ndbm netdb newlib obstack omp paths picolibc picotls poll printf pthread
 pwd reent regdef regex resolv sched search semaphore semihost setjmp signal spawn stdalign stdarg
 stdatomic stdbool stdckdint stdbit stddef stdfix stdint stdio stdio_ext stdlib stdnoreturn string

@@ -96,9 +96,11 @@ def guarded(p: Plan) -> str:
     )
 
 
-def _compile(compiler: str, flags: Sequence[str], sources: Sequence[Path]) -> list[str]:
+def _compile(
+    compiler: str, flags: Sequence[str], sources: Sequence[Path], folder: Path
+) -> list[str]:
     def one(source: Path) -> str:
-        out = source.with_suffix(".o")
+        out = folder / f"{source.stem}.o"  # not in the library: that holds nothing of others
         tools.run([compiler, *flags, "-c", str(source), "-o", str(out)], f"compiling {source}")
         return str(out)
 
@@ -132,7 +134,7 @@ def on_host(
     calls = "".join(f"    run_{n}({len(x)});\n" for n, x in zip(names, inputs, strict=True))
     main += [f"int main(void)\n{{\n{calls}    return 0;\n}}\n"]
     (folder / "main.c").write_text("\n".join(main))
-    objects = _compile(compiler, [*WARNINGS, *flags], [folder / "main.c", *sources])
+    objects = _compile(compiler, [*WARNINGS, *flags], [folder / "main.c", *sources], folder)
     program = folder / "program"
     tools.run([compiler, *flags, *objects, "-o", str(program)], "linking")
     data = b"".join(np.ascontiguousarray(x, np.int8).tobytes() for x in inputs)
@@ -211,7 +213,7 @@ def on_core(
     sources = _sources(plans, folder)
     keep = [f"-Wl,-u,{_entry(p)}" for p in plans]
     static = [f"-D{p.library.name.upper()}_NO_STATIC_ARENA" for p in plans]
-    objects = _compile(compiler, [*machine, *flags.COMPILE, "-g0", *static], sources)
+    objects = _compile(compiler, [*machine, *flags.COMPILE, "-g0", *static], sources, folder)
     program = folder / f"{core}.elf"
     riscv = row.riscv
     # nothing here sets the global pointer that relaxed RISC-V code would address by; code comes

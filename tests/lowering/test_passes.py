@@ -278,7 +278,7 @@ def test_offsets_are_rounded_to_what_is_stored() -> None:
 def test_ranges_include_zero_and_clip_outliers_where_asked(method: str) -> None:
     b = Builder("g")
     graph = b.finish(relu(b, b.add_input("x", (8, 8, 1))))
-    x = RNG.laplace(0, 1, (2000, 8, 8, 1)).astype(np.float32)
+    x = np.random.default_rng(0).laplace(0, 1, (2000, 8, 8, 1)).astype(np.float32)
     low, high = calibrate(graph, x, method)["relu"]  # type: ignore[arg-type]
     assert low == 0
     assert high == x.max() if method == "minmax" else 4 < high < 0.97 * x.max()

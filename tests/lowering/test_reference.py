@@ -41,8 +41,10 @@ def test_every_operator_is_within_quantization_error_of_float(graph: Graph, seed
     y = ref.dequantize_output(q, ref.output_codes(q, got[q.output]))
     want = execute.run(graph, x).reshape(y.shape)
     spread = float(np.abs(want).max())
-    # Random deep graphs amplify rounding; the mean stays a small part of the range.
-    assert np.abs(y - want).mean() <= 0.06 * spread + 2 * out.scale
+    # Random deep graphs amplify rounding; the mean stays a small part of the range. Behind a step
+    # (a sign, few levels) rounding near it costs its whole height.
+    steps = any(n.op in ("sign", "quant_activation") for n in graph)
+    assert np.abs(y - want).mean() <= (0.15 if steps else 0.06) * spread + 2 * out.scale
 
 
 def _one_conv(weight: np.ndarray, requant: Requant, zero: int, **more: object) -> QGraph:

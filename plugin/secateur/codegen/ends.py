@@ -22,6 +22,7 @@ class End:
     """One input or output as the caller sees it."""
 
     tensor: str
+    title: str  #: what the source calls it
     c_name: str  #: member of the struct of pointers
     macro: str  #: behind the model's prefix: "INPUT", or "INPUT_IMAGE" of several
     dtype: str  #: NumPy's name of its type
@@ -68,7 +69,12 @@ class Ends:
 def ends(graph: QGraph, tensors: Sequence[str], kind: str) -> Ends:
     """The ends of a graph; kind: "input" or "output"."""
     several = len(tensors) > 1
-    c_names = names.layers(tuple(tensors)) if several else {tensors[0]: kind}
+    titles = {t: graph.titles.get(t, t) for t in tensors}
+    c_names = {tensors[0]: kind}
+    if several:
+        own = names.layers(tuple(titles.values()))
+        distinct = len(own) == len(tensors)  # one tensor may be given out under two names
+        c_names = {t: own[titles[t]] for t in tensors} if distinct else names.layers(tuple(tensors))
     out: list[End] = []
     offset = 0
     for t in tensors:
@@ -78,9 +84,17 @@ def ends(graph: QGraph, tensors: Sequence[str], kind: str) -> Ends:
         zero = q.zero_point - (128 if dtype == "int8" else 0)
         scale, zero = (q.scale, zero) if dtype != "float32" else (1.0, 0)
         end = End(
-            t, c_names[t], macro, dtype, graph.interface_shape(t), q.size, offset, float(scale),
-            int(zero),
-        )  # fmt: skip
+            tensor=t,
+            title=titles[t],
+            c_name=c_names[t],
+            macro=macro,
+            dtype=dtype,
+            shape=graph.interface_shape(t),
+            size=q.size,
+            offset=offset,
+            scale=float(scale),
+            zero_point=int(zero),
+        )
         out.append(end)
         offset += -(-end.bytes // 4) * 4
     return Ends(tuple(out))

@@ -100,4 +100,5 @@ def pack(graph: QGraph) -> QGraph:
         inputs = tuple(wanted(t, op.name in chosen and i == 0) for i, t in enumerate(op.inputs))
         ops.append(replace(op, inputs=inputs))
     outputs = tuple(wanted(t, False) for t in graph.outputs)
-    return replace(graph, ops=ops, tensors=tensors, outputs=outputs)
+    titles = {new: graph.titles.get(t, t) for t, new in zip(graph.outputs, outputs, strict=True)}
+    return replace(graph, ops=ops, tensors=tensors, outputs=outputs, titles=titles)

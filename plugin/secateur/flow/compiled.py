@@ -248,6 +248,6 @@ class CompiledModel:
 
 def _described(end: End) -> dict[str, Any]:
     return {
-        "name": end.tensor, "c_name": end.c_name, "dtype": end.dtype, "shape": list(end.shape),
+        "name": end.title, "c_name": end.c_name, "dtype": end.dtype, "shape": list(end.shape),
         "scale": end.scale, "zero_point": end.zero_point,
     }  # fmt: skip

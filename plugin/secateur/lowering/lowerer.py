@@ -58,6 +58,7 @@ class Lowering:
         for node in self.graph.nodes:
             lowering_of(node)(self, node)
         self.q.outputs = tuple(self.settle(t).name for t in self.graph.outputs)
+        self.q.titles = dict(zip(self.q.outputs, self.graph.output_names, strict=True))
         for t in [t for t in self.q.constants if not self._read(t)]:
             del self.q.constants[t], self.q.tensors[t]
         return self.q

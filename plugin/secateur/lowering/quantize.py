@@ -28,11 +28,6 @@ def lower(graph: Graph, calibration: Inputs, *, method: Method = "minmax") -> QG
     ranges = calibrate(simple, calibration, method)
     lowering = Lowering(place_reshapes(simple), ranges)
     q = lowering.run()
-    if not q.ops:
-        raise ModelError(
-            f"model '{graph.name}' computes nothing: its output is its input; there is nothing to "
-            "convert"
-        )
     for n in graph.nodes:
         own = n.attrs.get("parameters")  # 0 where a shared layer has been counted
         if own is None:
