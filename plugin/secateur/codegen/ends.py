@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ def ends(graph: QGraph, tensors: Sequence[str], kind: str) -> Ends:
     """The ends of a graph; kind: "input" or "output"."""
     several = len(tensors) > 1
     titles = {t: graph.titles.get(t, t) for t in tensors}
-    c_names = {tensors[0]: kind}
+    c_names: Mapping[str, str] = {tensors[0]: kind}
     if several:
         own = names.layers(tuple(titles.values()))
         distinct = len(own) == len(tensors)  # one tensor may be given out under two names
