@@ -123,7 +123,7 @@ def test_a_library_holds_the_planned_cores_code_alone(core: str, tmp_path: Path)
     else:
         run_c._compile(
             cores.get(core).compiler, [*cores.get(core).machine, *run_c.WARNINGS],
-            run_c._sources([own], tmp_path),
+            run_c._sources([own], tmp_path), tmp_path,
         )  # fmt: skip
 
 
