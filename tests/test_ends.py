@@ -15,12 +15,16 @@ from secateur.frontend import execute
 from secateur.frontend.build import Builder
 from tests.codegen.test_operators import CASES, ends_graph, made
 
-RNG = np.random.default_rng(5)
+
+def rng() -> np.random.Generator:
+    """The same numbers for every test, whichever ran before it."""
+    return np.random.default_rng(5)
 
 
 def several() -> dict[str, np.ndarray]:
-    image = RNG.normal(0, 1, (24, 4, 5, 3)).astype(np.float32)
-    return {"image in": image, "ids": RNG.integers(0, 9, (24, 6))}
+    made = rng()
+    image = made.normal(0, 1, (24, 4, 5, 3)).astype(np.float32)
+    return {"image in": image, "ids": made.integers(0, 9, (24, 6))}
 
 
 def test_a_model_of_two_inputs_and_three_outputs_is_deployed(tmp_path: Path) -> None:
@@ -44,7 +48,7 @@ def test_what_is_given_is_checked() -> None:
 
 
 def test_pixels_in_and_real_numbers_out(tmp_path: Path) -> None:
-    x = RNG.integers(0, 256, (16, 5, 6, 4)).astype(np.uint8)
+    x = rng().integers(0, 256, (16, 5, 6, 4)).astype(np.uint8)
     graph = made("resize bilinear")
     compiled = sc.convert(graph, x, input_dtype="uint8", output_dtype="float32")
     assert np.array_equal(compiled.quantize(x), x)
@@ -56,7 +60,7 @@ def test_pixels_in_and_real_numbers_out(tmp_path: Path) -> None:
 
 
 def test_the_codes_of_the_input_may_be_given() -> None:
-    x = RNG.normal(0, 40, (16, 5, 6, 4)).astype(np.float32)
+    x = rng().normal(0, 40, (16, 5, 6, 4)).astype(np.float32)
     compiled = sc.convert(made("mean"), x, input_scale=0.5847029089927673, input_zero_point=83)
     t = compiled.qgraph.tensors[compiled.qgraph.input]
     assert (t.scale, t.zero_point) == (pytest.approx(0.5847029089927673, rel=1e-12), 83 + 128)
@@ -67,7 +71,7 @@ def test_the_codes_of_the_input_may_be_given() -> None:
 
 
 def test_logits_leave_out_the_last_shares() -> None:
-    x = RNG.normal(0, 1, (16, 5, 6, 4)).astype(np.float32)
+    x = rng().normal(0, 1, (16, 5, 6, 4)).astype(np.float32)
     b = Builder("shares")
     y = CASES["dense on images"](b, b.add_input("x", (5, 6, 4)))
     graph = b.finish(b.emit("softmax", "end", [y], None, {}))
