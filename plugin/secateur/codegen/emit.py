@@ -22,6 +22,12 @@ DTYPES = {
     "uint32_t": "<u4",
 }
 
+#: NumPy's name of a tensor's or an end's type -> C type of an element.
+CTYPES = {
+    "int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t",
+    "float32": "float",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class CArray:

@@ -9,12 +9,7 @@ import numpy as np
 
 from .. import names
 from ..lowering.qgraph import QGraph
-from .emit import CFunction, render
-
-_CTYPES = {
-    "int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t",
-    "float32": "float",
-}  # fmt: skip
+from .emit import CTYPES, CFunction, render
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class End:
     @property
     def ctype(self) -> str:
         """C type of an element."""
-        return _CTYPES[self.dtype]
+        return CTYPES[self.dtype]
 
     @property
     def bytes(self) -> int:
@@ -141,10 +136,9 @@ def copy_function(graph: QGraph, end: End, output: bool) -> CFunction:
     t = graph.tensors[end.tensor]
     turned = graph.transposed and len(t.shape) == 3
     name = "write_output" if output else "read_input"
-    kinds = {"uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
     text = render(
         "end.c.j2", name=name, output=output, c=c, h=h, w=w, transposed=turned,
-        plain=is_plain(graph, end.tensor, output), kind=end.ctype, stored=kinds[t.dtype],
+        plain=is_plain(graph, end.tensor, output), kind=end.ctype, stored=CTYPES[t.dtype],
         dtype=end.dtype, zero=t.zero_point, scale=f"{np.float32(t.scale):.8e}f",
     )  # fmt: skip
     return CFunction(name, text)

@@ -17,7 +17,7 @@ from .arena import ArenaMap
 from .chain import Chain
 from .chain_code import code, place
 from .descriptor import header
-from .emit import ISAS, CArray, CFunction, Constant, Emission, render
+from .emit import CTYPES, ISAS, CArray, CFunction, Constant, Emission, render
 from .ends import End, Ends, copy_function, ends
 from .kernels import AnyKernel, Layer, get
 from .memory import MemoryPlan
@@ -268,7 +268,7 @@ def _constant_tensors(graph: QGraph, name: str) -> dict[str, CArray]:
     """Tensors that lie in flash, by name."""
     out = {}
     for i, (t, values) in enumerate(graph.constants.items()):
-        kind = {"uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}[graph.tensors[t].dtype]
+        kind = CTYPES[graph.tensors[t].dtype]
         bits = {"value": 8 * values.nbytes}
         out[t] = CArray(f"{name}_constant{i}", kind, values, "a constant tensor", bits)
     return out
@@ -298,6 +298,5 @@ def _arguments(name: str, inputs: Ends, outputs: Ends) -> list[str]:
 
 def _typed(place: str, graph: QGraph, end: End) -> str:
     """A pointer into the arena as the tensor's own type."""
-    kinds = {"int16": "int16_t", "int32": "int32_t"}
-    kind = kinds.get(graph.tensors[end.tensor].dtype)
-    return f"({kind} *)(void *)({place})" if kind else place
+    kind = CTYPES[graph.tensors[end.tensor].dtype]
+    return place if kind == "uint8_t" else f"({kind} *)(void *)({place})"

@@ -205,6 +205,18 @@ class Lowering:
                 return self.settle(node.inputs[i])
         return self.q.tensors[value.stored]
 
+    def shift_for(self, node: Node, reach: float, most: int = 22, room: float = 2.0**31) -> int:
+        """The largest shift up to `most` with which values up to `reach` codes stay below `room`.
+
+        Raises ModelError where none does: the int32 arithmetic cannot hold the node.
+        """
+        for shift in range(most, -1, -1):
+            if reach * 2.0**shift < room:
+                return shift
+        raise ModelError(
+            f"{node.title} has operands of too different ranges; check the calibration data"
+        )
+
     def elementwise(self, node: Node, y: QTensor, i: int = 0) -> QTensor:
         """Declare `y`, made element by element of operand i, in that operand's order and shape."""
         x, value = self.source(node, i), self.values[node.inputs[i]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...lowering.movement import QCopy, QView
-from ..emit import CArray, CFunction, Emission, render
+from ..emit import CTYPES, CArray, CFunction, Emission, render
 from ..tables import Table
 from .base import Kernel, Layer, Plain, register
 
@@ -150,7 +150,7 @@ class Copy(Kernel[QCopy, CopyTable]):
     def emit(self, layer: Layer[QCopy], table: CopyTable) -> Emission:
         op = layer.op
         t = layer.graph.tensors[op.output]
-        kind = {"uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}[t.dtype]
+        kind = CTYPES[t.dtype]
         name = f"copy_{layer.c_name}"
         fill = op.fill if (op.at < 0).any() else None
         text = render(

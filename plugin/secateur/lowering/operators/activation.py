@@ -66,9 +66,7 @@ def _log_softmax(lo: Lowering, node: Node) -> None:
     x, y = lo.settle(node.inputs[0]), lo.new(node)
     rows = rows_along(node.shape, node.attr("axis"))
     unit, step = np.log(2) / y.scale, x.scale / y.scale
-    shift = 20
-    while shift > 0 and (255 * step + 16 * unit + y.zero_point + 2) * 2.0**shift >= 2**31:
-        shift -= 1
+    shift = lo.shift_for(node, 255 * step + 16 * unit + y.zero_point + 2, 20)
     one = 2.0**shift
     lo.emit(
         QLogSoftmax(

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from secateur.errors import ModelError
 from secateur.frontend.ir import Graph, Node
 from secateur.frontend.ops import OPS
 from secateur.lowering.lowerer import Lowering
@@ -116,13 +115,7 @@ def combine(lo: Lowering, node: Node) -> None:
         reach = 255 * 255 * abs(ratios[0])
     else:
         reach = 255 * (abs(ratios[0]) + abs(ratios[1]))
-    shift = 22
-    while shift >= 0 and (reach + y.zero_point + 2) * 2.0**shift >= 2**31 - 2**17:
-        shift -= 1
-    if shift < 0:
-        raise ModelError(
-            f"{node.title} has operands of too different ranges; check the calibration data"
-        )
+    shift = lo.shift_for(node, reach + y.zero_point + 2, room=2.0**31 - 2**17)
     m0, m1 = (round(r * 2.0**shift) for r in ratios)
     offset = round(2.0**shift * (y.zero_point + 0.5))
     lo.emit(

@@ -109,9 +109,7 @@ def _norm(lo: Lowering, node: Node) -> None:
     y = lo.new(node)
     real = gain / y.scale / 4096
     reach = 4096 * np.sqrt(n) * np.abs(real) + np.abs(shift_ / y.scale + y.zero_point) + 2
-    f = 22
-    while f > 0 and float(reach.max()) * 2.0**f >= 2**31 - 2**16:
-        f -= 1
+    f = lo.shift_for(node, float(reach.max()), room=2.0**31 - 2**16)
     m = np.rint(real * 2.0**f)
     offset = np.rint((shift_ / y.scale + y.zero_point + 0.5) * 2.0**f)
     centred = node.op in ("layer_norm", "group_norm")

@@ -98,18 +98,16 @@ def _prelu(lo: Lowering, node: Node) -> None:
     x = lo.settle(node.inputs[0])
     y = lo.new(node)
     below = rows[0] if (rows == rows[0]).all() else np.moveaxis(per_channel, -1, 0).reshape(-1)
-    above, table, offset, shift = _prelu_constants(x, y, below)
+    above, table, offset, shift = _prelu_constants(lo, node, x, y, below)
     lo.emit(QPrelu(node.name, (x.name,), y.name, above, table, offset, shift))
 
 
 def _prelu_constants(
-    x: QTensor, y: QTensor, slopes: np.ndarray
+    lo: Lowering, node: Node, x: QTensor, y: QTensor, slopes: np.ndarray
 ) -> tuple[int, np.ndarray, int, int]:
     ratio = x.scale / y.scale
     most = max(1.0, float(np.abs(slopes).max())) * ratio
-    shift = 22
-    while shift > 0 and (255 * most + 256) * 2.0**shift >= 2**31:
-        shift -= 1
+    shift = lo.shift_for(node, 255 * most + 256)
     below = np.rint(slopes * ratio * 2.0**shift).astype(np.int32)
     offset = round(2.0**shift * (y.zero_point + 0.5))
     return round(ratio * 2.0**shift), below, offset, shift
