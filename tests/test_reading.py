@@ -375,3 +375,15 @@ def test_names_of_files_that_end_elsewhere(tmp_path: Path) -> None:
         reading.data(tmp_path / "five", 4)
     with pytest.raises(FileError, match="more than 4 bytes"):
         reading.data("/proc/self/status", 4)
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<f4', 'shape': (3L,", "{'descr': ((", '"""', "(1"])
+def test_a_damaged_npy_header_is_a_sentence(header: str, tmp_path: Path) -> None:
+    """NumPy tokenizes a header that is no literal once more, as Python 2 wrote them."""
+    from secateur.cli.inputs import load_inputs
+
+    text = header.encode().ljust(117) + b"\n"
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(12))
+    with pytest.raises(DataError, match=r"x\.npy is not a readable"):
+        load_inputs(path)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateur import targets
+from secateur import cores, targets
 from secateur.errors import TargetError
 from secateur.targets import Image
 from secateur.targets.builders import elf
@@ -238,7 +238,8 @@ def test_a_peer_with_valid_checksums_may_say_anything(
         said = honest(request) if step is None else step
         return [Frame(request.command | frames.REPLY, request.sequence, 0, said)]
 
-    board = SimpleNamespace(id="host", core="rv32imac")
+    cpu = cores.get("rv32imac")
+    board = SimpleNamespace(id="host", core=cpu.name, cpu=cpu)
     image = SimpleNamespace(elf=built_elf, board=board, sizes=SimpleNamespace(arena=600))
     client = Client(Peer(answer), reply_time=0.002, run_time=0.01, retries=1)
     try:

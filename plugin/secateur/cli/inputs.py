@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -117,7 +118,10 @@ def _declared(file: IO[bytes], size: int, what: str) -> None:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else (
         np.lib.format.read_array_header_2_0
     )  # fmt: skip
-    shape, _, dtype = read(file, max_header_size=10_000)
+    try:
+        shape, _, dtype = read(file, max_header_size=10_000)
+    except (tokenize.TokenError, SyntaxError) as e:  # it tokenizes what is no literal
+        raise ValueError(f"{what} has a damaged header") from e
     declared = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or file.tell() + declared != size:
         raise ValueError(f"{what} declares {declared:,} bytes and has {size - file.tell():,}")
