@@ -11,9 +11,9 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 BIN := .venv/bin
 EXTRAS := train,boards,tfmot,search,dev
 JOBS ?= 2
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup demo test lint bench bench-methods reproduce bench-callbacks bench-slim docs axe \
+.PHONY: help setup demo demo-full wheel test lint bench bench-methods reproduce bench-callbacks bench-slim docs axe \
     gitlab-ci-local clean
 
 help: ## this list
@@ -27,11 +27,26 @@ setup: ## .venv with the package and what it needs; system packages through apt
 	@python=$$(for p in $(PYTHON) python3; do command -v $$p && break; done | head -n 1); \
 	echo "setting up .venv with $$($$python --version)"; \
 	test -x $(BIN)/python || $$python -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@echo "installing what the extras $(EXTRAS) need: some 3 GB, a minute on a fast line"
+	@log=$$(mktemp); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --root-user-action=ignore -e '.[$(EXTRAS)]' >"$$log" 2>&1 & pid=$$!; \
+	t=0; while kill -0 $$pid 2>/dev/null; do sleep 1; t=$$((t + 1)); \
+	    [ $$((t % 10)) -ne 0 ] || echo "still installing ($$t s)"; done; \
+	if wait $$pid; then rm -f "$$log"; else cat "$$log" >&2; rm -f "$$log"; exit 1; fi
 	@touch $@
 
-demo: setup ## the keyword spotter: fine-tune, convert, build, emulate, report
+demo: setup ## the keyword spotter: fine-tune, convert, build, emulate, report; two minutes
 	$(BIN)/secateur demo
+
+demo-full: setup ## the same with all rounds of fine-tuning: the figures of README.md
+	$(BIN)/secateur demo --full
+
+wheel: setup ## the package as dist/*.whl and *.tar.gz, looked over by twine
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[release]'
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
 
 test: setup ## ruff, mypy and every test
 	@mkdir -p build

@@ -261,7 +261,7 @@ def _grouped(r: Result) -> str:
 TEXT = """\
 # ONNX and PyTorch
 
-`pip install 'secateur[onnx]'`, and an `.onnx` file stands wherever a `.keras` file does:
+`pip install -e '.[onnx]'` in a checkout, and an `.onnx` file stands wherever a `.keras` file does:
 
 ```
 secateur convert model.onnx --calibration calibration.npz --out build/library

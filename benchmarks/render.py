@@ -13,7 +13,7 @@ Results are benchmarks/results/*.json. bench.json and helium.json are what `benc
 `benchmarks.helium` write with `--out`, lists of {network, encoding, target, instructions, cycles,
 flash, arena, identical, total}; null is what a run did not say. peers.json is what others' runtimes
 took on the same emulated boards (TFLite Micro + CMSIS-NN, GCC 12.2, November 2026), demo.json the
-figures of `make demo`'s report.
+figures of `make demo-full`'s report.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def helium(rows: list[dict[str, Any]] | None = None) -> str:
 
 
 def demo() -> str:
-    """README's table of `make demo`."""
+    """README's table of `make demo-full`."""
     d = results("demo")
     return "\n".join([
         "| | |",

@@ -52,12 +52,16 @@ def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path:
     tools = {tool["name"]: tool for tool in data["tools"]}
     assert not data["ready"]
     assert tools["arm-none-eabi-gcc"]["found"] is None
-    assert tools["arm-none-eabi-gcc"]["install"] == "sudo apt-get install -y gcc-arm-none-eabi"
+    assert tools["arm-none-eabi-gcc"]["install"] == (
+        "sudo apt-get install -y gcc-arm-none-eabi libnewlib-arm-none-eabi"
+    )
     assert tools["newlib (Arm)"]["found"] is None
     assert tools["unicorn"]["found"]
     assert tools["unicorn"]["install"] is None
     _, text, _ = run("doctor")
-    assert "missing: sudo apt-get install -y gcc-arm-none-eabi" in text
+    assert "NEEDED" in text
+    assert "sudo apt-get install -y gcc-arm-none-eabi" in text
+    assert text.startswith("`secateur demo` needs what is not there: ")
 
 
 def test_doctor_asks_the_compiler_for_its_library(

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,31 @@ def test_nothing_is_shown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert screen.getvalue() == ""
 
 
+def test_a_log_gets_a_line_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert output.EVERY == 10.0
+    monkeypatch.setattr(output, "EVERY", 0.02)
+    with output.progress("converting"):
+        tell("training, rounds done", 2, 8)
+        time.sleep(0.3)
+        tell("flashing\x1b[2J")
+        time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    told = re.compile(r"secateur: training, rounds done: 2 of 8, \d+ s(, about \d+ s left)?")
+    assert any(told.fullmatch(line) for line in lines), lines
+    assert "secateur: flashing\\x1b[2J: 0 s" in lines
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""  # over is over
+
+
+def test_a_log_says_how_long_it_will_take() -> None:
+    log = output._Log("training")
+    log.began -= 30.0
+    log.tell("training", 3, 9)
+    assert log.line() == "training: 3 of 9, 30 s, about 60 s left"
+
+
 @pytest.mark.train
 @pytest.mark.slow
 def test_json_is_pure_and_a_pipe_is_quiet_while_a_terminal_is_told(tmp_path: Path) -> None:
@@ -96,7 +123,8 @@ def test_json_is_pure_and_a_pipe_is_quiet_while_a_terminal_is_told(tmp_path: Pat
     env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}  # the tests' own
     piped = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert piped.returncode == 0
-    assert piped.stderr == ""
+    # A log gets a line every 10 s, on a slow machine this one, too.
+    assert all(line.startswith("secateur: ") for line in piped.stderr.splitlines())
     assert json.loads(piped.stdout)["outputs"]["identical"] == 8
     ours, theirs = pty.openpty()
     seen = subprocess.run(

@@ -68,7 +68,10 @@ def convert():
         return library
     command = given("command") or shutil.which("secateur")
     if not command:
-        stop("the command 'secateur' is not on PATH: pip install 'secateur[train]'")
+        stop(
+            "the command 'secateur' is not on PATH: install it in this environment, or give its "
+            "path as custom_secateur_command"
+        )
     build.mkdir(parents=True, exist_ok=True)
     print(f"secateur: converting {model.name}")
     done = subprocess.run(

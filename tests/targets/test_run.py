@@ -223,16 +223,16 @@ def test_wrong_inputs(image: Callable[[str], Image]) -> None:
 
 def test_a_missing_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ToolError, match="apt-get install gcc-arm-none-eabi"):
+    with pytest.raises(ToolError, match="apt-get install -y gcc-arm-none-eabi"):
         targets.build(ECHO, "mps2_an386", tmp_path)
 
 
 def test_a_missing_emulator(monkeypatch: pytest.MonkeyPatch, image: Callable[[str], Image]) -> None:
     built = image("mps2_an386")
     monkeypatch.setattr(tools, "find", lambda program: None)
-    with pytest.raises(TargetError, match="apt-get install qemu-system-arm"):
+    with pytest.raises(TargetError, match="apt-get install -y qemu-system-arm"):
         targets.pick("mps2_an386", "qemu")
-    with pytest.raises(ToolError, match="apt-get install qemu-system-arm"):
+    with pytest.raises(ToolError, match="apt-get install -y qemu-system-arm"):
         Qemu().run(built, samples(1))
     assert targets.pick("mps2_an386").name == "sim"
 

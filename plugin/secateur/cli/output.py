@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -124,9 +126,9 @@ def _to_standard_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """Show what is going on, on standard error and only if that is a terminal.
+    """Show what is going on, on standard error: a bar on a terminal, else a line every 10 s.
 
-    Gives a function that names the next step.
+    Gives a function that names the next step. What takes less than 10 s leaves no line in a log.
     """
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -134,7 +136,8 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
 
     console = stderr()
     if not console.is_terminal:
-        yield lambda text: None
+        with _lines(what):
+            yield tell
         return
     columns = (
         SpinnerColumn(),
@@ -150,6 +153,55 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
 
         with listening(show):
             yield tell
+
+
+#: Seconds between two lines of a log.
+EVERY = 10.0
+
+
+class _Log:
+    """The last thing told, and when it began; `line` is what a log says of it now."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.done = 0
+        self.total: int | None = None
+        self.began = time.monotonic()
+
+    def tell(self, what: str, done: int, total: int | None) -> None:
+        if what != self.what:
+            self.what, self.began = what, time.monotonic()
+        self.done, self.total = done, total
+
+    def line(self) -> str:
+        took = time.monotonic() - self.began
+        text = f"{shown(self.what)}: {took:.0f} s"
+        if not self.total:
+            return text
+        text = f"{shown(self.what)}: {self.done} of {self.total}, {took:.0f} s"
+        left = took / self.done * (self.total - self.done) if self.done else 0.0
+        return f"{text}, about {left:.0f} s left" if left else text
+
+
+@contextlib.contextmanager
+def _lines(what: str) -> Iterator[None]:
+    """Write what was told last, once every EVERY seconds, from a thread of its own."""
+    from secateur.progress import listening
+
+    log, over = _Log(what), threading.Event()
+
+    def write() -> None:
+        while not over.wait(EVERY):
+            click.echo(f"secateur: {log.line()}", err=True)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        with listening(log.tell):
+            yield
+    finally:
+        over.set()
+        thread.join(1.0)
 
 
 def import_keras() -> bool:

@@ -81,6 +81,7 @@ def command(
 
     Without --out, only the plan is shown. Exactly one target is needed, such as --flops 0.5.
     """
+    from secateur import extras
     from secateur.errors import DataError
 
     if out is not None:
@@ -88,7 +89,7 @@ def command(
     with work(as_json), progress(f"slimming {model}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the plan says it all
         if not import_keras():
-            raise DataError("slimming needs Keras 3; run: pip install 'secateur[train]'")
+            raise DataError(f"slimming needs Keras 3; run: {extras.install('train')}")
         from secateur.frontend.keras3 import open_model
         from secateur.slimming import filter_plan
 

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from secateur import extras
+from secateur.targets import tools
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -48,64 +51,64 @@ def _compiler_file(compiler: str, name: str) -> Callable[[], str | None]:
     return find
 
 
-def _apt(package: str) -> str:
-    return f"sudo apt-get install -y {package}"
-
-
-def _extra(name: str) -> str:
-    return f"pip install 'secateur[{name}]'"
-
-
 TOOLS: tuple[Tool, ...] = (
-    Tool("keras", "training, reading .keras", _extra("train"), _package("keras"), True),
+    Tool("keras", "training, reading .keras", extras.install("train"), _package("keras"), True),
     Tool(
-        "tensorflow", "Keras' backend", _extra("train"),
+        "tensorflow", "Keras' backend", extras.install("train"),
         lambda: _package("tensorflow-cpu")() or _package("tensorflow")(), True,
     ),
-    Tool("platformio", "building firmware", _extra("boards"), _package("platformio"), True),
-    Tool("scons", "PlatformIO's build engine", _extra("boards"), _package("scons"), True),
+    Tool("platformio", "building firmware", extras.install("boards"), _package("platformio"), True),
+    Tool("scons", "PlatformIO's build engine", extras.install("boards"), _package("scons"), True),
     Tool("unicorn", "the built-in simulator", "pip install unicorn", _package("unicorn"), True),
     Tool(
-        "arm-none-eabi-gcc", "Cortex-M firmware", _apt("gcc-arm-none-eabi"),
+        "arm-none-eabi-gcc", "Cortex-M firmware", tools.install("arm-none-eabi-gcc"),
         _program("arm-none-eabi-gcc"), True,
     ),
     Tool(
-        "newlib (Arm)", "C library for Cortex-M", _apt("libnewlib-arm-none-eabi"),
+        "newlib (Arm)", "C library for Cortex-M", 
+        tools.install(
+            "newlib", {**tools.PACKAGES["arm-none-eabi-gcc"], "apt-get": "libnewlib-arm-none-eabi"}
+        ),
         _compiler_file("arm-none-eabi-gcc", "nano.specs"), True,
     ),
     Tool(
-        "qemu-system-arm", "emulating Cortex-M boards", _apt("qemu-system-arm"),
+        "qemu-system-arm", "emulating Cortex-M boards", tools.install("qemu-system-arm"),
         _program("qemu-system-arm"),
     ),
-    Tool("cc", "running models on this computer", _apt("gcc libc6-dev"), _program("cc", "gcc")),
+    Tool("cc", "running models on this computer", tools.install("cc"), _program("cc", "gcc")),
     Tool(
-        "riscv64-unknown-elf-gcc", "RISC-V firmware", _apt("gcc-riscv64-unknown-elf"),
+        "riscv64-unknown-elf-gcc", "RISC-V firmware", tools.install("riscv64-unknown-elf-gcc"),
         _program("riscv64-unknown-elf-gcc"),
     ),
     Tool(
-        "picolibc (RISC-V)", "C library for RISC-V", _apt("picolibc-riscv64-unknown-elf"),
+        "picolibc (RISC-V)", "C library for RISC-V",
+        tools.install("picolibc", {"apt-get": "picolibc-riscv64-unknown-elf"}),
         _compiler_file("riscv64-unknown-elf-gcc", "picolibc.specs"),
     ),
     Tool(
-        "qemu-system-riscv32", "emulating RISC-V", _apt("qemu-system-misc"),
+        "qemu-system-riscv32", "emulating RISC-V", tools.install("qemu-system-riscv32"),
         _program("qemu-system-riscv32"),
     ),
     Tool(
         "renode", "emulating boards with their peripherals",
         "see https://github.com/renode/renode/releases", _program("renode"),
     ),
-    Tool("openocd", "flashing over ST-LINK, CMSIS-DAP", _apt("openocd"), _program("openocd")),
-    Tool("pyocd", "flashing over CMSIS-DAP", _extra("boards"), _package("pyocd")),
-    Tool("esptool", "flashing ESP32", _extra("boards"), _package("esptool")),
-    Tool("st-flash", "flashing over ST-LINK", _apt("stlink-tools"), _program("st-flash")),
+    Tool(
+        "openocd", "flashing over ST-LINK, CMSIS-DAP", tools.install("openocd"),
+        _program("openocd"),
+    ),
+    Tool("pyocd", "flashing over CMSIS-DAP", extras.install("boards"), _package("pyocd")),
+    Tool("esptool", "flashing ESP32", extras.install("boards"), _package("esptool")),
+    Tool("st-flash", "flashing over ST-LINK", tools.install("st-flash"), _program("st-flash")),
     Tool(
         "JLinkExe", "flashing over J-Link",
         "see https://www.segger.com/downloads/jlink", _program("JLinkExe"),
     ),
-    Tool("dfu-util", "flashing over USB DFU", _apt("dfu-util"), _program("dfu-util")),
-    Tool("gdb-multiarch", "debugging", _apt("gdb-multiarch"), _program("gdb-multiarch")),
+    Tool("dfu-util", "flashing over USB DFU", tools.install("dfu-util"), _program("dfu-util")),
+    Tool("gdb-multiarch", "debugging", tools.install("gdb-multiarch"), _program("gdb-multiarch")),
     Tool(
-        "tf-keras", "reading legacy Keras and TFMOT models", _extra("tfmot"), _package("tf-keras")
+        "tf-keras", "reading legacy Keras and TFMOT models", extras.install("tfmot"),
+        _package("tf-keras"),
     ),
-    Tool("optuna", "searching compression settings", _extra("search"), _package("optuna")),
+    Tool("optuna", "searching compression settings", extras.install("search"), _package("optuna")),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from secateur import reading
+from secateur import extras, reading
 from secateur.errors import ModelError
 from secateur.frontend import hdf5, smart_deal
 from secateur.frontend.backslashes import with_slashes
@@ -185,7 +185,7 @@ def open_model(path: Path) -> Any:
         import secateur.callbacks.quant_activation  # noqa: F401  registers the layer
     except ImportError as e:
         raise ModelError(
-            f"{path} needs Keras 3 to be read ({e}); run: pip install 'secateur[train]'"
+            f"{path} needs Keras 3 to be read ({e}); run: {extras.install('train')}"
         ) from e
     return load_safely(keras.models.load_model, path)
 

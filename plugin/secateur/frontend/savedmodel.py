@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from secateur import reading
+from secateur import extras, reading
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
 
@@ -34,7 +34,7 @@ def from_saved_model(path: Any, name: str | None = None, *, tolerant: bool = Fal
     except ImportError as e:
         raise ModelError(
             f"{folder} is a SavedModel and needs TensorFlow to be read ({e}); run: "
-            "pip install 'secateur[train]', or convert it to .tflite where it is"
+            f"{extras.install('train')}, or convert it to .tflite where it is"
         ) from e
     from secateur.frontend.tflite import from_tflite
 

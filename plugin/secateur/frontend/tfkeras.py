@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from secateur import reading
+from secateur import extras, reading
 from secateur.errors import ModelError
 from secateur.frontend import hdf5
 from secateur.frontend.build import Builder
@@ -198,7 +198,7 @@ def _load(path: Path) -> Any:
     except ImportError as e:
         raise ModelError(
             f"{path} was written by tf_keras and needs it to be read ({e}); run: "
-            "pip install 'secateur[train,tfmot]'"
+            f"{extras.install('train', 'tfmot')}"
         ) from e
     if '"larq.' in json.dumps(config):
         _import_larq(path)
@@ -231,7 +231,7 @@ def _tfmot_scopes(path: Path) -> list[Any]:
     except ImportError as e:
         raise ModelError(
             f"{path} holds TFMOT wrappers and needs that package ({e}); strip them before saving "
-            "or run: pip install 'secateur[train,tfmot]'"
+            f"or run: {extras.install('train', 'tfmot')}"
         ) from e
     return [
         tfmot.sparsity.keras.prune_scope(),
@@ -248,7 +248,7 @@ def _read_h5(path: Path) -> tuple[dict[str, Any], str]:
         import h5py
     except ImportError as e:
         raise ModelError(
-            f"{path} needs h5py to be read ({e}); run: pip install 'secateur[train]'"
+            f"{path} needs h5py to be read ({e}); run: {extras.install('train')}"
         ) from e
     try:
         hdf5.readable(path)

@@ -11,34 +11,87 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from .. import extras
 from ..errors import ToolError
 from . import assets
 
-#: What installs a program on Debian and Ubuntu, or with pip.
-INSTALL = {
-    "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
-    "riscv64-unknown-elf-gcc": (
-        "apt-get install gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf"
-    ),
-    "cc": "apt-get install gcc libc6-dev",
-    "qemu-system-arm": "apt-get install qemu-system-arm",
-    "qemu-system-riscv32": "apt-get install qemu-system-misc",
+#: Package managers by the program that runs them, and how each is asked for a package.
+MANAGERS = {
+    "apt-get": "sudo apt-get install -y",
+    "brew": "brew install",
+    "choco": "choco install -y",
+    "winget": "winget install",
+}
+
+#: Packages of a program by package manager. Arm's own compiler brings newlib with it.
+PACKAGES: dict[str, dict[str, str]] = {
+    "arm-none-eabi-gcc": {
+        "apt-get": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+        "brew": "--cask gcc-arm-embedded",
+        "choco": "gcc-arm-embedded",
+        "winget": "Arm.GnuArmEmbeddedToolchain",
+    },
+    "riscv64-unknown-elf-gcc": {
+        "apt-get": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
+        "brew": "riscv64-elf-gcc",
+    },
+    "cc": {
+        "apt-get": "gcc libc6-dev", "brew": "gcc", "choco": "mingw",
+        "winget": "BrechtSanders.WinLibs.POSIX.UCRT",
+    },
+    "qemu-system-arm": {
+        "apt-get": "qemu-system-arm", "brew": "qemu", "choco": "qemu",
+        "winget": "SoftwareFreedomConservancy.QEMU",
+    },
+    "qemu-system-riscv32": {
+        "apt-get": "qemu-system-misc", "brew": "qemu", "choco": "qemu",
+        "winget": "SoftwareFreedomConservancy.QEMU",
+    },
+    "openocd": {"apt-get": "openocd", "brew": "open-ocd", "choco": "openocd"},
+    "st-flash": {"apt-get": "stlink-tools", "brew": "stlink"},
+    "dfu-util": {"apt-get": "dfu-util", "brew": "dfu-util"},
+    "gdb-multiarch": {"apt-get": "gdb-multiarch", "brew": "gdb"},
+}  # fmt: skip
+
+#: What installs a program that no package manager of the system has.
+_ELSEWHERE = {
     "renode": "see https://github.com/renode/renode/releases",
-    "pio": "pip install 'secateur[boards]'",
-    "openocd": "apt-get install openocd",
     "pyocd": "pip install pyocd",
     "JLinkExe": "see https://www.segger.com/downloads/jlink",
-    "st-flash": "apt-get install stlink-tools",
-    "dfu-util": "apt-get install dfu-util",
     "esptool": "pip install esptool",
 }
+
+
+def manager() -> str:
+    """The package manager of this machine: a key of MANAGERS; "apt-get" where none is found."""
+    order = {"darwin": ("brew",), "win32": ("winget", "choco")}.get(sys.platform, ("apt-get",))
+    there = [name for name in order if shutil.which(name)]
+    return (there or list(order))[0]
+
+
+def install(program: str, packages: dict[str, str] | None = None) -> str:
+    """The line that installs a program here, or where to get it.
+
+    packages: by package manager, in place of PACKAGES.
+    """
+    if program == "pio":
+        return extras.install("boards")
+    if program in _ELSEWHERE:
+        return _ELSEWHERE[program]
+    by = PACKAGES.get(program, {}) if packages is None else packages
+    chosen = manager()
+    if chosen == "winget" and "winget" not in by and "choco" in by:
+        chosen = "choco"
+    if chosen in by:
+        return f"{MANAGERS[chosen]} {by[chosen]}"
+    return "put it on PATH"
 
 
 def missing(program: str) -> str | None:
     """None if the program is there, else one sentence with the line that installs it."""
     if find(program):
         return None
-    return f"{program} is not installed: {INSTALL.get(program, 'put it on PATH')}"
+    return f"{program} is not installed: {install(program)}"
 
 
 def find(program: str) -> str | None:

@@ -1,4 +1,4 @@
-"""ONNX models (`pip install 'secateur[onnx]'`): float, QDQ and QOperator, opsets 11 to 23.
+"""ONNX models (the extra `onnx`): float, QDQ and QOperator, opsets 11 to 23.
 
 Models of PyTorch come this way, too: `sc.convert(module, example_input)` exports them.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from secateur import reading
+from secateur import extras, reading
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
 
@@ -80,7 +80,7 @@ def _loaded(model_or_path: Any) -> tuple[Any, str]:
         from onnx import inliner
     except ImportError as e:
         raise ModelError(
-            f"reading ONNX models needs the onnx package ({e}); run: pip install 'secateur[onnx]'"
+            f"reading ONNX models needs the onnx package ({e}); run: {extras.install('onnx')}"
         ) from e
     source: Any = model_or_path
     try:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -95,7 +96,7 @@ def _watch(command: list[str], what: str, timeout: float) -> tuple[int, str]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            start_new_session=os.name == "posix",
         )
     except OSError as error:
         raise ToolError(f"{command[0]} does not start: {error.strerror}") from None
@@ -104,7 +105,7 @@ def _watch(command: list[str], what: str, timeout: float) -> tuple[int, str]:
 
     def stop() -> None:
         late.set()
-        os.killpg(child.pid, signal.SIGKILL)
+        _kill(child)
 
     stopper = threading.Timer(timeout, stop)
     stopper.start()
@@ -116,7 +117,7 @@ def _watch(command: list[str], what: str, timeout: float) -> tuple[int, str]:
                 tell(what, min(100, int(found[-1])), 100)
         code = child.wait()
     except BaseException:
-        os.killpg(child.pid, signal.SIGKILL)
+        _kill(child)
         raise
     finally:
         stopper.cancel()
@@ -127,6 +128,14 @@ def _watch(command: list[str], what: str, timeout: float) -> tuple[int, str]:
             "it in again and retry"
         )
     return code, said.decode("utf-8", "replace")
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End a tool with all it started; where there are no process groups, the tool itself."""
+    if sys.platform == "win32":
+        child.kill()
+    else:
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def flash_all(

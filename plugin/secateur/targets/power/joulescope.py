@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ... import extras
 from ...errors import TargetError, ToolError
 from .base import Meter, Recording
 
@@ -21,7 +22,7 @@ def _driver() -> Any:
         from pyjoulescope_driver import Driver
     except ImportError:
         raise ToolError(
-            "pyjoulescope_driver is not installed: pip install 'secateur[meters]'"
+            f"pyjoulescope_driver is not installed: {extras.install('meters')}"
         ) from None
     return Driver()
 
