@@ -23,7 +23,7 @@ from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder
 from secateur.report import ci, html
 from secateur.report.budget import check as check_budget
-from secateur.report.console import Plain
+from secateur.report.console import PlainConsole
 from secateur.report.terminal import layer_table, report_text
 from secateur.targets import assets, tools
 
@@ -209,7 +209,7 @@ def _acts(text: str) -> list[str]:
 @given(ANY | st.sampled_from(HOSTILE))
 def test_nothing_foreign_acts_on_a_terminal(name: str) -> None:
     out = io.StringIO()
-    console = Plain(file=out, width=200, color_system=None, force_terminal=True)
+    console = PlainConsole(file=out, width=200, color_system=None, force_terminal=True)
     table = Table(title=name)
     table.add_column(name)
     table.add_row(name)
@@ -223,7 +223,7 @@ def test_nothing_foreign_acts_on_a_terminal(name: str) -> None:
 
 def test_markup_and_emoji_in_a_name_are_text() -> None:
     out = io.StringIO()
-    Plain(file=out, width=200, color_system="truecolor", force_terminal=True).print(
+    PlainConsole(file=out, width=200, color_system="truecolor", force_terminal=True).print(
         "[red]x[/red] [link=file:///]y[/link] :warning:", highlight=False
     )
     assert out.getvalue() == "[red]x[/red] [link=file:///]y[/link] :warning:\n"
@@ -238,7 +238,7 @@ def test_reports_show_names_as_text(name: str) -> None:
     r = replace(r, model=name, board=name, layers=(replace(r.layers[0], name=name),))
     assert _acts(report_text(r)) == []
     out = io.StringIO()
-    Plain(file=out, width=160, color_system=None).print(layer_table(r.layers, title=name))
+    PlainConsole(file=out, width=160, color_system=None).print(layer_table(r.layers, title=name))
     assert _acts(out.getvalue()) == []
     page = html.render(r)
     assert "<script" not in page

@@ -61,6 +61,20 @@ def test_a_sparse_window_scores_its_rows() -> None:
     assert sparse.bytes > 1.2 * sparse.layer.weights.stored_bytes
 
 
+#: A class of the same name as another: what a file says of a layer, and what kernels get of one.
+SAME_NAME = {"Layer", "LayerPlan"}
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    found: dict[str, set[str]] = {}
+    for path in CODEGEN.parent.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, set()).add(str(path.relative_to(CODEGEN.parent)))
+    twice = {name: places for name, places in found.items() if len(places) > 1}
+    assert set(twice) == SAME_NAME, twice
+
+
 def names_compared(path: Path, names: set[str]) -> set[str]:
     """Those of `names` that a module compares something with."""
     found: set[str] = set()

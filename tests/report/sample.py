@@ -15,7 +15,7 @@ from secateur.report import (
     Report,
     Size,
 )
-from secateur.report.details import Block, Details, histogram
+from secateur.report.details import ArenaBlock, Details, histogram
 
 
 def report(**changes: object) -> Report:
@@ -53,10 +53,10 @@ def details() -> Details:
             histogram("dense", (16 * rng.integers(-4, 5, 100)).astype(np.int8)),
         ),
         (
-            Block("input", 0, 500, 0, 1),
-            Block("stem = conv", 500, 1000, 1, 3),
-            Block("scratch:conv", 1500, 500, 2, 2),
-            Block("pool", 0, 100, 3, 5),
+            ArenaBlock("input", 0, 500, 0, 1),
+            ArenaBlock("stem = conv", 500, 1000, 1, 3),
+            ArenaBlock("scratch:conv", 1500, 500, 2, 2),
+            ArenaBlock("pool", 0, 100, 3, 5),
         ),
         ("input", "stem", "conv", "pool", "dense", "output"),
         2000,

@@ -13,7 +13,7 @@ import numpy as np
 from secateur.callbacks.arguments import checked
 from secateur.callbacks.company import arrange, callback_list
 from secateur.callbacks.projection import Projection, as_float32
-from secateur.callbacks.select import Pattern, Target, select
+from secateur.callbacks.select import Pattern, Weight, select
 from secateur.callbacks.state import ATTRIBUTE, CompressionState, read_state
 from secateur.errors import ModelError, ToolError
 from secateur.progress import tell
@@ -80,11 +80,11 @@ class Compression(keras.callbacks.Callback):
 
     # What a method fills in ---------------------------------------------------------------
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         raise NotImplementedError
 
-    def prepare(self, targets: list[Target]) -> None:
+    def prepare(self, targets: list[Weight]) -> None:
         """Look at all chosen weights before the projections are made (checks, mostly)."""
 
     def finish(self) -> None:
@@ -126,7 +126,7 @@ class Compression(keras.callbacks.Callback):
             setattr(model, ATTRIBUTE, state)
         self._ready = True
 
-    def _build(self, targets: list[Target]) -> None:
+    def _build(self, targets: list[Weight]) -> None:
         """A projection for each target: the one it had in an earlier fit, if it had one."""
         known = {id(p.variable): p for p in self._resting + self.projections}
         trained = {id(t.variable) for t in targets}

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor, scaled_sign
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 
 class Sign(Projection):
@@ -80,6 +80,6 @@ class Binary(Compression):
         )
         self.begin_step, self.scale = begin_step, scale
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return Sign(target.variable, self.begin_step, self.scale, target.depthwise)

@@ -15,13 +15,13 @@ import tensorflow as tf
 from secateur.callbacks.base import Compression
 from secateur.callbacks.projection import Projection, Tensor
 from secateur.callbacks.prune import check_layers
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 from secateur.errors import ModelError
 
 _ROUNDS = 30  #: Lloyd's iterations; one-dimensional k-means has settled long before
 
 
-class Codebook(Projection):
+class CodebookProjection(Projection):
     """Weights of one layer share `clusters` values; zeros stay zeros and take none of them."""
 
     method = "Cluster"
@@ -161,14 +161,14 @@ class Cluster(Compression):
             self.clusters = _clusters(1 << bits if 1 <= bits <= 8 else 0, f"bits={bits}")
         self.begin_step, self.init, self.update, self.seed = begin_step, init, update, seed
 
-    def prepare(self, targets: list[Target]) -> None:
+    def prepare(self, targets: list[Weight]) -> None:
         """Check `per_layer`."""
         check_layers(self.per_layer, targets, self.name)
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The codebook for one weight."""
         clusters = self.per_layer.get(target.layer.name, self.clusters)
-        return Codebook(
+        return CodebookProjection(
             target.variable, clusters, self.begin_step, self.init, self.update, self.seed
         )
 

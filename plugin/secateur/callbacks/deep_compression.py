@@ -16,11 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from secateur.callbacks.base import Compression
-from secateur.callbacks.cluster import Codebook
+from secateur.callbacks.cluster import CodebookProjection
 from secateur.callbacks.projection import Projection, Tensor, as_float32
 from secateur.callbacks.prune import MagnitudeMask, check_layers
 from secateur.callbacks.schedule import Schedule
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 from secateur.callbacks.sensitivity import LayerPlan, Sensitivity, sensitivity, top1
 from secateur.errors import DataError, ModelError
 
@@ -149,7 +149,7 @@ class DeepCompression(Compression):
         self.scan: Sensitivity | None = None  #: the sensitivity scan, if there was one
         self.plan: LayerPlan | None = None  #: what each layer gets (the last round's, so far)
         self.rounds_log: list[Round] = []
-        self._targets: list[Target] = []
+        self._targets: list[Weight] = []
         self._masks: dict[str, RoundMask] = {}
         self._good: list[tuple[keras.Variable, np.ndarray]] = []
         self._climbing = False
@@ -157,7 +157,7 @@ class DeepCompression(Compression):
 
     # Setting up -------------------------------------------------------------------------------
 
-    def prepare(self, targets: list[Target]) -> None:
+    def prepare(self, targets: list[Weight]) -> None:
         """Scan if a goal asks for it, and settle what each layer gets."""
         self._targets = targets
         for given in (self.sparsity, self.bits):
@@ -187,7 +187,7 @@ class DeepCompression(Compression):
                     f"DeepCompression: bits {self.plan.bits[name]} of {name!r} is not in 1..8"
                 )
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The mask for one weight; `on_train_begin` knows the fit's length and makes the rest."""
         return RoundMask(target.variable, target.depthwise)
 
@@ -220,7 +220,7 @@ class DeepCompression(Compression):
             )
         return epochs * per_epoch, per_epoch
 
-    def _mask(self, target: Target, total: int) -> MagnitudeMask:
+    def _mask(self, target: Weight, total: int) -> MagnitudeMask:
         assert self.plan is not None
         if self.max_drop is not None:
             mask = RoundMask(target.variable, target.depthwise)
@@ -234,10 +234,10 @@ class DeepCompression(Compression):
         schedule = Schedule(share, 0, every * self.rounds, "polynomial", every)
         return MagnitudeMask(target.variable, schedule, target.depthwise)
 
-    def _codebook(self, target: Target) -> Codebook:
+    def _codebook(self, target: Weight) -> CodebookProjection:
         assert self.plan is not None
         clusters = min(1 << self.plan.bits[target.layer.name], 255)
-        return Codebook(
+        return CodebookProjection(
             target.variable, clusters, self.cluster_step, self.init, self.update, self.seed
         )
 

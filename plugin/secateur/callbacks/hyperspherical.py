@@ -15,7 +15,7 @@ import tensorflow as tf
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor, keep_largest, ternary_levels
 from secateur.callbacks.schedule import Schedule
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 _LEAST = 1e-6  #: shortest vector that still has a direction
 
@@ -154,6 +154,6 @@ class HypersphericalTernary(Compression):
         self.prune = Schedule(initial_sparsity, begin_step, ternary_step, every=every)
         self.grow = Schedule(sparsity, ternary_step, end_step)
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return HQ(target.variable, self.prune, self.grow, self.train_radius, target.depthwise)

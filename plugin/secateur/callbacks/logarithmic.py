@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 
 class Log(Projection):
@@ -88,6 +88,6 @@ class Logarithmic(Compression):
         )
         self.bits_, self.base, self.begin_step = bits, base, begin_step
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return Log(target.variable, self.bits_, self.base, self.begin_step, target.depthwise)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor, columns
 from secateur.callbacks.quant_activation import check_activations
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 #: v is rounded to this share of its sum: every level then is an integer of an int8 times a scale
 _GRID = 120
@@ -136,11 +136,11 @@ class LQNet(Compression):
         self.weight_bits, self.activation_bits = weight_bits, activation_bits
         self.begin_step, self.momentum = begin_step, momentum
 
-    def prepare(self, targets: list[Target]) -> None:
+    def prepare(self, targets: list[Weight]) -> None:
         """Check the model's activations."""
         check_activations(self.model, self.activation_bits, self.name)
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return LearnedBasis(
             target.variable, self.weight_bits, self.begin_step, self.momentum, target.depthwise

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 from secateur.callbacks.smart_deal import round_to_powers
 
 
@@ -72,6 +72,6 @@ class PowerOfTwo(Compression):
         require(begin_step >= 0, f"PowerOfTwo: begin_step={begin_step} is negative; give 0 or more")
         self.bits_, self.begin_step = bits, begin_step
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return Powers(target.variable, self.bits_, self.begin_step, target.depthwise)

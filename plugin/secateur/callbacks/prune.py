@@ -17,7 +17,7 @@ import tensorflow as tf
 from secateur.callbacks.base import Compression
 from secateur.callbacks.projection import Projection, Tensor, keep_largest
 from secateur.callbacks.schedule import Schedule
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 from secateur.errors import ModelError
 
 
@@ -188,7 +188,7 @@ class Prune(Compression):
         self._pool: list[GlobalMask] = []
         self._regularizers: list[tuple[keras.Variable, Any]] = []
 
-    def prepare(self, targets: list[Target]) -> None:
+    def prepare(self, targets: list[Weight]) -> None:
         """Check `per_layer`, drop what the pattern does not fit."""
         self._pool = []
         check_layers(self.per_layer, targets, self.name)
@@ -203,7 +203,7 @@ class Prune(Compression):
             )
         targets[:] = fits
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The mask for one weight."""
         schedule = self._schedules.get(target.layer.name)
         if schedule is None and self.pattern is not None:
@@ -229,12 +229,12 @@ class Prune(Compression):
             variable.regularizer = regularizer
         self._regularizers = []
 
-    def _divides(self, target: Target) -> bool:
+    def _divides(self, target: Weight) -> bool:
         assert self.pattern is not None
         return int(target.variable.shape[-2]) % self.pattern[1] == 0
 
 
-def check_layers(names: Mapping[str, Any], targets: list[Target], who: str) -> None:
+def check_layers(names: Mapping[str, Any], targets: list[Weight], who: str) -> None:
     """ModelError if a key of `per_layer` is not the name of a chosen layer."""
     known = [t.layer.name for t in targets]
     for name in names:

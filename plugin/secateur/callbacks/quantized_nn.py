@@ -16,7 +16,7 @@ import tensorflow as tf
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor
 from secateur.callbacks.quant_activation import check_activations
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 
 class DoReFa(Projection):
@@ -107,10 +107,10 @@ class QuantizedNN(Compression):
         self.weight_bits, self.activation_bits = weight_bits, activation_bits
         self.begin_step = begin_step
 
-    def prepare(self, targets: list[Target]) -> None:
+    def prepare(self, targets: list[Weight]) -> None:
         """Check the model's activations."""
         check_activations(self.model, self.activation_bits, self.name)
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return DoReFa(target.variable, self.weight_bits, self.begin_step, target.depthwise)

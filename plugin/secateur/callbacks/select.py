@@ -26,7 +26,7 @@ _DEPTHWISE = (keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D)
 
 
 @dataclass(frozen=True)
-class Target:
+class Weight:
     """A weight to compress and the layer it belongs to."""
 
     layer: keras.layers.Layer
@@ -61,7 +61,7 @@ def select(
     exclude: Sequence[Pattern],
     depthwise: bool,
     who: str,
-) -> list[Target]:
+) -> list[Weight]:
     """The trainable kernels of `model` that `include` and `exclude` leave, in model order.
 
     Args:
@@ -76,7 +76,7 @@ def select(
     layers = [layer for layer in leaves(model) if _kernels(layer)]
     _check_patterns(model, [*(include or ()), *exclude], who)
     order = {id(v): i for i, v in enumerate(model.trainable_variables)}
-    found: dict[int, Target] = {}
+    found: dict[int, Weight] = {}
     for layer in layers:
         if include is not None and not any(matches(layer, p) for p in include):
             continue
@@ -107,7 +107,7 @@ def select(
                 path = f"{layer.name}/{name}"
                 twins = sum(t.path.split("#")[0] == path for t in found.values())
                 path += f"#{twins + 1}" if twins else ""  # nested models may repeat a name
-                found.setdefault(id(variable), Target(layer, variable, deep, path))
+                found.setdefault(id(variable), Weight(layer, variable, deep, path))
     if not found:
         raise ModelError(
             f"{who} finds no trainable kernel in model {model.name!r}; unfreeze a layer or widen "

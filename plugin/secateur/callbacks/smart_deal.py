@@ -17,12 +17,12 @@ from secateur import factors
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.kept_factors import keep
 from secateur.callbacks.projection import Projection, Tensor
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 _FIRST_ROUNDS = 8  #: alternations when the decomposition begins; one a step from then on
 
 
-class Deal(Projection):
+class DealProjection(Projection):
     """One weight as coefficients [co, rows, S] times basis [co, S, S]."""
 
     method = "SmartDeal"
@@ -188,7 +188,7 @@ class SmartDeal(Compression):
         self.size, self.power_bits = basis, power_bits
         self.begin_step, self.row_threshold = begin_step, row_threshold
 
-    def prepare(self, targets: list[Target]) -> None:
+    def prepare(self, targets: list[Weight]) -> None:
         """A depthwise filter is too small to be a product."""
         for target in targets:
             require(
@@ -200,11 +200,11 @@ class SmartDeal(Compression):
     def finish(self) -> None:
         """Leave the factors with the model."""
         for p in self.projections:
-            if isinstance(p, Deal) and int(p.step.numpy()) >= p.begin_step:
+            if isinstance(p, DealProjection) and int(p.step.numpy()) >= p.begin_step:
                 keep(self.model, p.path, *p.whole())
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
-        return Deal(
+        return DealProjection(
             target.variable, self.size, self.power_bits, self.begin_step, self.row_threshold
         )

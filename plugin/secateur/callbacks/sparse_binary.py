@@ -15,7 +15,7 @@ import tensorflow as tf
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor, keep_largest, ternary_levels
 from secateur.callbacks.schedule import Schedule
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 
 class Present(Projection):
@@ -89,6 +89,6 @@ class SparseBinary(Compression):
         )
         self.schedule = Schedule(1.0 - max_density, begin_step, end_step)
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return Present(target.variable, self.schedule, target.depthwise)

@@ -22,11 +22,11 @@ from secateur.callbacks.projection import (
     ternary_levels,
 )
 from secateur.callbacks.schedule import Schedule
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 from secateur.errors import ModelError
 
 
-class Ternary(Projection):
+class TernaryProjection(Projection):
     """One weight in {-a, 0, a}: a by output channel or by layer."""
 
     method = "Ternarize"
@@ -149,9 +149,9 @@ class Ternarize(Compression):
             end = begin_step if end_step is None else end_step
             self.schedule = Schedule(sparsity, begin_step, end, kind)
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
-        return Ternary(
+        return TernaryProjection(
             target.variable,
             self.begin_step,
             self.threshold,

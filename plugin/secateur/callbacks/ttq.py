@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor, keep_largest
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 _LEAST = 1e-6  #: the two scales stay positive
 
@@ -111,7 +111,7 @@ class TernaryTTQ(Compression):
         self.begin_step, self.threshold = begin_step, threshold
         self.sparsity, self.update = sparsity, update
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return TTQ(
             target.variable,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection
-from secateur.callbacks.select import Pattern, Target
-from secateur.callbacks.ternarize import Ternary
+from secateur.callbacks.select import Pattern, Weight
+from secateur.callbacks.ternarize import TernaryProjection
 
 
-class TWN(Ternary):
+class TWN(TernaryProjection):
     """The baseline's projection."""
 
     method = "TernaryTWN"
@@ -48,6 +48,6 @@ class TernaryTWN(Compression):
         )
         self.begin_step, self.scale = begin_step, scale
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return TWN(target.variable, self.begin_step, scale=self.scale, depthwise=target.depthwise)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from secateur.callbacks.base import Compression, require
 from secateur.callbacks.projection import Projection, Tensor
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 
 class Grid(Projection):
@@ -79,6 +79,6 @@ class Uniform(Compression):
         )
         self.bits_, self.begin_step, self.scale = bits, begin_step, scale
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return Grid(target.variable, self.bits_, self.begin_step, self.scale, target.depthwise)

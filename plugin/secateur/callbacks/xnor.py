@@ -16,7 +16,7 @@ from secateur.callbacks.base import Compression, require
 from secateur.callbacks.binary import Sign
 from secateur.callbacks.projection import Projection, Tensor
 from secateur.callbacks.quant_activation import check_activations
-from secateur.callbacks.select import Pattern, Target
+from secateur.callbacks.select import Pattern, Weight
 
 
 class XNORSign(Sign):
@@ -65,10 +65,10 @@ class XNOR(Compression):
         require(begin_step >= 0, f"XNOR: begin_step={begin_step} is negative; give 0 or more")
         self.begin_step = begin_step
 
-    def prepare(self, targets: list[Target]) -> None:
+    def prepare(self, targets: list[Weight]) -> None:
         """Check the model's activations."""
         check_activations(self.model, 1, self.name, "sign")
 
-    def make(self, target: Target) -> Projection:
+    def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
         return XNORSign(target.variable, self.begin_step, "channel", target.depthwise)

@@ -42,18 +42,18 @@ def json_option(f: _F) -> _F:
 
 def stdout() -> Console:
     """The console for results."""
-    from secateur.report.console import Plain
+    from secateur.report.console import PlainConsole
 
     # Not a terminal: do not fold to 80 columns what somebody may grep.
-    console = Plain()
-    return console if console.is_terminal else Plain(width=160)
+    console = PlainConsole()
+    return console if console.is_terminal else PlainConsole(width=160)
 
 
 def stderr() -> Console:
     """The console for progress."""
-    from secateur.report.console import Plain
+    from secateur.report.console import PlainConsole
 
-    return Plain(stderr=True)
+    return PlainConsole(stderr=True)
 
 
 def print_result(as_json: bool, data: Any, text: Callable[[], RenderableType]) -> None:

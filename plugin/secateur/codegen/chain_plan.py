@@ -44,7 +44,7 @@ COST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class Group:
+class ChainGroup:
     """Operators first..last, in a chain if there is one, else a single operator."""
 
     first: int
@@ -65,15 +65,15 @@ class Cut:
     @property
     def code(self) -> int:
         """Bytes of code that the chains add, about."""
-        return code_of(self.chains)
+        return chained_code(self.chains)
 
 
-def code_of(chains: Sequence[Chain]) -> int:
+def chained_code(chains: Sequence[Chain]) -> int:
     """Bytes of code that chains add, about."""
     return CODE * sum(len(c.links) for c in chains)
 
 
-class Choice:
+class ChainChoice:
     """Chains for a graph whose kernels are chosen."""
 
     def __init__(
@@ -89,10 +89,10 @@ class Choice:
         self._made = dict.fromkeys(graph.inputs, 0)
         self._made |= {op.output: i + 1 for i, op in enumerate(graph.ops)}
         self._cycles = {n: cost(kernels[n], la, core).cycles for n, la in layers.items()}
-        self._single = [Group(i, i, self._live(s), 0.0) for i, s in enumerate(steps)]
+        self._single = [ChainGroup(i, i, self._live(s), 0.0) for i, s in enumerate(steps)]
 
     @cached_property
-    def _ending(self) -> list[list[Group]]:
+    def _ending(self) -> list[list[ChainGroup]]:
         """By last operator, the groups that are worth a look."""
         out = [[g] for g in self._single]
         for first in range(len(out)):
@@ -160,9 +160,9 @@ class Choice:
     def _cut(self, peak: int) -> Cut | None:
         """The cheapest cut into groups of at most `peak` bytes."""
         costs: list[float | None] = [0.0]
-        back: list[Group | None] = [None]
+        back: list[ChainGroup | None] = [None]
         for groups in self._ending:
-            found: list[tuple[float, Group]] = []
+            found: list[tuple[float, ChainGroup]] = []
             for g in groups:
                 before = costs[g.first]
                 if g.live <= peak and before is not None:
@@ -200,9 +200,9 @@ class Choice:
         ]
         return through + size[step.output] - max(over, default=0) + align4(step.scratch)
 
-    def _chains(self, first: int, last: int, most: int) -> list[Group]:
+    def _chains(self, first: int, last: int, most: int) -> list[ChainGroup]:
         """The chains of operators first..last during which less than `most` bytes are alive."""
-        found: list[Group] = []
+        found: list[ChainGroup] = []
         rest = self._live(Step("", (), self.graph.ops[last].output, 0, (), first + 1, last + 1))
         for rows, each in ((r, e) for r in ROWS for e in ROWS if e >= r):
             room = (
@@ -213,7 +213,7 @@ class Choice:
                 continue
             live = self._live(chain_step(chain))
             if live < most:
-                found.append(Group(first, last, live, self._extra(chain), chain))
+                found.append(ChainGroup(first, last, live, self._extra(chain), chain))
         return found
 
     def _extra(self, chain: Chain) -> float:

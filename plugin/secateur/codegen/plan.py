@@ -21,9 +21,8 @@ from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from ..names import comment
 from .chain import Chain
-from .chain_plan import COST_SHARE, Choice, code_of
-from .costs import NO_COST, REFERENCE, Cost, cost, price_of
-from .costs import code_of as kernel_code
+from .chain_plan import COST_SHARE, ChainChoice, chained_code
+from .costs import NO_COST, REFERENCE, Cost, code_of, cost, price_of
 from .emit import ISAS
 from .ends import end_work
 from .kernels import AnyKernel, Layer, kernels_of
@@ -206,7 +205,7 @@ def _code(chosen: Iterable[Candidate], core: str = REFERENCE) -> int:
     decoded = [(c, c.decoded) for c in shapes.values() if c.decoded]
     inlined = sum(e.decoder_bytes for c, e in decoded if not c.unpacker)
     own = {e.name: e.unpacker_bytes for c, e in decoded if c.unpacker}
-    kernels = sum(kernel_code(c.kernel, c.layer, core) for c in shapes.values())
+    kernels = sum(code_of(c.kernel, c.layer, core) for c in shapes.values())
     return round(kernels) + inlined + sum(own.values())
 
 
@@ -386,7 +385,7 @@ def _build(
     stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
     layers = {n: replace(c.layer, weight=weight, encoded=stored.get(n)) for n, c in chosen.items()}
     kernels = {n: c.kernel.name for n, c in chosen.items()}
-    choice = Choice(graph, layers, {n: c.kernel for n, c in chosen.items()}, core)
+    choice = ChainChoice(graph, layers, {n: c.kernel for n, c in chosen.items()}, core)
     chains = _chains(choice, weight, budget or Budget(), wanted)
     memory = choice.memory(chains)
     layers |= {link.name: link.layer for c in chains for link in c.links}
@@ -397,14 +396,14 @@ def _build(
     for n, c in chosen.items():
         estimate = cost(c.kernel, layers[n], core)
         plans[n] = LayerPlan(n, kernels[n], c.encoding, estimate.instructions, estimate.cycles)
-    code = BASE_CODE + _code(chosen.values(), core) + code_of(chains)
+    code = BASE_CODE + _code(chosen.values(), core) + chained_code(chains)
     code += LISTED_BYTES * sum(len(arrays) for arrays in library.arrays.values())
     ends = price_of(end_work(graph), "ends", core)
     return Plan(plans, memory, library, encoded, code, ends, cores.get(core).priced_as, chains)
 
 
 def _chains(
-    choice: Choice,
+    choice: ChainChoice,
     weight: float,
     budget: Budget,
     wanted: Sequence[tuple[str, str, int, int]] | None,

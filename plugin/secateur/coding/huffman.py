@@ -90,13 +90,13 @@ def canonical_codes(lengths: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Table:
+class CodeTable:
     """A code: `lengths` as `code_lengths` gives them."""
 
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, symbols: np.ndarray, size: int) -> Table:
+    def of(cls, symbols: np.ndarray, size: int) -> CodeTable:
         """A code for `symbols`, of an alphabet of `size`: `quick_lengths`."""
         return cls(quick_lengths(np.bincount(symbols, minlength=size)))
 
@@ -106,7 +106,7 @@ class Table:
         return Stream(name, "table", data, bits)
 
     @classmethod
-    def read(cls, stream: Stream, size: int) -> Table:
+    def read(cls, stream: Stream, size: int) -> CodeTable:
         """Inverse of `stream`. StreamError unless the code is complete."""
         lengths = unpack(stream.data, 4, size, f"table {stream.name}")
         used = lengths[lengths > 0]
@@ -121,15 +121,15 @@ class Table:
         widths = np.where(self.lengths == ONLY, 0, self.lengths)
         return pack(canonical_codes(self.lengths)[symbols], widths[symbols])
 
-    def reader(self, data: bytes, what: str) -> Reader:
+    def reader(self, data: bytes, what: str) -> BitReader:
         """Decode symbols one by one from `data`."""
-        return Reader(self, data, what)
+        return BitReader(self, data, what)
 
 
-class Reader:
+class BitReader:
     """Symbol by symbol decoding of one stream; StreamError past its end."""
 
-    def __init__(self, table: Table, data: bytes, what: str) -> None:
+    def __init__(self, table: CodeTable, data: bytes, what: str) -> None:
         self._what = what
         self._bits = 8 * len(data)
         # In pieces: shifting one big integer would be quadratic.

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from .base import Encoded, Encoding, Stream, as_matrix, register
-from .huffman import Table, code_lengths, coded_bits
+from .huffman import CodeTable, code_lengths, coded_bits
 from .huffman_sparse import table_ram
 from .levels import value_symbols, value_table
 
@@ -51,7 +51,7 @@ class HuffmanDense(Encoding):
                 best = bits, block, symbols
         assert best is not None
         _, block, symbols = best
-        table = Table.of(symbols, levels**block)
+        table = CodeTable.of(symbols, levels**block)
         data, bits = table.encode(symbols)
         streams = (Stream("v", "value", data, bits), table.stream("t"), *book)
         return self._encoded(w, streams, block=block, levels=levels)
@@ -60,7 +60,7 @@ class HuffmanDense(Encoding):
         """See the base class."""
         block, levels = encoded.meta["block"], encoded.meta["levels"]
         values = np.array(value_table(encoded, levels), np.int8)
-        table = Table.read(encoded.stream("t"), levels**block)
+        table = CodeTable.read(encoded.stream("t"), levels**block)
         symbol = table.reader(encoded.stream("v").data, "stream v").symbol
         total = encoded.rows * encoded.cols
         symbols = np.array([symbol() for _ in range(-(-total // block))], np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .base import Encoded, Stream, as_matrix, register
 from .gaps import FILLER_WORTH, gaps_of, split, walk
-from .huffman import Table, code_lengths, coded_bits
+from .huffman import CodeTable, code_lengths, coded_bits
 from .huffman_sparse import table_ram, table_unpacking
 from .levels import Levels, SignLevels, ValueLevels
 
@@ -59,11 +59,11 @@ class Joint(Levels):
         return codes, width, size, book
 
     def encode_with(
-        self, weight: np.ndarray, escape: int, table: Table | None = None, shared: str = ""
+        self, weight: np.ndarray, escape: int, table: CodeTable | None = None, shared: str = ""
     ) -> Encoded:
         """Encode with a given escape, and a given table if it is shared under a key."""
         codes, width, size, book = self.symbols(weight, escape)
-        table = table or Table.of(codes, (escape << width) + 1)
+        table = table or CodeTable.of(codes, (escape << width) + 1)
         data, bits = table.encode(codes)
         stored = replace(table.stream("t"), shared=shared)
         streams = (Stream("j", "joint", data, bits), stored, *book)
@@ -76,7 +76,7 @@ class Joint(Levels):
         escape, width = encoded.meta["escape"], encoded.meta["width"]
         values = self._table(encoded)
         values += [0] * ((1 << width) - len(values))
-        table = Table.read(encoded.stream("t"), (escape << width) + 1)
+        table = CodeTable.read(encoded.stream("t"), (escape << width) + 1)
         symbol = table.reader(encoded.stream("j").data, "stream j").symbol
 
         def step() -> tuple[int, int]:

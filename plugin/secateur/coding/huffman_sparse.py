@@ -11,7 +11,7 @@ import numpy as np
 
 from .base import Encoded, Encoding, Stream, as_matrix, register
 from .gaps import ESCAPES, FILLER_WORTH, gaps_of, split, walk
-from .huffman import Table, code_lengths, coded_bits
+from .huffman import CodeTable, code_lengths, coded_bits
 from .levels import value_symbols, value_table
 
 
@@ -47,7 +47,7 @@ class HuffmanSparse(Encoding):
             sizes[escape] = bits + counts[-1] // FILLER_WORTH
         escape = min(ESCAPES, key=lambda e: sizes[e])
         codes, _ = split(gaps, escape)
-        gap_table, value_code = Table.of(codes, escape + 1), Table.of(symbols, levels)
+        gap_table, value_code = CodeTable.of(codes, escape + 1), CodeTable.of(symbols, levels)
         gap_data, gap_bits = gap_table.encode(codes)
         value_data, value_bits = value_code.encode(symbols)
         streams = (
@@ -63,8 +63,8 @@ class HuffmanSparse(Encoding):
         """See the base class."""
         escape, levels = encoded.meta["escape"], encoded.meta["levels"]
         values = value_table(encoded, levels)
-        gap = Table.read(encoded.stream("tg"), escape + 1)
-        value = Table.read(encoded.stream("tv"), levels)
+        gap = CodeTable.read(encoded.stream("tg"), escape + 1)
+        value = CodeTable.read(encoded.stream("tv"), levels)
         gap_symbol = gap.reader(encoded.stream("g").data, "stream g").symbol
         value_symbol = value.reader(encoded.stream("v").data, "stream v").symbol
 

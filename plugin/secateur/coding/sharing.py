@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .base import Encoded, get
-from .huffman import Table, coded_bits, quick_lengths
+from .huffman import CodeTable, coded_bits, quick_lengths
 from .huffman_joint import ESCAPES, LARGEST, Joint
 
 
@@ -56,7 +56,7 @@ def _share(
 ) -> list[Encoded]:
     encoding = get(name)
     assert isinstance(encoding, Joint)
-    found: tuple[int, int, Table] | None = None
+    found: tuple[int, int, CodeTable] | None = None
     for escape in ESCAPES:
         alphabet = (escape << width) + 1
         if alphabet > LARGEST:
@@ -67,7 +67,7 @@ def _share(
         lengths = quick_lengths(counts)
         bits = coded_bits(counts, lengths) + 4 * alphabet
         if found is None or bits < found[0]:
-            found = bits, escape, Table(lengths)
+            found = bits, escape, CodeTable(lengths)
     assert found is not None
     _, escape, table = found
     out = list(layers)

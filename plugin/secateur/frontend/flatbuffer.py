@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 
-class Table:
+class FlatTable:
     """A table at byte `pos` of `data`. Reading past the end raises struct.error or ValueError."""
 
     def __init__(self, data: bytes, pos: int) -> None:
@@ -17,7 +17,7 @@ class Table:
         self._size = self._read("<H", self._vtable)
 
     @classmethod
-    def root(cls, data: bytes) -> Table:
+    def root(cls, data: bytes) -> FlatTable:
         """The root table of a buffer."""
         return cls(data, struct.unpack_from("<I", data, 0)[0])
 
@@ -43,10 +43,10 @@ class Table:
         at = self._field(i)
         return float(struct.unpack_from("<f", self.data, at)[0]) if at else default
 
-    def table(self, i: int) -> Table | None:
+    def table(self, i: int) -> FlatTable | None:
         """Sub-table i."""
         at = self._field(i)
-        return Table(self.data, at + self._read("<I", at)) if at else None
+        return FlatTable(self.data, at + self._read("<I", at)) if at else None
 
     def _vector(self, i: int) -> tuple[int, int]:
         at = self._field(i)
@@ -64,10 +64,10 @@ class Table:
         """String i."""
         return self.array(i, "u1").tobytes().decode("utf-8", "replace")
 
-    def tables(self, i: int) -> Iterator[Table]:
+    def tables(self, i: int) -> Iterator[FlatTable]:
         """Vector of sub-tables i."""
         start, n = self._vector(i)
         if start + 4 * n > len(self.data):
             raise ValueError("vector past the end")
         for at in range(start, start + 4 * n, 4):
-            yield Table(self.data, at + self._read("<I", at))
+            yield FlatTable(self.data, at + self._read("<I", at))

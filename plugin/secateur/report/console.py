@@ -11,7 +11,7 @@ from rich.segment import Segment
 from secateur.names import shown
 
 
-class Plain(Console):
+class PlainConsole(Console):
     """A console that takes no string for markup, emoji or a command to the terminal.
 
     Names come from models, manifests and serial peers; styles are given by objects (rich.text.Text,

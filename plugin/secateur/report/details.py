@@ -30,7 +30,7 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Block:
+class ArenaBlock:
     """A piece of the arena: bytes from `offset`, live from step `first` to step `last`."""
 
     name: str
@@ -45,7 +45,7 @@ class Details:
     """Everything a report can show that is not a figure. `steps` names the arena's time axis."""
 
     histograms: tuple[Histogram, ...] = ()
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[ArenaBlock, ...] = ()
     steps: tuple[str, ...] = ()
     arena: int = 0
     #: (instructions, estimated cycles) of each operator in one inference; empty if not profiled
@@ -111,7 +111,10 @@ def collect(qgraph: Any, memory_blocks: Sequence[Any] = (), arena: int = 0) -> D
     """From an integer graph and its memory plan's blocks."""
     return Details(
         tuple(histogram(op.name, op.weight) for op in qgraph if hasattr(op, "weight")),
-        tuple(Block(" = ".join(b.names), b.offset, b.size, b.first, b.last) for b in memory_blocks),
+        tuple(
+            ArenaBlock(" = ".join(b.names), b.offset, b.size, b.first, b.last)
+            for b in memory_blocks
+        ),
         ("input", *(op.name for op in qgraph), "output"),
         arena,
     )

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..coding.base import columns_of_causes
-from .console import Plain
+from .console import PlainConsole
 from .layers import LayerFigures, total
 from .units import show
 
@@ -190,5 +190,5 @@ def compare(reports: Sequence[Report]) -> Table:
 def report_text(report: Report, width: int = 110) -> str:
     """Plain text, no control codes."""
     buffer = io.StringIO()
-    Plain(file=buffer, width=width, color_system=None).print(render(report))
+    PlainConsole(file=buffer, width=width, color_system=None).print(render(report))
     return buffer.getvalue()

@@ -20,7 +20,7 @@ Key = tuple[tuple[int, ...], int]
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """Units that are in the same tensors, equally often: any of them may go instead of another."""
 
     index: int
@@ -49,7 +49,7 @@ class Costs:
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class LayerCall:
     """A visit with the keys of its tensors, which tell calls of a nested model apart."""
 
     visit: Visit
@@ -99,7 +99,7 @@ class Network:
         self.model = model
         self.ids = Ids()
         self.layers: dict[int, LayerView] = {}
-        self.calls: list[Call] = []
+        self.calls: list[LayerCall] = []
         self.tensors: dict[Key, Axis | None] = {}
         self.shapes: dict[Key, tuple[int | None, ...]] = {}
         self.nested_inputs: dict[int, list[Axis | None]] = {}
@@ -151,7 +151,7 @@ class Network:
             outs = tuple((scope, id(x)) for x in node.outputs)
             for k, axis, x in zip(outs, t.outputs, node.outputs, strict=True):
                 self.tensors[k], self.shapes[k] = axis, tuple(x.shape)
-            self.calls.append(Call(t.visit(), inputs, outs))
+            self.calls.append(LayerCall(t.visit(), inputs, outs))
         return [key(t) for t in graph.outputs]
 
     # Units and groups --------------------------------------------------------------------------
@@ -204,14 +204,14 @@ class Network:
                 cell = (tuple(seen[unit]), tuple(makers[unit]), self.frozen[unit])
                 cells.setdefault(cell, []).append(unit)
         self.groups = [
-            Group(i, m[0], m, tuple(holders[units[0]]), np.array(units), why or "")
+            ChannelGroup(i, m[0], m, tuple(holders[units[0]]), np.array(units), why or "")
             for i, ((_, m, why), units) in enumerate(cells.items())
         ]
         made = {int(u) for g in self.groups for u in g.units}
         self.free &= np.array([u in made for u in range(self.size)], bool)
 
     @property
-    def cuttable(self) -> list[Group]:
+    def cuttable(self) -> list[ChannelGroup]:
         """Groups of which something may go."""
         return [g for g in self.groups if not g.why]
 
@@ -222,7 +222,7 @@ class Network:
             out[g.units] = g.index
         return out
 
-    def readers(self, group: Group) -> list[Call]:
+    def readers(self, group: ChannelGroup) -> list[LayerCall]:
         """The calls that mix channels of `group`."""
         units = set(group.units.tolist())
         return [c for c in self.calls if units & self._read.get(id(c), frozenset())]
@@ -404,6 +404,6 @@ class _Bill:
         return out
 
 
-def names(groups: Sequence[Group]) -> str:
+def names(groups: Sequence[ChannelGroup]) -> str:
     """For messages."""
     return ", ".join(f"'{g.name}'" for g in groups)

@@ -9,10 +9,10 @@ import numpy as np
 
 from secateur.errors import DataError
 
-from .network import Call, Key, Network
+from .network import Key, LayerCall, Network
 
 #: (call, its input tensors) -> the inputs it shall have
-Look = Callable[[Call, list[Any]], list[Any]]
+Look = Callable[[LayerCall, list[Any]], list[Any]]
 
 
 def run(network: Network, inputs: list[Any], look: Look) -> list[Any]:
@@ -72,7 +72,7 @@ def batches(arrays: list[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
         yield [a[i : i + size] for a in arrays]
 
 
-def channels_last(call: Call, x: Any) -> np.ndarray:
+def channels_last(call: LayerCall, x: Any) -> np.ndarray:
     """The first input of a call as float64 [n, ..., channels]."""
     axis = call.visit.inputs[0]
     value = np.asarray(x, np.float64)

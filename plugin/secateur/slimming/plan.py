@@ -15,7 +15,7 @@ from secateur.errors import DataError
 
 from .constants import Folds, folds
 from .criteria.base import Criterion
-from .network import Costs, Group, Network
+from .network import ChannelGroup, Costs, Network
 from .solver import Limits, check_patterns, matches, remove
 from .surgery import rebuild
 
@@ -199,7 +199,7 @@ def one_group(model: Any, criterion: Criterion, name: str, left: int) -> FilterP
 
 def chosen(
     network: Network, criterion: Criterion, exclude: Sequence[str], whole: dict[int, str]
-) -> list[Group]:
+) -> list[ChannelGroup]:
     """The groups that may be cut; `whole` gets the others with their reasons."""
     patterns = [exclude] if isinstance(exclude, str) else list(exclude)
     check_patterns(network, patterns, "exclude")
@@ -252,7 +252,11 @@ def describe(
 
 
 def scan(
-    network: Network, groups: Sequence[Group], scores: np.ndarray, criterion: Criterion, data: Any
+    network: Network,
+    groups: Sequence[ChannelGroup],
+    scores: np.ndarray,
+    criterion: Criterion,
+    data: Any,
 ) -> tuple[float, dict[str, dict[float, float]]]:
     """Top-1 in percent with a share of one group cut and nothing trained, group by group."""
     from . import observe

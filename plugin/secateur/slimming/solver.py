@@ -11,8 +11,8 @@ import numpy as np
 
 from secateur.errors import BudgetError, DataError, ModelError
 
-from .network import Group, Network
-from .targets import OWN, Target
+from .network import ChannelGroup, Network
+from .targets import OWN, Goal
 
 #: (level between 0, nothing removed, and 1) -> how many units each group loses
 Removal = Callable[[float], Mapping[int, int]]
@@ -42,33 +42,33 @@ class Limits:
             if not 0 <= share <= 1:
                 raise DataError(f"max_share={share!r} is no share; give 0..1")
 
-    def share(self, group: Group) -> float:
+    def share(self, group: ChannelGroup) -> float:
         """At most this part of the group goes."""
         if not isinstance(self.max_share, Mapping):
             return self.max_share
         return min((s for p, s in self.max_share.items() if matches(group, p)), default=1.0)
 
-    def keep(self, group: Group, wanted: int) -> int:
+    def keep(self, group: ChannelGroup, wanted: int) -> int:
         """The number of units to keep for `wanted`: never fewer."""
         n = len(group)
         floor = max(self.minimum, math.ceil((1 - self.share(group)) * n - 1e-9))
         kept = max(wanted, floor)
         return min(n, math.ceil(kept / self.round_to) * self.round_to)
 
-    def floor(self, group: Group) -> int:
+    def floor(self, group: ChannelGroup) -> int:
         """The fewest units that are ever kept."""
         return self.keep(group, 0)
 
 
 @dataclass
-class Choice:
+class Kept:
     """Units kept, and what is to be said about them."""
 
     kept: np.ndarray
     notes: list[str] = field(default_factory=list)
 
 
-def matches(group: Group, pattern: str) -> bool:
+def matches(group: ChannelGroup, pattern: str) -> bool:
     """Whether a pattern means one of the group's layers."""
     return any(means(name, pattern) for name in group.layers)
 
@@ -91,7 +91,7 @@ def check_patterns(network: Network, patterns: Sequence[str], what: str) -> None
 
 def remove(
     network: Network,
-    groups: Sequence[Group],
+    groups: Sequence[ChannelGroup],
     scores: np.ndarray,
     lost: Mapping[int, int],
     limits: Limits,
@@ -105,7 +105,7 @@ def remove(
     return kept
 
 
-def by_layer(groups: Sequence[Group]) -> Removal:
+def by_layer(groups: Sequence[ChannelGroup]) -> Removal:
     """The same share of every group, to one channel: groups round at different levels, so that a
     target is met closely where all are of one size."""
     golden = (math.sqrt(5) - 1) / 2
@@ -113,7 +113,7 @@ def by_layer(groups: Sequence[Group]) -> Removal:
     return lambda level: {g.index: math.floor(level * len(g) + turn[g.index]) for g in groups}
 
 
-def globally(network: Network, groups: Sequence[Group], scores: np.ndarray) -> Removal:
+def globally(network: Network, groups: Sequence[ChannelGroup], scores: np.ndarray) -> Removal:
     """One threshold over all groups; what scores the same goes from all of them alike."""
     units = np.concatenate([g.units for g in groups] or [np.zeros(0, int)])
     place = np.concatenate([np.arange(len(g)) / len(g) for g in groups] or [np.zeros(0)])
@@ -130,19 +130,19 @@ def globally(network: Network, groups: Sequence[Group], scores: np.ndarray) -> R
 
 def solve(
     network: Network,
-    groups: Sequence[Group],
+    groups: Sequence[ChannelGroup],
     scores: np.ndarray,
     removal: Removal,
-    aim: Target,
+    aim: Goal,
     limits: Limits,
-) -> Choice:
+) -> Kept:
     """The lowest level of `removal` that meets the target. Raises BudgetError."""
 
     def at(level: float) -> np.ndarray:
         return remove(network, groups, scores, removal(level), limits)
 
     if aim.figure(network, network.all()) <= aim.limit:
-        return Choice(network.all(), [f"the network is within its target ({aim.kind}) as it is"])
+        return Kept(network.all(), [f"the network is within its target ({aim.kind}) as it is"])
     low, high = 0.0, 1.0
     best = at(high)
     least = aim.figure(network, best)
@@ -158,11 +158,11 @@ def solve(
             high, best = middle, kept
         else:
             low = middle
-    return Choice(best, floor_notes(network, groups, best, limits))
+    return Kept(best, floor_notes(network, groups, best, limits))
 
 
 def unreachable(
-    network: Network, groups: Sequence[Group], aim: Target, least: float
+    network: Network, groups: Sequence[ChannelGroup], aim: Goal, least: float
 ) -> BudgetError:
     """Why a target cannot be met, and what keeps it from being."""
     whole = [g for g in network.groups if g not in groups]
@@ -175,7 +175,7 @@ def unreachable(
 
 
 def floor_notes(
-    network: Network, groups: Sequence[Group], kept: np.ndarray, limits: Limits
+    network: Network, groups: Sequence[ChannelGroup], kept: np.ndarray, limits: Limits
 ) -> list[str]:
     """Layers that could not lose more."""
     out = []

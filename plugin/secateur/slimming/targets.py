@@ -24,7 +24,7 @@ _RANDOM = 8
 
 
 @dataclass
-class Target:
+class Goal:
     """One figure and its limit. `figure` of a choice must come to `limit` or below."""
 
     kind: str
@@ -81,7 +81,7 @@ def target(
     given: Mapping[str, Any],
     board: str | None = None,
     calibration: Any = None,
-) -> Target | None:
+) -> Goal | None:
     """The one target in `given` (kind -> value or None); None if all are None.
 
     Own costs: a float up to 1 is the share that is left, an int an absolute number. What is planned
@@ -99,11 +99,11 @@ def target(
             raise DataError(f"{kind}={value!r} depends on the board; give board=...")
         if limit <= 0:
             raise DataError(f"{kind}={value!r} leaves nothing; give more than 0")
-        return Target(kind, limit, board, calibration)
+        return Goal(kind, limit, board, calibration)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise DataError(f"{kind}={value!r} is no target; give a share of 1 or a whole number")
     if isinstance(value, float) and value > 1:
         raise DataError(f"{kind}={value!r} is no share; give at most 1.0, or a whole number")
     if isinstance(value, int) and value > 1:
-        return Target(kind, float(value))
-    return Target(kind, value * float(getattr(network.costs(network.all()), kind)))
+        return Goal(kind, float(value))
+    return Goal(kind, value * float(getattr(network.costs(network.all()), kind)))

@@ -24,7 +24,7 @@ Constant = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass
-class Weight:
+class TracedWeight:
     """A variable of a layer and the channel ids along its axes.
 
     macs: multiply-accumulates of an inference with one element; 0 for biases, norms and the like.
@@ -44,7 +44,7 @@ class LayerView:
     made: np.ndarray | None = None  #: ids of the channels it makes
     held: np.ndarray | None = None  #: ids of the channels it has weights for, one by one
     read: np.ndarray | None = None  #: ids of the channels it mixes
-    weights: dict[str, Weight] = field(default_factory=dict)
+    weights: dict[str, TracedWeight] = field(default_factory=dict)
     sizes: dict[str, Size] = field(default_factory=dict)
     #: removed inputs' values [read] -> what they add to the outputs [made], True if everywhere
     absorb: Callable[[np.ndarray], tuple[np.ndarray, bool]] | None = None
@@ -152,7 +152,7 @@ class Tracer:
         rank = len(variable.shape)
         known = self.layer.weights.get(name)
         if known is None:
-            self.layer.weights[name] = Weight(
+            self.layer.weights[name] = TracedWeight(
                 variable, {a % rank: v for a, v in axes.items()}, macs
             )
             return

@@ -34,7 +34,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Energy:
+class DrawnEnergy:
     """Energy of one inference: microjoules above idle, their standard deviation over windows."""
 
     uj: float
@@ -63,7 +63,7 @@ class RunResult:
     per_run: list[int] = field(
         default_factory=list
     )  #: instructions (or cycles on hardware), each run
-    energy: Energy | None = None  #: measured, if a meter was there
+    energy: DrawnEnergy | None = None  #: measured, if a meter was there
 
 
 class Target(ABC):

@@ -130,7 +130,7 @@ def step_array(prefix: str, values: np.ndarray, comment: str) -> CArray:
 
 
 @dataclass(frozen=True)
-class Steps:
+class CountSteps:
     """What each row's Y is compared with, or its value where acc is 0."""
 
     array: CArray
@@ -138,7 +138,7 @@ class Steps:
     thresholds: int  #: of a row; 0: Y is requantized
 
     @classmethod
-    def of(cls, c: Counted, prefix: str, what: str) -> Steps:
+    def of(cls, c: Counted, prefix: str, what: str) -> CountSteps:
         """Of a layer's numbers; what: a row's name in the comment."""
         same = bool(np.all(c.p == c.p[0]))
         thresholds = c.steps.shape[1]

@@ -18,7 +18,7 @@ from ..packing import is_dense
 from ..requant import RequantTable, requantization
 from ..tables import Table
 from .base import Kernel, Layer, register
-from .binary import Counted, Steps, counted, plane_array, step_array, toggles, words
+from .binary import Counted, CountSteps, counted, plane_array, step_array, toggles, words
 
 GROUPS = 11  #: a word of weights is ten groups of three columns and one of two
 ENTRY_WORDS = 168  #: words of table for a word of weights
@@ -184,7 +184,7 @@ class Finish:
             array = step_array(layer.prefix, start, note)
             return cls(True, c.steps.shape[1], (array,), None, place, flips)
         place = f"({len(c.q)} * a + b) * {g.levels}"
-        steps = Steps.of(c, layer.prefix, "channel")
+        steps = CountSteps.of(c, layer.prefix, "channel")
         if steps.thresholds:
             return cls(False, steps.thresholds, (steps.array,), steps.planes, place, flips)
         q = requantization(layer.prefix, r)

@@ -10,14 +10,14 @@ from ..packing import is_dense
 from ..requant import RequantTable, requantization
 from ..tables import Table
 from .base import Kernel, Layer, register
-from .binary import Counted, Steps, counted, plane_array, toggles, words
+from .binary import Counted, CountSteps, counted, plane_array, toggles, words
 
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryTable(Table):
     """Planes, thresholds on their counts (or the count of 0), and a requantization if any."""
 
-    steps: Steps
+    steps: CountSteps
     q: RequantTable | None
 
 
@@ -71,7 +71,7 @@ class DenseBinary(Kernel[QConv | QDense, BinaryTable]):
         c, n = self._parts(layer)
         bits = c.bits.reshape(*c.bits.shape[:2], channels, pixels)
         rows = words(bits).reshape(*c.bits.shape[:2], n).transpose(1, 0, 2)
-        steps = Steps.of(c, layer.prefix, "neuron")
+        steps = CountSteps.of(c, layer.prefix, "neuron")
         q = None if steps.thresholds else requantization(layer.prefix, op.requant)
         arrays = (plane_array(layer, c, rows), steps.array, *([q.array] if q else []))
         return BinaryTable(arrays=arrays, steps=steps, q=q)

@@ -31,7 +31,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Group:
+class VectorGroup:
     """Weights that are loaded together, and the inputs they meet in one row of the window."""
 
     weights: int  #: vectors
@@ -49,7 +49,7 @@ class Turned:
     vectors: int  #: of sixteen weights in a run
     row_pitch: int
     weights: int
-    groups: tuple[Group, ...]
+    groups: tuple[VectorGroup, ...]
 
     @property
     def band(self) -> int:
@@ -62,10 +62,10 @@ class Turned:
         return self.band + self.weights
 
 
-def _groups(g: Geometry) -> tuple[Group, ...]:
+def _groups(g: Geometry) -> tuple[VectorGroup, ...]:
     if g.ci % 16:
         return tuple(
-            Group(1, tuple(Load(p * g.sx * g.ci + 16 * j, ((p, 0),)) for p in range(4)))
+            VectorGroup(1, tuple(Load(p * g.sx * g.ci + 16 * j, ((p, 0),)) for p in range(4)))
             for j in range(-(-g.kw * g.ci // 16))
         )
     out = []
@@ -76,7 +76,7 @@ def _groups(g: Geometry) -> tuple[Group, ...]:
             for p in range(4):
                 for i in range(n):
                     at.setdefault((p * g.sx + first + i) * g.ci + c, []).append((p, i))
-            out.append(Group(n, tuple(Load(o, tuple(at[o])) for o in sorted(at))))
+            out.append(VectorGroup(n, tuple(Load(o, tuple(at[o])) for o in sorted(at))))
     return tuple(out)
 
 

@@ -17,7 +17,7 @@ _NESTS = 16
 
 
 @dataclass(frozen=True)
-class Loop:
+class MoveLoop:
     """`count` turns; each moves on by so many elements in output and input."""
 
     count: int
@@ -37,15 +37,15 @@ class Nest:
 
     out: int  #: first element written
     source: int  #: first element read
-    loops: tuple[Loop, ...]
+    loops: tuple[MoveLoop, ...]
 
     @property
     def bulk(self) -> bool:
         """Whether the innermost loop moves neighbours to neighbours."""
-        last = self.loops[-1] if self.loops else Loop(1, 0, 0)
+        last = self.loops[-1] if self.loops else MoveLoop(1, 0, 0)
         return last.count >= 4 and last.out == last.source == 1
 
-    def at(self, side: str, loops: Sequence[Loop]) -> str:
+    def at(self, side: str, loops: Sequence[MoveLoop]) -> str:
         """C expression of the element that `loops` have come to; side: "out" or "source"."""
         terms = str(getattr(self, side))
         for loop in loops:
@@ -65,7 +65,7 @@ def nests(out: np.ndarray, source: np.ndarray) -> list[Nest]:
     ]
 
 
-def _nests(pairs: np.ndarray) -> list[tuple[tuple[int, int], tuple[Loop, ...]]]:
+def _nests(pairs: np.ndarray) -> list[tuple[tuple[int, int], tuple[MoveLoop, ...]]]:
     if len(pairs) == 1:
         return [((int(pairs[0, 0]), int(pairs[0, 1])), ())]
     runs = _runs(pairs)
@@ -75,7 +75,7 @@ def _nests(pairs: np.ndarray) -> list[tuple[tuple[int, int], tuple[Loop, ...]]]:
     made = []
     for (count, out, source), starts in kinds.items():
         for first, loops in _nests(pairs[starts]):
-            inner = (Loop(count, out, source),) if count > 1 else ()
+            inner = (MoveLoop(count, out, source),) if count > 1 else ()
             made.append((first, (*loops, *inner)))
     return made
 

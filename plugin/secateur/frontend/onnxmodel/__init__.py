@@ -14,7 +14,7 @@ from secateur import extras, reading
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
 
-from .reader import BatchError, Reader, supported
+from .reader import BatchError, OnnxReader, supported
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -51,7 +51,7 @@ def from_onnx(
 
 
 def _read(model: Any, title: str, batch: bool, tolerant: bool) -> Graph:
-    reader = Reader(model, title, batch, tolerant)
+    reader = OnnxReader(model, title, batch, tolerant)
     try:
         return reader.read()
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, AttributeError) as e:

@@ -9,7 +9,7 @@ import numpy as np
 
 from secateur.frontend.build import Operand
 
-from .reader import Call, Reader, reads
+from .reader import Call, OnnxReader, reads
 
 _UNARY = {
     "Abs": "abs", "Acos": "arccos", "Acosh": "arccosh", "Asin": "arcsin", "Asinh": "arcsinh",
@@ -22,7 +22,7 @@ _UNARY = {
 
 
 @reads(*_UNARY)
-def _unary(r: Reader, n: Call) -> Operand:
+def _unary(r: OnnxReader, n: Call) -> Operand:
     return r.b.activation(n.name, r.tensor(n), _UNARY[n.op])
 
 
@@ -41,30 +41,30 @@ _PARAMETRIC: dict[str, tuple[str, dict[str, tuple[str, float]]]] = {
 
 
 @reads(*_PARAMETRIC)
-def _parametric(r: Reader, n: Call) -> Operand:
+def _parametric(r: OnnxReader, n: Call) -> Operand:
     function, names = _PARAMETRIC[n.op]
     arguments = {k: float(n.attr(a, d)) for k, (a, d) in names.items()}
     return r.b.activation(n.name, r.tensor(n), function, **arguments)
 
 
 @reads("Gelu", "FastGelu")
-def _gelu(r: Reader, n: Call) -> Operand:
+def _gelu(r: OnnxReader, n: Call) -> Operand:
     tanh = n.op == "FastGelu" or n.attr("approximate", "none") == "tanh"
     return r.b.activation(n.name, r.tensor(n), "gelu_tanh" if tanh else "gelu")
 
 
 @reads("QuickGelu")
-def _quick_gelu(r: Reader, n: Call) -> Operand:
+def _quick_gelu(r: OnnxReader, n: Call) -> Operand:
     return r.b.activation(n.name, r.tensor(n), "silu", beta=float(n.attr("alpha", 1.702)))
 
 
 @reads("Relu")
-def _relu(r: Reader, n: Call) -> Operand:
+def _relu(r: OnnxReader, n: Call) -> Operand:
     return r.b.emit("relu", n.name, [r.tensor(n)], None, {"max_value": None})
 
 
 @reads("Clip")
-def _clip(r: Reader, n: Call) -> Operand:
+def _clip(r: OnnxReader, n: Call) -> Operand:
     ends: list[float | None] = []
     for i, key in ((1, "min"), (2, "max")):
         value = r.optional(n, i) if n.has(i) else n.attr(key)
@@ -81,7 +81,7 @@ def _clip(r: Reader, n: Call) -> Operand:
 
 
 @reads("PRelu")
-def _prelu(r: Reader, n: Call) -> Operand:
+def _prelu(r: OnnxReader, n: Call) -> Operand:
     t = r.tensor(n)
     slope, rank = r.weights(n, 1), len(r.shape(n.inputs[0]))
     if n.opset < 7 and slope.ndim == 1:  # one a channel, axis 1
@@ -97,7 +97,7 @@ def _prelu(r: Reader, n: Call) -> Operand:
 
 
 @reads("Identity", "Dropout")
-def _identity(r: Reader, n: Call) -> Operand | list[Operand]:
+def _identity(r: OnnxReader, n: Call) -> Operand | list[Operand]:
     if n.op == "Dropout":
         training = r.optional(n, 2)
         if training is not None and bool(training):
@@ -108,7 +108,7 @@ def _identity(r: Reader, n: Call) -> Operand | list[Operand]:
 
 
 @reads("Cast", "CastLike")
-def _cast(r: Reader, n: Call) -> Operand:
+def _cast(r: OnnxReader, n: Call) -> Operand:
     from onnx import TensorProto
 
     if n.op == "CastLike":
@@ -133,7 +133,7 @@ _BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div"}
 
 
 @reads(*_BINARY)
-def _binary(r: Reader, n: Call) -> Operand:
+def _binary(r: OnnxReader, n: Call) -> Operand:
     if n.opset < 7 and n.attr("broadcast", 0) and n.attr("axis") is not None:
         value = r.constant(n, 1)  # its axes begin at `axis`, not at the end
         rank = len(r.shape(n.inputs[0]))
@@ -149,7 +149,7 @@ _MANY = {"Sum": "add", "Mean": "add", "Max": "maximum", "Min": "minimum"}
 
 
 @reads(*_MANY)
-def _many(r: Reader, n: Call) -> Operand:
+def _many(r: OnnxReader, n: Call) -> Operand:
     given = sorted(r.operands(n), key=lambda v: isinstance(v, np.ndarray))  # a tensor first
     y: Any = given[0]
     for other in given[1:]:
@@ -158,7 +158,7 @@ def _many(r: Reader, n: Call) -> Operand:
 
 
 @reads("Pow")
-def _pow(r: Reader, n: Call) -> Operand:
+def _pow(r: OnnxReader, n: Call) -> Operand:
     exponent = r.constant(n, 1)
     if exponent.size != 1:
         raise r.refuse(n, "has an exponent for each element", "use one number")
@@ -166,7 +166,7 @@ def _pow(r: Reader, n: Call) -> Operand:
 
 
 @reads("Softmax", "LogSoftmax")
-def _softmax(r: Reader, n: Call) -> Operand:
+def _softmax(r: OnnxReader, n: Call) -> Operand:
     t, name = r.tensor(n), n.inputs[0]
     log = n.op == "LogSoftmax"
     if n.opset >= 13:

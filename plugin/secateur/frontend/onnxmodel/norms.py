@@ -6,11 +6,11 @@ import numpy as np
 
 from secateur.frontend.build import Operand
 
-from .reader import Call, Reader, reads
+from .reader import Call, OnnxReader, reads
 
 
 @reads("BatchNormalization")
-def _batch_norm(r: Reader, n: Call) -> Operand:
+def _batch_norm(r: OnnxReader, n: Call) -> Operand:
     if n.attr("training_mode", 0) or n.wants(1):
         raise r.refuse(n, "is in training mode", "export the model in evaluation mode")
     gamma, beta, mean, variance = (r.weights(n, i).astype(np.float64) for i in (1, 2, 3, 4))
@@ -25,7 +25,7 @@ def _batch_norm(r: Reader, n: Call) -> Operand:
 
 
 @reads("InstanceNormalization", "GroupNormalization")
-def _group_norm(r: Reader, n: Call) -> Operand:
+def _group_norm(r: OnnxReader, n: Call) -> Operand:
     x, back = r.image(n)
     scale, shift = r.weights(n, 1), r.weights(n, 2)
     c = r.b.shape(x)[-1]
@@ -38,7 +38,7 @@ def _group_norm(r: Reader, n: Call) -> Operand:
 
 
 @reads("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
-def _layer_norm(r: Reader, n: Call) -> Operand | list[Operand]:
+def _layer_norm(r: OnnxReader, n: Call) -> Operand | list[Operand]:
     t, name = r.tensor(n), n.inputs[0]
     first = r.axis(n, name, int(n.attr("axis", -1)))
     nominal, carried = r.b.nominal(t), r.b.shape(t)
@@ -68,7 +68,7 @@ def _layer_norm(r: Reader, n: Call) -> Operand | list[Operand]:
 
 
 @reads("LpNormalization")
-def _lp_norm(r: Reader, n: Call) -> Operand:
+def _lp_norm(r: OnnxReader, n: Call) -> Operand:
     t = r.tensor(n)
     axis = r.axis(n, n.inputs[0], int(n.attr("axis", -1)))
     if int(n.attr("p", 2)) == 2:
@@ -79,7 +79,7 @@ def _lp_norm(r: Reader, n: Call) -> Operand:
 
 
 @reads("LRN")
-def _local(r: Reader, n: Call) -> Operand:
+def _local(r: OnnxReader, n: Call) -> Operand:
     """x / (bias + alpha / size * sum of squares of `size` neighbouring channels)^beta."""
     x, back = r.image(n)
     size, (h, w, c) = int(n.attr("size")), r.b.shape(x)
@@ -98,7 +98,7 @@ def _local(r: Reader, n: Call) -> Operand:
 
 
 @reads("MeanVarianceNormalization")
-def _mean_variance(r: Reader, n: Call) -> Operand:
+def _mean_variance(r: OnnxReader, n: Call) -> Operand:
     t = r.tensor(n)
     axes = [r.axis(n, n.inputs[0], int(a)) for a in n.attr("axes") or (0, 2, 3)]
     mean = r.b.reduce("mean", f"{n.name}_mean", t, axes, keep=True)

@@ -10,11 +10,11 @@ from secateur.frontend.build import Operand
 from secateur.frontend.layers.dense import dense, einsum_dense
 from secateur.frontend.layers.merge import scaled_product
 
-from .reader import BatchError, Call, Reader, reads
+from .reader import BatchError, Call, OnnxReader, reads
 
 
 @reads("Gemm")
-def _gemm(r: Reader, n: Call) -> Operand:
+def _gemm(r: OnnxReader, n: Call) -> Operand:
     alpha, beta = float(n.attr("alpha", 1.0)), float(n.attr("beta", 1.0))
     t = r.tensor(n)
     if n.attr("transA", 0):
@@ -44,11 +44,11 @@ def _gemm(r: Reader, n: Call) -> Operand:
 
 
 @reads("MatMul")
-def _matmul(r: Reader, n: Call) -> Operand:
+def _matmul(r: OnnxReader, n: Call) -> Operand:
     return product(r, n, r.values[n.inputs[0]], r.values[n.inputs[1]])
 
 
-def product(r: Reader, n: Call, first: Operand, second: Operand) -> str:
+def product(r: OnnxReader, n: Call, first: Operand, second: Operand) -> str:
     """NumPy's matmul of two ONNX tensors, one of which is no constant."""
     if isinstance(first, str) and not isinstance(second, str) and second.ndim == 2:
         return dense(r.b, n.name, first, np.asarray(second, np.float32))
@@ -87,7 +87,7 @@ def product(r: Reader, n: Call, first: Operand, second: Operand) -> str:
 
 
 @reads("Einsum")
-def _einsum(r: Reader, n: Call) -> Operand:
+def _einsum(r: OnnxReader, n: Call) -> Operand:
     equation = str(n.attr("equation")).replace(" ", "")
     second = r.values[n.inputs[1]] if n.has(1) else None
     if not r.batch or not isinstance(second, np.ndarray) or len(n.inputs) != 2:
@@ -96,7 +96,7 @@ def _einsum(r: Reader, n: Call) -> Operand:
 
 
 @reads("Attention")
-def _attention(r: Reader, n: Call) -> Operand:
+def _attention(r: OnnxReader, n: Call) -> Operand:
     """Scaled dot products of opset 23, without a cache."""
     if not r.batch or any(n.has(i) for i in (4, 5, 6)) or any(n.wants(i) for i in (1, 2, 3)):
         raise r.refuse(n, "keeps a cache or gives its scores", "use its first four inputs")

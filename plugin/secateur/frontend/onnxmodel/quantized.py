@@ -14,14 +14,14 @@ import numpy as np
 from secateur.frontend.build import Operand
 
 from .products import product
-from .reader import Call, Reader, reads
+from .reader import Call, OnnxReader, reads
 from .windows import convolution, pooled
 
 _RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767),
            "uint16": (0, 65535), "int4": (-8, 7), "uint4": (0, 15)}  # fmt: skip
 
 
-def _single(r: Reader, n: Call, i: int, default: float) -> float:
+def _single(r: OnnxReader, n: Call, i: int, default: float) -> float:
     value = r.optional(n, i)
     if value is None:
         return default
@@ -30,7 +30,7 @@ def _single(r: Reader, n: Call, i: int, default: float) -> float:
     return float(value.ravel()[0])
 
 
-def _round(r: Reader, n: Call, y: str, scale: int, zero: int) -> str:
+def _round(r: OnnxReader, n: Call, y: str, scale: int, zero: int) -> str:
     """`y` as codes of the scale and zero point in inputs `scale` and `zero`."""
     s, z = _single(r, n, scale, 1.0), _single(r, n, zero, 0.0)
     kind = r.constant(n, zero).dtype.name if n.has(zero) else "uint8"
@@ -42,7 +42,7 @@ def _round(r: Reader, n: Call, y: str, scale: int, zero: int) -> str:
     return r.b.emit("fake_quant", n.name, [y], None, attrs)
 
 
-def _real(r: Reader, n: Call, i: int) -> Operand:
+def _real(r: OnnxReader, n: Call, i: int) -> Operand:
     """The real numbers of codes in input i, whose scale and zero point follow it."""
     name = n.inputs[i]
     value = r.values[name]
@@ -63,16 +63,16 @@ def _real(r: Reader, n: Call, i: int) -> Operand:
 
 
 @reads("QuantizeLinear")
-def _quantize(r: Reader, n: Call) -> Operand:
+def _quantize(r: OnnxReader, n: Call) -> Operand:
     return _round(r, n, r.tensor(n), 1, 2)
 
 
 @reads("DequantizeLinear")
-def _dequantize(r: Reader, n: Call) -> Operand:
+def _dequantize(r: OnnxReader, n: Call) -> Operand:
     return _real(r, n, 0)
 
 
-def _kernel(r: Reader, n: Call, i: int, axis: int) -> np.ndarray:
+def _kernel(r: OnnxReader, n: Call, i: int, axis: int) -> np.ndarray:
     """Weights in input i, quantized as a whole or along `axis`, as real numbers."""
     w, scale, zero = (r.constant(n, j) for j in (i, i + 1, i + 2))
     along = [1] * w.ndim
@@ -82,7 +82,7 @@ def _kernel(r: Reader, n: Call, i: int, axis: int) -> np.ndarray:
     return (w.astype(np.float32) - z) * s
 
 
-def _as_input(r: Reader, n: Call, value: Operand) -> Call:
+def _as_input(r: OnnxReader, n: Call, value: Operand) -> Call:
     """`n` with `value` as its first input."""
     name = f"{n.name}_real"
     r.values[name] = value
@@ -90,7 +90,7 @@ def _as_input(r: Reader, n: Call, value: Operand) -> Call:
 
 
 @reads("QLinearConv")
-def _conv(r: Reader, n: Call) -> Operand:
+def _conv(r: OnnxReader, n: Call) -> Operand:
     w = _kernel(r, n, 3, 0)
     bias = None
     if n.has(8):
@@ -101,7 +101,7 @@ def _conv(r: Reader, n: Call) -> Operand:
 
 
 @reads("QLinearMatMul")
-def _matmul(r: Reader, n: Call) -> Operand:
+def _matmul(r: OnnxReader, n: Call) -> Operand:
     known = isinstance(r.values[n.inputs[3]], np.ndarray)
     second: Operand = _kernel(r, n, 3, -1) if known else _real(r, n, 3)
     first = _real(r, n, 0)
@@ -110,7 +110,7 @@ def _matmul(r: Reader, n: Call) -> Operand:
 
 
 @reads("QGemm")
-def _gemm(r: Reader, n: Call) -> Operand:
+def _gemm(r: OnnxReader, n: Call) -> Operand:
     from secateur.frontend.layers.dense import dense
 
     transposed = bool(n.attr("transB", 0))
@@ -128,7 +128,7 @@ def _gemm(r: Reader, n: Call) -> Operand:
 
 
 @reads("QLinearAdd", "QLinearMul")
-def _binary(r: Reader, n: Call) -> Operand:
+def _binary(r: OnnxReader, n: Call) -> Operand:
     a, b = _real(r, n, 0), _real(r, n, 3)
     rank = max(len(r.shape(n.inputs[i])) for i in (0, 3))
     a, b = (v if isinstance(v, str) else r.beside(n, v, rank) for v in (a, b))
@@ -137,7 +137,7 @@ def _binary(r: Reader, n: Call) -> Operand:
 
 
 @reads("QLinearSigmoid", "QLinearLeakyRelu")
-def _function(r: Reader, n: Call) -> Operand:
+def _function(r: OnnxReader, n: Call) -> Operand:
     x = _real(r, n, 0)
     assert isinstance(x, str)
     if n.op == "QLinearSigmoid":
@@ -149,14 +149,14 @@ def _function(r: Reader, n: Call) -> Operand:
 
 
 @reads("QLinearAveragePool")
-def _pool(r: Reader, n: Call) -> Operand:
+def _pool(r: OnnxReader, n: Call) -> Operand:
     if n.attr("channels_last", 0):
         raise r.refuse(n, "has channels_last=1", "quantize the model with channels first")
     return _round(r, n, pooled(r, _as_input(r, n, _real(r, n, 0)), "avg_pool"), 3, 4)
 
 
 @reads("QLinearGlobalAveragePool")
-def _global(r: Reader, n: Call) -> Operand:
+def _global(r: OnnxReader, n: Call) -> Operand:
     x = _real(r, n, 0)
     assert isinstance(x, str)
     if n.attr("channels_last", 0):
@@ -166,14 +166,14 @@ def _global(r: Reader, n: Call) -> Operand:
 
 
 @reads("QLinearConcat")
-def _concat(r: Reader, n: Call) -> Operand:
+def _concat(r: OnnxReader, n: Call) -> Operand:
     parts = [r.b.tensor(f"{n.name}_{i}", _real(r, n, i)) for i in range(2, len(n.inputs), 3)]
     at = r.axis(n, n.inputs[2], int(n.attr("axis")))
     return _round(r, n, r.b.concat(f"{n.name}_joined", parts, at), 0, 1)
 
 
 @reads("QLinearSoftmax")
-def _softmax(r: Reader, n: Call) -> Operand:
+def _softmax(r: OnnxReader, n: Call) -> Operand:
     x = _real(r, n, 0)
     assert isinstance(x, str)
     axis = r.axis(n, n.inputs[0], int(n.attr("axis", -1)))
@@ -181,7 +181,7 @@ def _softmax(r: Reader, n: Call) -> Operand:
 
 
 @reads("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul")
-def _dynamic(r: Reader, n: Call) -> Operand:
+def _dynamic(r: OnnxReader, n: Call) -> Operand:
     raise r.refuse(
         n, "quantizes by ranges found at run time",
         "quantize it statically (QDQ), or convert the float model",

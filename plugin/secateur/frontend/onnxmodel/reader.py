@@ -64,7 +64,7 @@ class Call:
         return i < len(self.outputs) and bool(self.outputs[i])
 
 
-Handler = Callable[["Reader", Call], "Operand | list[Operand]"]
+Handler = Callable[["OnnxReader", Call], "Operand | list[Operand]"]
 _HANDLERS: dict[str, Handler] = {}
 
 
@@ -84,7 +84,7 @@ def supported() -> list[str]:
     return sorted({*_HANDLERS, "Constant", "Shape", "Size"})
 
 
-class Reader:
+class OnnxReader:
     """Reads one ONNX graph; `values` holds what every tensor of it is."""
 
     def __init__(self, model: Any, title: str, batch: bool, tolerant: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secateur.frontend.build import Operand
 
-from .reader import Call, Reader, reads
+from .reader import Call, OnnxReader, reads
 
 #: Operator: function before, reduction, function behind.
 _REDUCTIONS = {
@@ -17,7 +17,7 @@ _REDUCTIONS = {
 
 
 @reads(*_REDUCTIONS)
-def _reduce(r: Reader, n: Call) -> Operand:
+def _reduce(r: OnnxReader, n: Call) -> Operand:
     before, function, behind = _REDUCTIONS[n.op]
     keep = bool(n.attr("keepdims", 1))
     t, rank = r.tensor(n), len(r.shape(n.inputs[0]))
@@ -34,7 +34,7 @@ def _reduce(r: Reader, n: Call) -> Operand:
 
 
 @reads("ArgMax", "ArgMin")
-def _arg(r: Reader, n: Call) -> Operand:
+def _arg(r: OnnxReader, n: Call) -> Operand:
     t = r.tensor(n)
     axis = r.axis(n, n.inputs[0], int(n.attr("axis", 0)))
     attrs = {
@@ -48,7 +48,7 @@ def _arg(r: Reader, n: Call) -> Operand:
 
 
 @reads("TopK")
-def _top(r: Reader, n: Call) -> list[Operand]:
+def _top(r: OnnxReader, n: Call) -> list[Operand]:
     t = r.tensor(n)
     axis = r.axis(n, n.inputs[0], int(n.attr("axis", -1)))
     k = int(r.constant(n, 1).ravel()[0]) if n.has(1) else int(n.attr("k"))

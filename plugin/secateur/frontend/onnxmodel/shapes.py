@@ -8,11 +8,11 @@ import numpy as np
 
 from secateur.frontend.build import Operand
 
-from .reader import BatchError, Call, Reader, reads
+from .reader import BatchError, Call, OnnxReader, reads
 
 
 @reads("Reshape")
-def _reshape(r: Reader, n: Call) -> Operand:
+def _reshape(r: OnnxReader, n: Call) -> Operand:
     t, shape = r.tensor(n), r.shape(n.inputs[0])
     target = [int(d) for d in (n.attr("shape") if not n.has(1) else r.constant(n, 1))]
     if not n.attr("allowzero", 0):
@@ -23,7 +23,7 @@ def _reshape(r: Reader, n: Call) -> Operand:
     return _viewed(r, n, t, target)
 
 
-def _viewed(r: Reader, n: Call, t: str, target: list[int]) -> str:
+def _viewed(r: OnnxReader, n: Call, t: str, target: list[int]) -> str:
     nominal = r.nominal(n, target)
     if int(np.prod(nominal)) != int(np.prod(r.b.nominal(t))):
         raise BatchError(
@@ -34,7 +34,7 @@ def _viewed(r: Reader, n: Call, t: str, target: list[int]) -> str:
 
 
 @reads("Flatten")
-def _flatten(r: Reader, n: Call) -> Operand:
+def _flatten(r: OnnxReader, n: Call) -> Operand:
     t, shape = r.tensor(n), r.shape(n.inputs[0])
     axis = int(n.attr("axis", 1))
     axis += len(shape) if axis < 0 else 0
@@ -42,7 +42,7 @@ def _flatten(r: Reader, n: Call) -> Operand:
 
 
 @reads("Squeeze", "Unsqueeze")
-def _squeeze(r: Reader, n: Call) -> Operand:
+def _squeeze(r: OnnxReader, n: Call) -> Operand:
     t, shape = r.tensor(n), list(r.shape(n.inputs[0]))
     axes = r.integers(n, 1, "axes")
     if n.op == "Squeeze":
@@ -58,7 +58,7 @@ def _squeeze(r: Reader, n: Call) -> Operand:
 
 
 @reads("Transpose")
-def _transpose(r: Reader, n: Call) -> Operand:
+def _transpose(r: OnnxReader, n: Call) -> Operand:
     t, rank = r.tensor(n), len(r.shape(n.inputs[0]))
     perm = [int(p) for p in n.attr("perm") or range(rank - 1, -1, -1)]
     if r.batch:
@@ -72,7 +72,7 @@ def _transpose(r: Reader, n: Call) -> Operand:
 
 
 @reads("Concat")
-def _concat(r: Reader, n: Call) -> Operand:
+def _concat(r: OnnxReader, n: Call) -> Operand:
     named = next(i for i in n.inputs if isinstance(r.values[i], str))
     rank = len(r.shape(named))
     at = r.axis(n, named, int(n.attr("axis")))
@@ -88,7 +88,7 @@ def _concat(r: Reader, n: Call) -> Operand:
 
 
 @reads("Slice")
-def _slice(r: Reader, n: Call) -> Operand:
+def _slice(r: OnnxReader, n: Call) -> Operand:
     t, shape = r.tensor(n), r.shape(n.inputs[0])
     starts, ends = r.integers(n, 1, "starts") or [], r.integers(n, 2, "ends") or []
     axes = r.integers(n, 3, "axes")
@@ -112,7 +112,7 @@ def _slice(r: Reader, n: Call) -> Operand:
 
 
 @reads("Split")
-def _split(r: Reader, n: Call) -> list[Operand]:
+def _split(r: OnnxReader, n: Call) -> list[Operand]:
     t, name = r.tensor(n), n.inputs[0]
     at = r.axis(n, name, int(n.attr("axis", 0)))
     nominal = r.b.nominal(t)
@@ -132,7 +132,7 @@ def _split(r: Reader, n: Call) -> list[Operand]:
 
 
 @reads("Pad")
-def _pad(r: Reader, n: Call) -> Operand:
+def _pad(r: OnnxReader, n: Call) -> Operand:
     t, rank = r.tensor(n), len(r.shape(n.inputs[0]))
     given = r.integers(n, 1, "pads") or []
     value = r.optional(n, 2) if n.has(2) else n.attr("value", 0.0)
@@ -149,7 +149,7 @@ def _pad(r: Reader, n: Call) -> Operand:
 
 
 @reads("Expand")
-def _expand(r: Reader, n: Call) -> Operand:
+def _expand(r: OnnxReader, n: Call) -> Operand:
     t, shape = r.tensor(n), r.shape(n.inputs[0])
     try:
         whole = np.broadcast_shapes(shape, tuple(int(d) for d in r.constant(n, 1)))
@@ -163,7 +163,7 @@ def _expand(r: Reader, n: Call) -> Operand:
 
 
 @reads("Tile")
-def _tile(r: Reader, n: Call) -> Operand:
+def _tile(r: OnnxReader, n: Call) -> Operand:
     t = r.tensor(n)
     repeats = [int(v) for v in r.constant(n, 1)]
     if r.batch:
@@ -174,7 +174,7 @@ def _tile(r: Reader, n: Call) -> Operand:
 
 
 @reads("Gather")
-def _gather(r: Reader, n: Call) -> Operand:
+def _gather(r: OnnxReader, n: Call) -> Operand:
     axis = int(n.attr("axis", 0))
     data, indices = r.values[n.inputs[0]], r.values[n.inputs[1]]
     if not isinstance(data, str) and isinstance(indices, str):
@@ -203,7 +203,7 @@ def _gather(r: Reader, n: Call) -> Operand:
 
 
 @reads("CenterCropPad")
-def _center(r: Reader, n: Call) -> Operand:
+def _center(r: OnnxReader, n: Call) -> Operand:
     t, shape = r.tensor(n), r.shape(n.inputs[0])
     axes = [int(a) % len(shape) for a in n.attr("axes") or range(len(shape))]
     pads = [(0, 0)] * len(shape)
@@ -219,7 +219,7 @@ def _center(r: Reader, n: Call) -> Operand:
 
 
 @reads("Where")
-def _where(r: Reader, n: Call) -> Operand:
+def _where(r: OnnxReader, n: Call) -> Operand:
     """A choice known at conversion: each side times its share."""
     condition = r.constant(n, 0).astype(np.float32)
     named = next(i for i in n.inputs[1:] if isinstance(r.values[i], str))

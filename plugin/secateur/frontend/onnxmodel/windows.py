@@ -9,7 +9,7 @@ import numpy as np
 
 from secateur.frontend.build import Operand
 
-from .reader import Call, Reader, reads
+from .reader import Call, OnnxReader, reads
 
 Pair = tuple[int, int]
 
@@ -20,7 +20,7 @@ def _pair(values: Any, one_d: bool, default: int = 1) -> Pair:
 
 
 def _pads(
-    r: Reader, n: Call, size: Pair, window: Pair, strides: Pair, dilations: Pair, one_d: bool
+    r: OnnxReader, n: Call, size: Pair, window: Pair, strides: Pair, dilations: Pair, one_d: bool
 ) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of a window that slides over `size`."""
     auto = n.attr("auto_pad", "NOTSET")
@@ -38,12 +38,12 @@ def _pads(
 
 
 @reads("Conv")
-def _conv(r: Reader, n: Call) -> Operand:
+def _conv(r: OnnxReader, n: Call) -> Operand:
     bias = r.weights(n, 2) if n.has(2) else None
     return convolution(r, n, r.weights(n, 1), bias)
 
 
-def convolution(r: Reader, n: Call, w: np.ndarray, bias: np.ndarray | None) -> str:
+def convolution(r: OnnxReader, n: Call, w: np.ndarray, bias: np.ndarray | None) -> str:
     """The convolution of input 0 with w [co, ci / groups, *window]."""
     x, back = r.image(n)
     one_d = w.ndim == 3
@@ -73,7 +73,7 @@ def convolution(r: Reader, n: Call, w: np.ndarray, bias: np.ndarray | None) -> s
 
 
 @reads("ConvTranspose")
-def _transposed(r: Reader, n: Call) -> Operand:
+def _transposed(r: OnnxReader, n: Call) -> Operand:
     w = r.weights(n, 1)  # [ci, co / groups, *window]
     x, back = r.image(n)
     one_d = w.ndim == 3
@@ -119,13 +119,13 @@ def _transposed(r: Reader, n: Call) -> Operand:
 
 
 @reads("MaxPool", "AveragePool")
-def _pool(r: Reader, n: Call) -> Operand:
+def _pool(r: OnnxReader, n: Call) -> Operand:
     if n.wants(1):
         raise r.refuse(n, "gives the indices of the maxima", "use its first output alone")
     return pooled(r, n, "max_pool" if n.op == "MaxPool" else "avg_pool")
 
 
-def pooled(r: Reader, n: Call, op: str) -> str:
+def pooled(r: OnnxReader, n: Call, op: str) -> str:
     """Pooling of input 0 by the attributes of ONNX' pools."""
     x, back = r.image(n)
     one_d = len(r.b.nominal(x)) == 2
@@ -159,7 +159,7 @@ def pooled(r: Reader, n: Call, op: str) -> str:
 
 
 @reads("LpPool")
-def _lp_pool(r: Reader, n: Call) -> Operand:
+def _lp_pool(r: OnnxReader, n: Call) -> Operand:
     p = float(n.attr("p", 2))
     x = r.b.power(f"{n.name}_power", r.b.activation(f"{n.name}_abs", r.tensor(n), "abs"), p)
     r.values[f"{n.name}_power"] = x
@@ -171,7 +171,7 @@ def _lp_pool(r: Reader, n: Call) -> Operand:
 
 
 @reads("GlobalAveragePool", "GlobalMaxPool")
-def _global(r: Reader, n: Call) -> Operand:
+def _global(r: OnnxReader, n: Call) -> Operand:
     t = r.tensor(n)
     axes = [r.axis(n, n.inputs[0], a) for a in range(2, len(r.shape(n.inputs[0])))]
     function = "mean" if n.op == "GlobalAveragePool" else "max"
@@ -179,7 +179,7 @@ def _global(r: Reader, n: Call) -> Operand:
 
 
 @reads("Resize", "Upsample")
-def _resize(r: Reader, n: Call) -> Operand:
+def _resize(r: OnnxReader, n: Call) -> Operand:
     x, back = r.image(n)
     one_d = len(r.b.nominal(x)) == 2
     shape = r.shape(n.inputs[0])
@@ -235,7 +235,7 @@ def _resize(r: Reader, n: Call) -> Operand:
 
 
 @reads("DepthToSpace", "SpaceToDepth")
-def _blocks(r: Reader, n: Call) -> Operand:
+def _blocks(r: OnnxReader, n: Call) -> Operand:
     x, back = r.image(n)
     attrs: dict[str, Any] = {"block": int(n.attr("blocksize"))}
     if n.op == "SpaceToDepth":

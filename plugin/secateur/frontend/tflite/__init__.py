@@ -17,7 +17,7 @@ from secateur import reading
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
 
-from .reader import Reader, supported
+from .reader import TfliteReader, supported
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -39,7 +39,7 @@ def from_tflite(
     damage = (struct.error, ValueError, IndexError, MemoryError, TypeError, KeyError,
               OverflowError, ZeroDivisionError)  # fmt: skip
     try:
-        return Reader(data, path, name or path.stem, tolerant).graph()
+        return TfliteReader(data, path, name or path.stem, tolerant).graph()
     except damage as e:
         raise ModelError(f"{path} is damaged ({e}); convert the model again") from e
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .reader import Op, Reader, reads
+from .reader import TfliteOp, TfliteReader, reads
 
 _UNARY = {
     "ABS": "abs", "NEG": "neg", "SQRT": "sqrt", "RSQRT": "rsqrt", "SQUARE": "square",
@@ -17,29 +17,29 @@ _UNARY = {
 
 
 @reads(*_UNARY)
-def _unary(r: Reader, op: Op) -> str:
+def _unary(r: TfliteReader, op: TfliteOp) -> str:
     return r.b.activation(op.name, r.tensor(op), _UNARY[op.kind])
 
 
 @reads("RELU", "RELU6", "RELU_0_TO_1")
-def _relu(r: Reader, op: Op) -> str:
+def _relu(r: TfliteReader, op: TfliteOp) -> str:
     cap = {"RELU": None, "RELU6": 6.0, "RELU_0_TO_1": 1.0}[op.kind]
     return r.b.emit("relu", op.name, [r.tensor(op)], None, {"max_value": cap})
 
 
 @reads("LEAKY_RELU")
-def _leaky(r: Reader, op: Op) -> str:
+def _leaky(r: TfliteReader, op: TfliteOp) -> str:
     slope = op.options.real(0) if op.options else 0.0
     return r.b.activation(op.name, r.tensor(op), "leaky_relu", slope=slope)
 
 
 @reads("GELU")
-def _gelu(r: Reader, op: Op) -> str:
+def _gelu(r: TfliteReader, op: TfliteOp) -> str:
     return r.b.activation(op.name, r.tensor(op), "gelu_tanh" if op.option(0, "<b") else "gelu")
 
 
 @reads("PRELU")
-def _prelu(r: Reader, op: Op) -> str:
+def _prelu(r: TfliteReader, op: TfliteOp) -> str:
     t, alpha = r.tensor(op), r.operand(op, 1)
     if isinstance(alpha, str):
         raise r.refuse(op, "has computed slopes")
@@ -51,7 +51,7 @@ def _prelu(r: Reader, op: Op) -> str:
 
 
 @reads("SOFTMAX", "LOG_SOFTMAX")
-def _softmax(r: Reader, op: Op) -> str:
+def _softmax(r: TfliteReader, op: TfliteOp) -> str:
     x = r.tensor(op)
     beta = op.options.real(0, 0.0) if op.kind == "SOFTMAX" and op.options else 1.0
     if op.kind == "SOFTMAX" and beta != 1.0:
@@ -64,7 +64,7 @@ _BINARY = {"ADD": "add", "SUB": "sub", "MUL": "mul", "DIV": "div", "MAXIMUM": "m
 
 
 @reads(*_BINARY, "ADD_N")
-def _binary(r: Reader, op: Op) -> str:
+def _binary(r: TfliteReader, op: TfliteOp) -> str:
     first: Any = r.operand(op, 0)
     for i in range(1, len(op.inputs)):
         first = r.b.arithmetic(_BINARY.get(op.kind, "add"), op.name, first, r.operand(op, i))
@@ -73,13 +73,13 @@ def _binary(r: Reader, op: Op) -> str:
 
 
 @reads("SQUARED_DIFFERENCE")
-def _difference(r: Reader, op: Op) -> str:
+def _difference(r: TfliteReader, op: TfliteOp) -> str:
     y = r.b.arithmetic("sub", f"{op.name}_sub", r.operand(op, 0), r.operand(op, 1))
     return r.b.activation(op.name, y, "square")
 
 
 @reads("POW")
-def _pow(r: Reader, op: Op) -> str:
+def _pow(r: TfliteReader, op: TfliteOp) -> str:
     exponent = r.needed(op, 1)
     if exponent.size != 1:
         raise r.refuse(op, "has an exponent for each element")
@@ -87,7 +87,7 @@ def _pow(r: Reader, op: Op) -> str:
 
 
 @reads("QUANTIZE", "DEQUANTIZE", "FAKE_QUANT")
-def _recode(r: Reader, op: Op) -> str | None:
+def _recode(r: TfliteReader, op: TfliteOp) -> str | None:
     """They change how a value is stored, not the value."""
     data = r.constant(op, 0)
     if data is not None:
@@ -97,7 +97,7 @@ def _recode(r: Reader, op: Op) -> str | None:
 
 
 @reads("CAST")
-def _cast(r: Reader, op: Op) -> str:
+def _cast(r: TfliteReader, op: TfliteOp) -> str:
     x, to = r.tensor(op), r.tensors[op.output].dtype
     if to not in ("f4", "f2", "i4", "i8"):
         raise r.refuse(op, "casts to a type of few values")
@@ -112,14 +112,14 @@ _REDUCTIONS = {"MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": 
 
 
 @reads(*_REDUCTIONS)
-def _reduce(r: Reader, op: Op) -> str:
+def _reduce(r: TfliteReader, op: TfliteOp) -> str:
     axes = [r.axis(op, a) for a in np.ravel(r.needed(op, 1))]
     keep = bool(op.option(0, "<b"))
     return r.b.reduce(_REDUCTIONS[op.kind], op.name, r.tensor(op), axes, keep)
 
 
 @reads("ARG_MAX", "ARG_MIN")
-def _arg(r: Reader, op: Op) -> str:
+def _arg(r: TfliteReader, op: TfliteOp) -> str:
     t = r.tensor(op)
     axis = r.axis(op, r.needed(op, 1))
     attrs = {"axis": r.b.axis(t, axis), "smallest": op.kind == "ARG_MIN"}
@@ -129,7 +129,7 @@ def _arg(r: Reader, op: Op) -> str:
 
 
 @reads("TOPK_V2")
-def _top(r: Reader, op: Op) -> list[str]:
+def _top(r: TfliteReader, op: TfliteOp) -> list[str]:
     t, k = r.tensor(op), int(np.ravel(r.needed(op, 1))[0])
     attrs = {"axis": len(r.b.shape(t)) - 1, "k": k}
     nominal = (*r.b.nominal(t)[:-1], k)
@@ -140,7 +140,7 @@ def _top(r: Reader, op: Op) -> list[str]:
 
 
 @reads("L2_NORMALIZATION")
-def _l2(r: Reader, op: Op) -> str:
+def _l2(r: TfliteReader, op: TfliteOp) -> str:
     t = r.tensor(op)
     attrs = {"axes": (len(r.b.shape(t)) - 1,), "epsilon": 1e-12}
     return r.fused(op, r.b.emit("l2_norm", op.name, [t], None, attrs), op.option(0, "<b"))

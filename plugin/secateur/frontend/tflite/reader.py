@@ -15,7 +15,7 @@ import numpy as np
 
 from secateur.errors import ModelError
 from secateur.frontend.build import Builder, Operand
-from secateur.frontend.flatbuffer import Table
+from secateur.frontend.flatbuffer import FlatTable
 from secateur.frontend.ir import Graph
 
 from .names import BUILTIN
@@ -35,14 +35,14 @@ class Tensor:
 
 
 @dataclass
-class Op:
+class TfliteOp:
     """One operator. Inputs that are left out are -1."""
 
     kind: str
     name: str
     inputs: list[int]
     outputs: list[int]
-    options: Table | None
+    options: FlatTable | None
 
     @property
     def output(self) -> int:
@@ -62,7 +62,7 @@ class Spread:
     block: tuple[int, int]
 
 
-Handler = Callable[["Reader", Op], "str | list[str] | None"]
+Handler = Callable[["TfliteReader", TfliteOp], "str | list[str] | None"]
 _HANDLERS: dict[str, Handler] = {}
 
 
@@ -87,12 +87,12 @@ def supported() -> list[str]:
     return sorted({*_HANDLERS, "SHAPE"})
 
 
-class Reader:
+class TfliteReader:
     """Reads the one subgraph of a file; `values` holds the tensors that depend on the input."""
 
     def __init__(self, data: bytes, path: Path, name: str, tolerant: bool) -> None:
         self.path, self.b = path, Builder(name, tolerant)
-        model = Table.root(data)
+        model = FlatTable.root(data)
         subgraphs = list(model.tables(2))
         if len(subgraphs) != 1:
             raise ModelError(
@@ -105,7 +105,7 @@ class Reader:
         graph = subgraphs[0]
         self.tensors = [self._tensor(t, buffers) for t in graph.tables(0)]
         self.inputs, self.outputs = graph.array(1, "i4").tolist(), graph.array(2, "i4").tolist()
-        self.ops: list[tuple[int, str, Table]] = []
+        self.ops: list[tuple[int, str, FlatTable]] = []
         for t in graph.tables(3):
             index = t.integer(0, "<I")
             self.ops.append((codes[index], custom[index], t))
@@ -114,7 +114,7 @@ class Reader:
         #: tensors whose pixels were spread over the batch: source, block and crops so far
         self.spread: dict[int, Spread] = {}
 
-    def _tensor(self, t: Table, buffers: list[np.ndarray]) -> Tensor:
+    def _tensor(self, t: FlatTable, buffers: list[np.ndarray]) -> Tensor:
         shape = tuple(int(d) for d in t.array(0, "i4"))
         name, kind = t.text(3), t.integer(1, "<b")
         dtype = _TYPES.get(kind, "")
@@ -165,7 +165,7 @@ class Reader:
             self.values[i] = self.b.add_input(name, t.shape[1:], dtype)
         for i, (code, custom, t) in enumerate(self.ops):
             kind = BUILTIN[code] if 0 <= code < len(BUILTIN) else f"number {code}"
-            op = Op(
+            op = TfliteOp(
                 kind, f"{kind.lower()}_{i}", t.array(1, "i4").tolist(), t.array(2, "i4").tolist(),
                 t.table(4),
             )  # fmt: skip
@@ -189,7 +189,7 @@ class Reader:
             ends.append(self.values[o])
         return self.b.finish(ends, names)
 
-    def _visit(self, op: Op, custom: str) -> None:
+    def _visit(self, op: TfliteOp, custom: str) -> None:
         known = [j in self.shapes or j < 0 or self.tensors[j].data is not None for j in op.inputs]
         integers = all(self.tensors[o].dtype in ("i4", "i8") for o in op.outputs)
         if op.kind == "SHAPE" or (integers and all(known)):
@@ -216,19 +216,19 @@ class Reader:
 
     # -- for handlers ----------------------------------------------------------------------------
 
-    def refuse(self, op: Op, what: str) -> ModelError:
+    def refuse(self, op: TfliteOp, what: str) -> ModelError:
         """The error for an operator that is supported, but not like this."""
         return ModelError(
             f"operator '{op.name}' ({op.kind}) of {self.path} {what}, which is not supported; "
             "change the layer it came from"
         )
 
-    def tensor(self, op: Op, i: int = 0) -> str:
+    def tensor(self, op: TfliteOp, i: int = 0) -> str:
         """Operand i as a tensor of the graph; a constant becomes a node."""
         found = self.operand(op, i)
         return found if isinstance(found, str) else self.b.constant(f"{op.name}_constant", found)
 
-    def operand(self, op: Op, i: int) -> Operand:
+    def operand(self, op: TfliteOp, i: int) -> Operand:
         """Operand i: a tensor's name, or a constant without the batch."""
         j = op.inputs[i]
         if j in self.values:
@@ -244,24 +244,24 @@ class Reader:
             value = value[0]
         return value.astype(np.float32) if value.dtype.kind == "f" else value
 
-    def constant(self, op: Op, i: int) -> np.ndarray | None:
+    def constant(self, op: TfliteOp, i: int) -> np.ndarray | None:
         """Constant operand i, or None if it is absent or computed."""
         if i >= len(op.inputs) or op.inputs[i] < 0:
             return None
         return self.tensors[op.inputs[i]].data
 
-    def needed(self, op: Op, i: int) -> np.ndarray:
+    def needed(self, op: TfliteOp, i: int) -> np.ndarray:
         """Constant operand i; ModelError if it is absent or computed."""
         value = self.constant(op, i)
         if value is None:
             raise self.refuse(op, f"has a computed operand {i + 1}")
         return value
 
-    def rank(self, op: Op, i: int = 0) -> int:
+    def rank(self, op: TfliteOp, i: int = 0) -> int:
         """Axes of operand i, the batch included."""
         return len(self.tensors[op.inputs[i]].shape)
 
-    def axis(self, op: Op, axis: Any, i: int = 0) -> int:
+    def axis(self, op: TfliteOp, axis: Any, i: int = 0) -> int:
         """An axis of operand i, which counts the batch, without it."""
         rank = self.rank(op, i)
         a = int(np.ravel(axis)[0])
@@ -270,11 +270,11 @@ class Reader:
             raise self.refuse(op, f"works along axis {a}, the batch")
         return a - 1
 
-    def target(self, op: Op, k: int = 0) -> tuple[int, ...]:
+    def target(self, op: TfliteOp, k: int = 0) -> tuple[int, ...]:
         """The shape that the file states for output k, without the batch."""
         return self.tensors[op.outputs[k]].shape[1:]
 
-    def fused(self, op: Op, value: str, activation: int) -> str:
+    def fused(self, op: TfliteOp, value: str, activation: int) -> str:
         """`value` behind the activation function fused into the operator."""
         name = f"{op.name}_relu"
         if activation in _ACTIVATIONS:
@@ -288,14 +288,14 @@ class Reader:
             return self.b.emit("sign", f"{op.name}_sign", [value])
         return value
 
-    def image(self, op: Op, i: int = 0) -> str:
+    def image(self, op: TfliteOp, i: int = 0) -> str:
         """Operand i, which must be an image."""
         t = self.tensor(op, i)
         if len(self.b.shape(t)) != 3:
             raise self.refuse(op, f"gets a tensor of shape {self.b.nominal(t)}, no image")
         return t
 
-    def view(self, op: Op, x: str, shape: tuple[int, ...]) -> str:
+    def view(self, op: TfliteOp, x: str, shape: tuple[int, ...]) -> str:
         """`x` as nominal `shape`; as it is where positions are folded into the batch."""
         have = self.b.shape(x)
         if int(np.prod(shape)) != int(np.prod(have)):

@@ -9,16 +9,16 @@ import numpy as np
 from secateur.frontend.layers import Layer
 from secateur.frontend.layers.operators import take
 
-from .reader import Op, Reader, reads
+from .reader import TfliteOp, TfliteReader, reads
 
 
 @reads("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-def _view(r: Reader, op: Op) -> str:
+def _view(r: TfliteReader, op: TfliteOp) -> str:
     return r.view(op, r.tensor(op), r.target(op))
 
 
 @reads("TRANSPOSE")
-def _transpose(r: Reader, op: Op) -> str:
+def _transpose(r: TfliteReader, op: TfliteOp) -> str:
     perm = [int(p) for p in r.needed(op, 1)]
     if perm[0] != 0:
         raise r.refuse(op, "moves the batch")
@@ -26,7 +26,7 @@ def _transpose(r: Reader, op: Op) -> str:
 
 
 @reads("CONCATENATION")
-def _concat(r: Reader, op: Op) -> str:
+def _concat(r: TfliteReader, op: TfliteOp) -> str:
     first = next(i for i, j in enumerate(op.inputs) if j in r.values)
     axis = r.axis(op, op.option(0), first)
     tensors = [
@@ -36,7 +36,7 @@ def _concat(r: Reader, op: Op) -> str:
 
 
 @reads("PACK")
-def _pack(r: Reader, op: Op) -> str:
+def _pack(r: TfliteReader, op: TfliteOp) -> str:
     rank = len(r.tensors[op.output].shape)
     axis = op.option(1)
     axis += rank if axis < 0 else 0
@@ -50,7 +50,7 @@ def _pack(r: Reader, op: Op) -> str:
     return r.b.concat(op.name, parts, axis - 1)
 
 
-def _cuts(r: Reader, op: Op, t: str, axis: int, sizes: list[int]) -> list[str]:
+def _cuts(r: TfliteReader, op: TfliteOp, t: str, axis: int, sizes: list[int]) -> list[str]:
     nominal = r.b.nominal(t)
     found = []
     for i, width in enumerate(sizes):
@@ -61,7 +61,7 @@ def _cuts(r: Reader, op: Op, t: str, axis: int, sizes: list[int]) -> list[str]:
 
 
 @reads("UNPACK")
-def _unpack(r: Reader, op: Op) -> list[str]:
+def _unpack(r: TfliteReader, op: TfliteOp) -> list[str]:
     t = r.tensor(op)
     axis = r.axis(op, op.option(1))
     parts = _cuts(r, op, t, axis, [1] * len(op.outputs))
@@ -69,7 +69,7 @@ def _unpack(r: Reader, op: Op) -> list[str]:
 
 
 @reads("SPLIT", "SPLIT_V")
-def _split(r: Reader, op: Op) -> list[str]:
+def _split(r: TfliteReader, op: TfliteOp) -> list[str]:
     at = 1 if op.kind == "SPLIT" else 0
     t = r.tensor(op, at)
     axis = r.axis(op, r.needed(op, 0 if at else 2), at)
@@ -83,7 +83,7 @@ def _split(r: Reader, op: Op) -> list[str]:
 
 
 @reads("SLICE")
-def _slice(r: Reader, op: Op) -> str:
+def _slice(r: TfliteReader, op: TfliteOp) -> str:
     t, begin, size = r.tensor(op), r.needed(op, 1), r.needed(op, 2)
     if begin[0] != 0:
         raise r.refuse(op, "takes single samples of the batch")
@@ -96,7 +96,7 @@ def _slice(r: Reader, op: Op) -> str:
 
 
 @reads("STRIDED_SLICE")
-def _strided(r: Reader, op: Op) -> str:
+def _strided(r: TfliteReader, op: TfliteOp) -> str:
     t = r.tensor(op)
     begin, end, strides = (r.needed(op, i).tolist() for i in (1, 2, 3))
     masks = [op.option(i) for i in range(5)]  # begin, end, ellipsis, new axis, shrink
@@ -118,7 +118,7 @@ def _strided(r: Reader, op: Op) -> str:
 
 
 @reads("GATHER")
-def _gather(r: Reader, op: Op) -> str:
+def _gather(r: TfliteReader, op: TfliteOp) -> str:
     if op.option(1):
         raise r.refuse(op, "gathers sample by sample")
     table = r.constant(op, 0)
@@ -142,7 +142,7 @@ def _gather(r: Reader, op: Op) -> str:
 
 
 @reads("PAD", "PADV2", "MIRROR_PAD")
-def _pad(r: Reader, op: Op) -> str:
+def _pad(r: TfliteReader, op: TfliteOp) -> str:
     t, pads = r.tensor(op), r.needed(op, 1)
     if pads[0].any():
         raise r.refuse(op, "pads the batch")
@@ -154,7 +154,7 @@ def _pad(r: Reader, op: Op) -> str:
 
 
 @reads("TILE", "BROADCAST_TO")
-def _tile(r: Reader, op: Op) -> str:
+def _tile(r: TfliteReader, op: TfliteOp) -> str:
     t, target = r.tensor(op), r.target(op)
     nominal = r.b.nominal(t)
     if len(nominal) > len(target) or any(
@@ -167,7 +167,7 @@ def _tile(r: Reader, op: Op) -> str:
 
 
 @reads("REVERSE_V2")
-def _reverse(r: Reader, op: Op) -> str:
+def _reverse(r: TfliteReader, op: TfliteOp) -> str:
     t = r.tensor(op)
     nominal = r.b.nominal(t)
     turned = {r.axis(op, a) for a in np.ravel(r.needed(op, 1))}

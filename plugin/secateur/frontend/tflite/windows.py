@@ -10,11 +10,15 @@ from secateur.frontend.layers import resolve_padding
 from secateur.frontend.layers.conv import transposed_attrs
 from secateur.frontend.layers.dense import dense
 
-from .reader import Op, Reader, Spread, reads
+from .reader import Spread, TfliteOp, TfliteReader, reads
 
 
 def _sliding(
-    r: Reader, op: Op, x: str, window: tuple[int, int], dilation: tuple[int, int] = (1, 1)
+    r: TfliteReader,
+    op: TfliteOp,
+    x: str,
+    window: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
     """Attributes of an operator whose options start padding, stride_w, stride_h."""
     h, w, _ = r.b.shape(x)
@@ -28,7 +32,7 @@ def _sliding(
     return attrs
 
 
-def _weighted(r: Reader, op: Op) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _weighted(r: TfliteReader, op: TfliteOp) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     kernel, bias = r.constant(op, 1), r.constant(op, 2)
     if kernel is None:
         raise r.refuse(op, "has computed weights")
@@ -36,7 +40,7 @@ def _weighted(r: Reader, op: Op) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 @reads("CONV_2D", "DEPTHWISE_CONV_2D")
-def _conv(r: Reader, op: Op) -> str:
+def _conv(r: TfliteReader, op: TfliteOp) -> str:
     spread = r.spread.get(op.inputs[0])
     x = spread.image if spread else r.image(op)
     kernel, params = _weighted(r, op)
@@ -70,7 +74,7 @@ def _conv(r: Reader, op: Op) -> str:
 
 
 @reads("SPACE_TO_BATCH_ND")
-def _spread(r: Reader, op: Op) -> str:
+def _spread(r: TfliteReader, op: TfliteOp) -> str:
     block, pads = r.needed(op, 1), r.needed(op, 2)
     x = r.image(op)
     sides = [(int(a), int(b)) for a, b in pads]
@@ -83,7 +87,7 @@ def _spread(r: Reader, op: Op) -> str:
 
 
 @reads("BATCH_TO_SPACE_ND")
-def _gather(r: Reader, op: Op) -> str:
+def _gather(r: TfliteReader, op: TfliteOp) -> str:
     spread = r.spread.get(op.inputs[0])
     block = tuple(int(b) for b in r.needed(op, 1))
     if spread is None or block != spread.block[-len(block) :]:
@@ -93,7 +97,7 @@ def _gather(r: Reader, op: Op) -> str:
 
 
 @reads("TRANSPOSE_CONV")
-def _transposed(r: Reader, op: Op) -> str:
+def _transposed(r: TfliteReader, op: TfliteOp) -> str:
     x, kernel, bias = r.image(op, 2), r.needed(op, 1), r.constant(op, 3)
     shape = r.target(op)
     h, w, _ = r.b.shape(x)
@@ -110,7 +114,7 @@ def _transposed(r: Reader, op: Op) -> str:
 
 
 @reads("FULLY_CONNECTED")
-def _dense(r: Reader, op: Op) -> str:
+def _dense(r: TfliteReader, op: TfliteOp) -> str:
     x = r.tensor(op)
     kernel, params = _weighted(r, op)
     if op.option(1, "<b"):
@@ -125,7 +129,7 @@ def _dense(r: Reader, op: Op) -> str:
 
 
 @reads("BATCH_MATMUL")
-def _matmul(r: Reader, op: Op) -> str:
+def _matmul(r: TfliteReader, op: TfliteOp) -> str:
     pair = [r.operand(op, i) for i in (0, 1)]
     second = pair[1]
     if not isinstance(second, str) and second.ndim == 2 and not op.option(0, "<b"):
@@ -142,7 +146,7 @@ def _matmul(r: Reader, op: Op) -> str:
 
 
 @reads("MAX_POOL_2D", "AVERAGE_POOL_2D")
-def _pool(r: Reader, op: Op) -> str:
+def _pool(r: TfliteReader, op: TfliteOp) -> str:
     x = r.image(op)
     window = (op.option(4), op.option(3))
     kind = "max_pool" if op.kind == "MAX_POOL_2D" else "avg_pool"
@@ -151,7 +155,7 @@ def _pool(r: Reader, op: Op) -> str:
 
 
 @reads("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
-def _resize(r: Reader, op: Op) -> str:
+def _resize(r: TfliteReader, op: TfliteOp) -> str:
     x, size = r.image(op), r.target(op)
     at = 2 if op.kind == "RESIZE_BILINEAR" else 0
     corners, half = (bool(op.option(at + i, "<b")) for i in (0, 1))
@@ -169,11 +173,11 @@ def _resize(r: Reader, op: Op) -> str:
 
 
 @reads("DEPTH_TO_SPACE", "SPACE_TO_DEPTH")
-def _blocks(r: Reader, op: Op) -> str:
+def _blocks(r: TfliteReader, op: TfliteOp) -> str:
     return r.b.emit(op.kind.lower(), op.name, [r.image(op)], None, {"block": op.option(0)})
 
 
 @reads("EMBEDDING_LOOKUP")
-def _embedding(r: Reader, op: Op) -> str:
+def _embedding(r: TfliteReader, op: TfliteOp) -> str:
     table = r.needed(op, 1).astype(np.float32)
     return r.b.emit("embedding", op.name, [r.tensor(op)], None, {}, {"table": table})

@@ -14,7 +14,7 @@ import numpy as np
 from secateur.errors import DataError, ToolError
 
 from .. import observe
-from ..network import Call, Network
+from ..network import LayerCall, Network
 from .base import Criterion, criterion
 
 
@@ -36,7 +36,7 @@ class ActivationMean(Criterion):
         """Means over data, places and readers."""
         total, count = np.zeros(network.size), np.zeros(network.size)
 
-        def look(call: Call, inputs: list[Any]) -> list[Any]:
+        def look(call: LayerCall, inputs: list[Any]) -> list[Any]:
             view = call.visit.layer
             if view is not None and view.read is not None:
                 x = np.abs(observe.channels_last(call, inputs[0]))
@@ -87,7 +87,7 @@ class Taylor(Criterion):
             part = slice(i, i + self.batch_size)
             gate = tf.Variable(tf.ones((len(y[part]), network.size)))
 
-            def look(call: Call, inputs: list[Any], gate: Any = gate) -> list[Any]:
+            def look(call: LayerCall, inputs: list[Any], gate: Any = gate) -> list[Any]:
                 view, axis = call.visit.layer, call.visit.inputs[0] if inputs else None
                 if view is None or view.read is None or axis is None:
                     return inputs

@@ -10,9 +10,9 @@ import numpy as np
 
 from secateur.errors import DataError
 
-from ..network import Group, Network
+from ..network import ChannelGroup, Network
 from ..solver import (
-    Choice,
+    Kept,
     Limits,
     by_layer,
     check_patterns,
@@ -22,7 +22,7 @@ from ..solver import (
     remove,
     solve,
 )
-from ..targets import Target, target
+from ..targets import Goal, target
 from ..trace import LayerView
 
 SCOPES = ("layer", "global")
@@ -112,7 +112,7 @@ class Criterion:
         names = ("parameters", "flops", "memory", "flash", "ram", "latency", "energy")
         return {n: getattr(self, n) for n in names}
 
-    def aim(self, network: Network) -> Target | None:
+    def aim(self, network: Network) -> Goal | None:
         """The target of a network; None if it is a share of the channels."""
         return target(network, self.targets(), self.board, self.calibration)
 
@@ -144,9 +144,9 @@ class Criterion:
         return {g.index: why for g in network.cuttable if network.added[g.units].any()}
 
     def choose(
-        self, network: Network, groups: Sequence[Group], aim: Target | None, limits: Limits,
+        self, network: Network, groups: Sequence[ChannelGroup], aim: Goal | None, limits: Limits,
         scores: np.ndarray,
-    ) -> Choice:  # fmt: skip
+    ) -> Kept:  # fmt: skip
         """Which units of `groups` stay."""
         if aim is not None:
             removal = (
@@ -169,7 +169,7 @@ class Criterion:
         else:
             lost = {g.index: len(g) - round(self.keep * len(g)) for g in groups}
         kept = remove(network, groups, scores, lost, limits)
-        return Choice(kept, floor_notes(network, groups, kept, limits))
+        return Kept(kept, floor_notes(network, groups, kept, limits))
 
 
 def filters(view: LayerView) -> np.ndarray | None:
@@ -182,7 +182,7 @@ def filters(view: LayerView) -> np.ndarray | None:
     return None
 
 
-def makers(network: Network, group: Group, shortcuts: str) -> list[LayerView]:
+def makers(network: Network, group: ChannelGroup, shortcuts: str) -> list[LayerView]:
     """The layers by whose filters a group is judged."""
     views = [
         v for v in network.views()

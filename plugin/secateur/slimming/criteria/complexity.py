@@ -11,9 +11,9 @@ import numpy as np
 
 from secateur.errors import DataError
 
-from ..network import Group, Network
-from ..solver import Choice, Limits, floor_notes, unreachable
-from ..targets import OWN, Target
+from ..network import ChannelGroup, Network
+from ..solver import Kept, Limits, floor_notes, unreachable
+from ..targets import OWN, Goal
 from .base import Criterion, criterion
 
 BY = ("parameters", "flops", "memory")
@@ -49,9 +49,9 @@ class Complexity(Criterion):
         return np.random.default_rng(self.seed).random(network.size)
 
     def choose(
-        self, network: Network, groups: Sequence[Group], aim: Target | None, limits: Limits,
+        self, network: Network, groups: Sequence[ChannelGroup], aim: Goal | None, limits: Limits,
         scores: np.ndarray,
-    ) -> Choice:  # fmt: skip
+    ) -> Kept:  # fmt: skip
         """Draw until the target is met."""
         if isinstance(self.keep, dict):
             raise DataError("Complexity chooses the layers itself: give keep as one share")
@@ -59,7 +59,7 @@ class Complexity(Criterion):
             total = sum(len(g) for g in groups)
             assert isinstance(self.keep, float | int)
             budget = round(self.keep * total)
-            aim = Target("channels", budget + int(network.free.sum()) - total)
+            aim = Goal("channels", budget + int(network.free.sum()) - total)
         order = {g.index: g.units[np.argsort(scores[g.units], kind="stable")] for g in groups}
         steps = self._draws(network, groups, order, limits)
         # the target is evaluated where it may be met: dear ones (the planner's) by bisection
@@ -67,7 +67,7 @@ class Complexity(Criterion):
             kept = network.all()
             for kept in steps:
                 if _figure(aim, network, kept) <= aim.limit:
-                    return Choice(kept, floor_notes(network, groups, kept, limits))
+                    return Kept(kept, floor_notes(network, groups, kept, limits))
             raise unreachable(network, groups, aim, _figure(aim, network, kept))
         states = list(steps)
         low, high = 0, len(states) - 1
@@ -80,12 +80,12 @@ class Complexity(Criterion):
                 high = middle
             else:
                 low = middle + 1
-        return Choice(states[high], floor_notes(network, groups, states[high], limits))
+        return Kept(states[high], floor_notes(network, groups, states[high], limits))
 
     def _draws(
         self,
         network: Network,
-        groups: Sequence[Group],
+        groups: Sequence[ChannelGroup],
         order: dict[int, np.ndarray],
         limits: Limits,
     ) -> Iterator[np.ndarray]:
@@ -113,7 +113,7 @@ class Complexity(Criterion):
             yield kept.copy()
 
 
-def _figure(aim: Target, network: Network, kept: np.ndarray) -> float:
+def _figure(aim: Goal, network: Network, kept: np.ndarray) -> float:
     if aim.kind == "channels":
         return float(network.costs(kept).channels)
     return aim.figure(network, kept)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network import Group, Network
-from ..solver import Choice, Limits
-from ..targets import Target
+from ..network import ChannelGroup, Network
+from ..solver import Kept, Limits
+from ..targets import Goal
 from ..trace import LayerView
 from .base import Criterion, criterion, from_filters
 
@@ -47,9 +47,9 @@ class L1Filters(Criterion):
         return from_filters(network, self.shortcuts, norm, self.scope == "global")
 
     def choose(
-        self, network: Network, groups: Sequence[Group], aim: Target | None, limits: Limits,
+        self, network: Network, groups: Sequence[ChannelGroup], aim: Goal | None, limits: Limits,
         scores: np.ndarray,
-    ) -> Choice:  # fmt: skip
+    ) -> Kept:  # fmt: skip
         """The smallest norms; if greedy, as many as those, judged again layer by layer."""
         choice = super().choose(network, groups, aim, limits, scores)
         if not self.greedy:
@@ -59,7 +59,7 @@ class L1Filters(Criterion):
             lost = int((~choice.kept[g.units]).sum())
             again = self._scores(network, kept)[g.units]
             kept[g.units[np.argsort(again, kind="stable")[:lost]]] = False
-        return Choice(kept, choice.notes)
+        return Kept(kept, choice.notes)
 
 
 def _without(network: Network, view: LayerView, kept: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from secateur.errors import DataError
 
 from .. import observe
-from ..network import Call, Key, Network
+from ..network import Key, LayerCall, Network
 from .activation import needed
 from .base import Criterion, criterion
 
@@ -77,12 +77,12 @@ class NISP(Criterion):
                     _back(importance, call, k, s)
         return out
 
-    def _features(self, network: Network, heads: list[Call]) -> dict[int, np.ndarray]:
+    def _features(self, network: Network, heads: list[LayerCall]) -> dict[int, np.ndarray]:
         """What the classifiers read: mean activations of every channel, [samples, units read]."""
         wanted = {id(h) for h in heads}
         found: dict[int, list[np.ndarray]] = {i: [] for i in wanted}
 
-        def look(call: Call, inputs: list[Any]) -> list[Any]:
+        def look(call: LayerCall, inputs: list[Any]) -> list[Any]:
             if id(call) in wanted:
                 x = observe.channels_last(call, inputs[0])
                 x = x.reshape(len(x), -1, x.shape[-1]).mean(1)
@@ -100,7 +100,7 @@ class NISP(Criterion):
         return {i: np.concatenate(parts) for i, parts in found.items()}
 
 
-def classifiers(network: Network) -> list[Call]:
+def classifiers(network: Network) -> list[LayerCall]:
     """The calls with weights that mix channels and have no other such call behind them."""
     reached, heads = set(network.outputs), []
     for call in reversed(network.calls):
@@ -120,7 +120,7 @@ def classifiers(network: Network) -> list[Call]:
     return last or heads[:1]
 
 
-def _back(importance: dict[Key, np.ndarray], call: Call, output: int, s: np.ndarray) -> None:
+def _back(importance: dict[Key, np.ndarray], call: LayerCall, output: int, s: np.ndarray) -> None:
     """Hand the importance of an output to the inputs it was made of."""
     visit, view = call.visit, call.visit.layer
     index = visit.links[output]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import observe
-from ..network import Call, Group, Network
+from ..network import ChannelGroup, LayerCall, Network
 from ..trace import LayerView
 from .activation import needed
 from .base import Criterion, criterion
@@ -120,7 +120,7 @@ def sampled(network: Network, criterion: ThiNet) -> dict[int, np.ndarray]:
     rows: dict[int, list[np.ndarray]] = {}
     free = {u for g in network.cuttable for u in g.units.tolist()}
 
-    def look(call: Call, inputs: list[Any]) -> list[Any]:
+    def look(call: LayerCall, inputs: list[Any]) -> list[Any]:
         view = call.visit.layer
         if view is None or view.read is None or not free & set(network.units(view.read).tolist()):
             return inputs
@@ -133,7 +133,7 @@ def sampled(network: Network, criterion: ThiNet) -> dict[int, np.ndarray]:
     return {key: np.concatenate(parts) for key, parts in rows.items()}
 
 
-def _columns(network: Network, call: Call, group: Group, x: np.ndarray) -> np.ndarray:
+def _columns(network: Network, call: LayerCall, group: ChannelGroup, x: np.ndarray) -> np.ndarray:
     """The samples' columns by unit of a group: what a unit contributes in all its places."""
     view = call.visit.layer
     assert view is not None
@@ -147,7 +147,7 @@ def _columns(network: Network, call: Call, group: Group, x: np.ndarray) -> np.nd
 
 
 def _contributions(
-    call: Call, view: LayerView, x: np.ndarray, places: int, rng: np.random.Generator
+    call: LayerCall, view: LayerView, x: np.ndarray, places: int, rng: np.random.Generator
 ) -> np.ndarray:
     """What each input channel adds to sampled entries of the output; [n x places, channels]."""
     layer = view.op

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import TargetError
-from ..base import Energy
+from ..base import DrawnEnergy
 from .base import Meter, Recording, integrate
 
-__all__ = ["Energy", "Meter", "Recording", "get", "integrate"]
+__all__ = ["DrawnEnergy", "Meter", "Recording", "get", "integrate"]
 
 
 def get(spec: str, voltage: float = 3.3, ready: Callable[[Path], None] | None = None) -> Meter:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...errors import TargetError
-from ..base import Energy
+from ..base import DrawnEnergy
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def integrate(
     runs: int = 1,
     seconds: float | None = None,
     windows: int | None = None,
-) -> Energy:
+) -> DrawnEnergy:
     """Energy of one inference, `runs` of which are in every active window.
 
     `windows` is how many the runs made; only so many, the last ones, are looked at (a recording
@@ -121,7 +121,7 @@ def integrate(
         per_window.append((inside - idle * volts * length) / runs)
         lengths.append(length / runs)
     mean_ma = float(np.mean([np.mean(current[a:b]) for a, b in spans])) * 1e3
-    return Energy(
+    return DrawnEnergy(
         uj=float(np.mean(per_window)) * 1e6,
         spread_uj=float(np.std(per_window, ddof=1)) * 1e6 if len(per_window) > 1 else 0.0,
         total_uj=float(np.mean(total)) * 1e6,

@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import TargetError
 from ..wire.serial_line import SerialLine
 from .base import Meter, Recording
-from .port import Reader
+from .port import LineReader
 
 
 class Ina2xx(Meter):
@@ -24,11 +24,11 @@ class Ina2xx(Meter):
         self.port = port
         self.voltage = voltage
         self._line: SerialLine | None = None
-        self._reader: Reader | None = None
+        self._reader: LineReader | None = None
 
     def start(self) -> None:
         self._line = SerialLine(self.port, 115200)
-        self._reader = Reader(self._line)
+        self._reader = LineReader(self._line)
 
     def stop(self) -> Recording:
         if self._line is None or self._reader is None:

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import TargetError
 from ..wire.serial_line import SerialLine
 from .base import Meter, Recording
-from .port import Opened, Reader, read_until
+from .port import LineReader, Opened, read_until
 
 _RATE = 10_000  #: the fastest with text
 _SAMPLE = re.compile(rb"^(\d+)([-+]\d+)\r?$", re.M)
@@ -32,7 +32,7 @@ class Lpm01a(Meter):
         self.port = port
         self.voltage = voltage
         self._line: SerialLine | None = None
-        self._reader: Reader | None = None
+        self._reader: LineReader | None = None
         self._early = b""
 
     def supply(self) -> None:
@@ -51,7 +51,7 @@ class Lpm01a(Meter):
         assert self._line is not None
         with Opened(self._line):
             self._early = self._ask("start")  # the first samples may come with the answer
-        self._reader = Reader(self._line)
+        self._reader = LineReader(self._line)
 
     def _ask(self, command: str) -> bytes:
         assert self._line is not None

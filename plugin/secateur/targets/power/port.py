@@ -9,7 +9,7 @@ from types import TracebackType
 from ..wire.serial_line import SerialLine
 
 
-class Reader:
+class LineReader:
     """Collects everything that comes from a port until stopped."""
 
     def __init__(self, line: SerialLine) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import TargetError
 from ..wire.serial_line import SerialLine
 from .base import Meter, Recording
-from .port import Opened, Reader, read_until
+from .port import LineReader, Opened, read_until
 
 _START, _STOP, _POWER, _VOLTAGE, _MODE, _CALIBRATION = 0x06, 0x07, 0x0C, 0x0D, 0x11, 0x19
 _RATE = 100_000
@@ -33,7 +33,7 @@ class Ppk2(Meter):
         self.port = port
         self.voltage = voltage
         self._line: SerialLine | None = None
-        self._reader: Reader | None = None
+        self._reader: LineReader | None = None
         self._table: dict[str, list[float]] = {}
 
     def supply(self) -> None:
@@ -58,7 +58,7 @@ class Ppk2(Meter):
             self.supply()
         assert self._line is not None
         self._line.write(bytes([_START]))
-        self._reader = Reader(self._line)
+        self._reader = LineReader(self._line)
 
     def stop(self) -> Recording:
         if self._line is None or self._reader is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import TargetError
 from ...progress import tell
-from ..base import Energy, Image, RunResult, Target
+from ..base import DrawnEnergy, Image, RunResult, Target
 from ..boards import Board
 from ..flashing import flash
 from ..power.base import integrate
@@ -85,7 +85,7 @@ class Hardware(Target):
             talk.outputs, None, mean, "measured", talk.stack, talk.arena, per_run, energy
         )
 
-    def _measure(self, meter: Meter, client: Client, talk: Conversation) -> Energy:
+    def _measure(self, meter: Meter, client: Client, talk: Conversation) -> DrawnEnergy:
         """Runs on the last input: windows of equal runs, idle before, between and behind them."""
         if not talk.runs:
             raise TargetError("energy is measured on an input: give --inputs")

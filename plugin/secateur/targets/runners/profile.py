@@ -37,7 +37,7 @@ NO_INLINING = (
 
 
 @dataclass(frozen=True)
-class Step:
+class LayerStep:
     """One call of the generated model: a layer, or one of its two ends."""
 
     layer: str  #: operator's name; "input" or "output" for the copies at the ends
@@ -58,7 +58,7 @@ class Profile:
     core: str
     instructions: int
     cycles: float
-    steps: tuple[Step, ...]
+    steps: tuple[LayerStep, ...]
     functions: dict[str, int]  #: instructions by symbol, callees apart, most first
     energy_uj: float | None  #: estimated from the board's current; None where that is unknown
     energy_source: str  #: of that current, and of the shares
@@ -254,7 +254,7 @@ class _Profiler(Machine):
             works.append(energy.Work(count, round(cycles / runs, 1), reads, sram, macs))
         shares = energy.spread(works, board)
         out = [
-            Step(c.layer, c.function, w.instructions, w.cycles, w.flash, w.sram, w.macs, parts)
+            LayerStep(c.layer, c.function, w.instructions, w.cycles, w.flash, w.sram, w.macs, parts)
             for c, w, parts in zip(self._list, works, shares, strict=True)
         ]
         whole = round(sum(s.cycles for s in out), 1)

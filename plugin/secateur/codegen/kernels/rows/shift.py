@@ -19,7 +19,7 @@ from ..base import Layer
 from ..tile.conv import register_rows
 from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import (
-    Schedule,
+    TileSchedule,
     density,
     in_memory_order,
     remembered,
@@ -28,7 +28,7 @@ from ..tile.schedule import (
 )
 from ..tile.store import accumulator_store, tile_store
 from .powers import times
-from .ternary import LANE, Steps
+from .ternary import LANE, ColumnSteps
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def accumulators(parts: tuple[Segment, ...]) -> list[str]:
 
 
 @register_rows
-class Shift(RowExecutor):
+class ShiftRows(RowExecutor):
     """Rows of powers of two; sparse ones only where they are unpacked anyway."""
 
     name = "conv_shift"
@@ -123,7 +123,7 @@ class Shift(RowExecutor):
     def applies(self, layer: Layer[QConv]) -> bool:
         return bool(segments(weight_matrix(layer.op)))
 
-    def rows(self, layer: Layer[QConv], s: Schedule) -> Rows:
+    def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         weight = weight_matrix(layer.op)
         parts = segments(weight)
         lists = slots(parts)
@@ -134,7 +134,7 @@ class Shift(RowExecutor):
         values = shift_rows(weight, s.offsets(), s.unit, parts)
         return Rows.of_steps(values, len(lists) * len(weight), comment, tuple(lists))
 
-    def units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+    def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         parts = segments(weight_matrix(layer.op))
         tiles = float(s.g.tiles * s.g.co)
         return {
@@ -144,13 +144,13 @@ class Shift(RowExecutor):
             "parts": tiles * (len(parts) - 1),
         }
 
-    def title(self, s: Schedule) -> str:
+    def title(self, s: TileSchedule) -> str:
         return f"Powers of two, {s.key}: one row of weights per {s.g.tw}x{s.g.th} tile."
 
-    def emit(self, layer: Layer[QConv], s: Schedule, table: RowTable) -> RowCode:
+    def emit(self, layer: Layer[QConv], s: TileSchedule, table: RowTable) -> RowCode:
         op, parts = layer.op, segments(weight_matrix(layer.op))
         unroll = bool(not layer.small and s.g.tiles * np.count_nonzero(op.weight) >= 6000)
-        steps = Steps.of(table.rows.form.elem, s, unroll)
+        steps = ColumnSteps.of(table.rows.form.elem, s, unroll)
         row = by_isa(f"shift_row{steps.key}", "rows/shift_row", "dsp", t=steps)
         lines = []
         for i, p in enumerate(parts):

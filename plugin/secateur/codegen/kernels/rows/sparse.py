@@ -16,7 +16,7 @@ from ..helium import store4
 from ..tile.conv import register_rows
 from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import (
-    Schedule,
+    TileSchedule,
     density,
     in_memory_order,
     remembered,
@@ -83,7 +83,7 @@ def _fours(op: QConv, g: Geometry, q: RequantTable) -> list[Four]:
 
 
 @register_rows
-class Sparse(RowExecutor):
+class SparseRows(RowExecutor):
     """Rows of int8 values."""
 
     name = "conv_sparse"
@@ -96,7 +96,7 @@ class Sparse(RowExecutor):
     def applies(self, layer: Layer[QConv]) -> bool:
         return True
 
-    def rows(self, layer: Layer[QConv], s: Schedule) -> Rows:
+    def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         weight = weight_matrix(layer.op)
         offsets = np.arange(s.g.ci) if s.g.pointwise else s.g.offsets()
         values, record, wide = sparse_rows(weight, offsets)
@@ -112,7 +112,7 @@ class Sparse(RowExecutor):
         }
         return Rows(RowForm(record=record, wide=wide), values, record, comment, bits)
 
-    def band_bytes(self, s: Schedule) -> int:
+    def band_bytes(self, s: TileSchedule) -> int:
         return 16 * s.g.ci if s.g.pointwise else s.band_bytes
 
     @staticmethod
@@ -120,7 +120,7 @@ class Sparse(RowExecutor):
         """Whether rows are long enough for assembler without a spill to make up for its call."""
         return bool(np.count_nonzero(op.weight) >= (10 if g.pointwise else 8) * len(op.weight))
 
-    def units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+    def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         called = self._called(layer.op, s.g)
         taps = ("called_" if called else "") + ("taps" if s.g.pointwise else "window_taps")
         return {
@@ -128,7 +128,7 @@ class Sparse(RowExecutor):
             "called" if called else "stores": float(s.g.tiles * s.g.co),
         }
 
-    def vector_units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+    def vector_units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         g = _vector_tile(layer.op, s.g)
         taps = tile_taps(layer.op, g)
         fours = sum(min(4, g.ow - 4 * i % g.tw) > 0 for i in range(g.tw * g.th // 4))
@@ -139,10 +139,10 @@ class Sparse(RowExecutor):
             "rows": float(g.tiles * g.co),
         }
 
-    def title(self, s: Schedule) -> str:
+    def title(self, s: TileSchedule) -> str:
         return f"Sparse int8 convolution {s.key}: a weight on {s.g.tw}x{s.g.th} pixels."
 
-    def emit(self, layer: Layer[QConv], s: Schedule, table: RowTable) -> RowCode:
+    def emit(self, layer: Layer[QConv], s: TileSchedule, table: RowTable) -> RowCode:
         op, g, form = layer.op, s.g, table.rows.form
         offsets = g.word_offsets()
         lanes = "lanes" if g.pointwise else "_".join(str(o) for o in offsets)
@@ -160,7 +160,7 @@ class Sparse(RowExecutor):
             {"helium": (self._vectors(op, vectors, table), vectors)},
         )
 
-    def _slots(self, op: QConv, s: Schedule, table: RowTable, row: str) -> Slots:
+    def _slots(self, op: QConv, s: TileSchedule, table: RowTable, row: str) -> Slots:
         g = s.g
         copy = render("rows/sparse_copy.c.j2", g=g, start=start_tile(g)) if g.pointwise else ""
         return Slots(
@@ -169,7 +169,7 @@ class Sparse(RowExecutor):
             copy=copy.rstrip(),
         )
 
-    def _vectors(self, op: QConv, s: Schedule, table: RowTable) -> Slots:
+    def _vectors(self, op: QConv, s: TileSchedule, table: RowTable) -> Slots:
         g, fours = s.g, _fours(op, s.g, table.q)
         copy = (
             render("rows/sparse_copy.helium.c.j2", g=g, start=start_tile(g)) if g.pointwise else ""

@@ -14,7 +14,7 @@ from ..base import Layer
 from ..tile.conv import register_rows
 from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import (
-    Schedule,
+    TileSchedule,
     density,
     in_memory_order,
     remembered,
@@ -50,7 +50,7 @@ def lists_fit(weight: np.ndarray) -> bool:
 
 
 @dataclass(frozen=True)
-class Steps:
+class ColumnSteps:
     """How a routine walks over a tile's columns."""
 
     elem: str  #: C type of counts and steps
@@ -61,7 +61,7 @@ class Steps:
     shared: bool = False  #: the lists of -1s and +1s by one routine, called twice
 
     @classmethod
-    def of(cls, elem: str, s: Schedule, unroll: bool, shared: bool = False) -> Steps:
+    def of(cls, elem: str, s: TileSchedule, unroll: bool, shared: bool = False) -> ColumnSteps:
         """Of a layer's tiles."""
         return cls(elem, s.unit, tuple(s.g.word_offsets()), s.g.pointwise, unroll, shared)
 
@@ -94,7 +94,7 @@ class Steps:
 
 
 @lru_cache(maxsize=256)
-def list_function(t: Steps) -> list[CFunction]:
+def list_function(t: ColumnSteps) -> list[CFunction]:
     """The routine that two lists of a row, and several layers, share; none if they do not."""
     if not t.shared:
         return []
@@ -103,13 +103,13 @@ def list_function(t: Steps) -> list[CFunction]:
 
 
 @lru_cache(maxsize=256)
-def row_function(t: Steps) -> CFunction:
+def row_function(t: ColumnSteps) -> CFunction:
     """The routine of one row: its lanes."""
     return by_isa(f"ternary_row{t.key}", "rows/ternary_row", *t.isas, t=t)
 
 
 def _tile_function(
-    t: Steps, co: int, plane: int, q: RequantTable, out_offsets: tuple[int, ...], looped: bool
+    t: ColumnSteps, co: int, plane: int, q: RequantTable, out_offsets: tuple[int, ...], looped: bool
 ) -> CFunction:
     """All rows of a layer on one tile; `looped`: codes of four pixels a turn where they are
     neighbours, less code for more instructions."""
@@ -121,7 +121,7 @@ def _tile_function(
 
 
 @register_rows
-class Ternary(RowExecutor):
+class TernaryRows(RowExecutor):
     """Rows of -1, 0, 1."""
 
     name = "conv_ternary"
@@ -134,7 +134,7 @@ class Ternary(RowExecutor):
     def applies(self, layer: Layer[QConv]) -> bool:
         return lists_fit(layer.op.weight)
 
-    def rows(self, layer: Layer[QConv], s: Schedule) -> Rows:
+    def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         weight = weight_matrix(layer.op)
         comment = (
             f"{layer.op.name}: per output channel n(-1), steps to them, n(+1), steps to them; "
@@ -143,25 +143,25 @@ class Ternary(RowExecutor):
         values = ternary_rows(weight, s.offsets(), s.unit)
         return Rows.of_steps(values, 2 * len(weight), comment)
 
-    def code(self, layer: Layer[QConv], s: Schedule) -> int:
+    def code(self, layer: Layer[QConv], s: TileSchedule) -> int:
         return 500 if s.g.pointwise else self.code_bytes
 
-    def units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+    def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         return {
             "taps" if s.g.pointwise else "window_taps": tile_taps(layer.op, s.g),
             "stores": float(s.g.tiles * s.g.co),
         }
 
-    def title(self, s: Schedule) -> str:
+    def title(self, s: TileSchedule) -> str:
         size = f"{s.g.tw}x{s.g.th}"
         return f"Ternary convolution {s.key}: one row of weights per {size} tile."
 
-    def emit(self, layer: Layer[QConv], s: Schedule, table: RowTable) -> RowCode:
+    def emit(self, layer: Layer[QConv], s: TileSchedule, table: RowTable) -> RowCode:
         g, q = s.g, table.q
         # four columns a turn where it pays; elsewhere the code is worth more
         columns = g.tiles * np.count_nonzero(layer.op.weight)
         unroll = bool(not layer.small and columns >= 4000)
-        steps = Steps.of(table.rows.form.elem, s, unroll, layer.weight >= 0.5)
+        steps = ColumnSteps.of(table.rows.form.elem, s, unroll, layer.weight >= 0.5)
         # codes straight from the routine where a row needs nothing but its two int16 constants
         plain = q.ctype == "int16_t" and q.array.values.shape[1] == 2
         exact = 0 < q.shift < 32 and q.pre_shift == 0

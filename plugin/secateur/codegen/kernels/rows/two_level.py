@@ -15,9 +15,9 @@ from ...emit import CArray, CFunction, render
 from ..base import Layer
 from ..tile.conv import register_rows
 from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
-from ..tile.schedule import Schedule, weight_matrix
+from ..tile.schedule import TileSchedule, weight_matrix
 from ..tile.store import accumulator_store
-from .ternary import LANE, Steps, row_function, ternary_rows
+from .ternary import LANE, ColumnSteps, row_function, ternary_rows
 
 
 def split_of(layer: Layer[Any]) -> TwoLevels:
@@ -35,7 +35,7 @@ def levels_array(layer: Layer[Any]) -> CArray:
 
 
 @register_rows
-class TwoLevel(RowExecutor):
+class TwoLevelRows(RowExecutor):
     """Rows of a mask, 1 for the rarer value."""
 
     name = "conv_two_level"
@@ -48,7 +48,7 @@ class TwoLevel(RowExecutor):
         split = two_levels(weight_matrix(layer.op))
         return split is not None and 255 * int(split.mask.sum(axis=1).max()) <= LANE
 
-    def rows(self, layer: Layer[QConv], s: Schedule) -> Rows:
+    def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         mask = split_of(layer).mask
         comment = (
             f"{layer.op.name}: per output channel 0, the number of columns with the rarer value, "
@@ -59,21 +59,21 @@ class TwoLevel(RowExecutor):
     def others(self, layer: Layer[QConv]) -> tuple[CArray, ...]:
         return (levels_array(layer),)
 
-    def units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+    def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         mask = split_of(layer).mask
         each, every = (13.3, 17.0) if s.g.pointwise else (15.0, 27.0)
         all_inputs = every * mask.shape[1] + 60.0
         per_tile = each * np.count_nonzero(mask) + 165.0 * s.g.co + all_inputs
         return {"instructions": s.g.tiles * per_tile}
 
-    def title(self, s: Schedule) -> str:
+    def title(self, s: TileSchedule) -> str:
         return f"Two values a row, {s.key}: the rarer one's inputs per {s.g.tw}x{s.g.th} tile."
 
-    def emit(self, layer: Layer[QConv], s: Schedule, table: RowTable) -> RowCode:
+    def emit(self, layer: Layer[QConv], s: TileSchedule, table: RowTable) -> RowCode:
         op, g = layer.op, s.g
         nonzeros = np.count_nonzero(split_of(layer).mask)
         unroll = bool(not layer.small and g.tiles * nonzeros >= 6000)
-        row = row_function(Steps.of(table.rows.form.elem, s, unroll))
+        row = row_function(ColumnSteps.of(table.rows.form.elem, s, unroll))
         taps = [
             y * g.row_pitch + (x % g.sx) * g.phase_pitch + x // g.sx
             for y in range(g.kh) for x in range(g.kw)

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from .conv import TiledConv, register_rows
 from .executor import RowCode, RowExecutor, Rows, RowTable, Slots
-from .schedule import Schedule
+from .schedule import TileSchedule
 from .store import accumulator_store, tile_store
 from .unpack import RowForm
 
 __all__ = [
-    "RowCode", "RowExecutor", "RowForm", "RowTable", "Rows", "Schedule", "Slots", "TiledConv",
-    "accumulator_store", "register_rows", "tile_store",
+    "RowCode",
+    "RowExecutor",
+    "RowForm",
+    "RowTable",
+    "Rows",
+    "Slots",
+    "TileSchedule",
+    "TiledConv",
+    "accumulator_store",
+    "register_rows",
+    "tile_store",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from ..base import Kernel, Layer, add
 from ..coded import coded, is_coded, rows_of
 from .executor import RowExecutor, Rows, RowTable, Slots
 from .schedule import (
-    Schedule,
+    TileSchedule,
     band_function,
     band_work,
     gather_function,
@@ -41,7 +41,7 @@ class TiledConv(Kernel[QConv, RowTable]):
 
     executor: ClassVar[RowExecutor]
 
-    def schedule(self, layer: Layer[QConv]) -> Schedule:
+    def schedule(self, layer: Layer[QConv]) -> TileSchedule:
         """Tiles and bands of the layer."""
         return schedule(layer, self.executor.pixels, self.executor.gathers)
 
@@ -130,7 +130,7 @@ class TiledConv(Kernel[QConv, RowTable]):
             before = f"{band_name}({source}, in, 0);" if band else ""
             copy = f"{start_tile(s.g)}\n{gather.name}(band, {source}, x);"
 
-        def text(slots: Slots, s: Schedule) -> str:
+        def text(slots: Slots, s: TileSchedule) -> str:
             return render(
                 "tile/conv.c.j2", name=name, title=self.executor.title(s), g=s.g, q=table.q,
                 elem=table.rows.form.element, slots=slots, copy=slots.copy or copy, before=before,
@@ -142,7 +142,7 @@ class TiledConv(Kernel[QConv, RowTable]):
         return self._call(layer, s, table, name, functions)
 
     def _call(
-        self, layer: Layer[QConv], s: Schedule, table: RowTable, name: str,
+        self, layer: Layer[QConv], s: TileSchedule, table: RowTable, name: str,
         functions: list[CFunction],
     ) -> Emission:  # fmt: skip
         """A call with the rows as stored or, of a coded layer, unpacked at `layer.kept`."""
@@ -160,7 +160,7 @@ class TiledConv(Kernel[QConv, RowTable]):
         return Emission(call, [*u.functions, *functions], u.headers, u.call)
 
 
-def _operands(layer: Layer[QConv], s: Schedule) -> list[str]:
+def _operands(layer: Layer[QConv], s: TileSchedule) -> list[str]:
     """Arguments of the call: operands, the band at the scratch, the number of the first row."""
     args = [layer.inputs[0], layer.output, *layer.inputs[1:2]]
     if not s.g.direct:

@@ -17,7 +17,7 @@ from ...emit import DTYPES, CArray, CFunction
 from ...tables import RequantizedTable, counter_type
 from ..base import Layer
 from ..coded import Coded
-from .schedule import Schedule
+from .schedule import TileSchedule
 from .unpack import RowForm
 
 
@@ -78,7 +78,7 @@ class RowCode:
 
     functions: list[CFunction]  #: that the slots call
     slots: Slots
-    forms: Mapping[str, tuple[Slots, Schedule]] = field(default_factory=dict)
+    forms: Mapping[str, tuple[Slots, TileSchedule]] = field(default_factory=dict)
     #: by instruction set (`emit.ISAS`) what takes the slots' place on its cores, and their tiles
 
 
@@ -99,7 +99,7 @@ class RowExecutor(ABC):
         """Whether it computes the layer's weights exactly."""
 
     @abstractmethod
-    def rows(self, layer: Layer[QConv], s: Schedule) -> Rows:
+    def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         """The executable rows."""
 
     def others(self, layer: Layer[QConv]) -> tuple[CArray, ...]:
@@ -107,25 +107,25 @@ class RowExecutor(ABC):
         return ()
 
     @abstractmethod
-    def units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+    def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         """Work of rows and tiles, as of `Kernel.work`."""
 
-    def vector_units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+    def vector_units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         """The same with vectors."""
         return self.units(layer, s)
 
-    def code(self, layer: Layer[QConv], s: Schedule) -> int:
+    def code(self, layer: Layer[QConv], s: TileSchedule) -> int:
         """Bytes of code, as of `Kernel.code`."""
         return self.code_bytes
 
-    def band_bytes(self, s: Schedule) -> int:
+    def band_bytes(self, s: TileSchedule) -> int:
         """Scratch for tiles and bands."""
         return s.band_bytes
 
     @abstractmethod
-    def title(self, s: Schedule) -> str:
+    def title(self, s: TileSchedule) -> str:
         """Comment above the convolution's function."""
 
     @abstractmethod
-    def emit(self, layer: Layer[QConv], s: Schedule, table: RowTable) -> RowCode:
+    def emit(self, layer: Layer[QConv], s: TileSchedule, table: RowTable) -> RowCode:
         """The C that applies a row."""

@@ -41,7 +41,7 @@ def density(weight: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TileSchedule:
     """Tiles of a layer as it is, and as it is executed."""
 
     window: Geometry
@@ -87,11 +87,11 @@ class Schedule:
         return shape_key(self.window)
 
 
-def schedule(layer: Layer[QConv], pixels: int, gathers: bool = False) -> Schedule:
+def schedule(layer: Layer[QConv], pixels: int, gathers: bool = False) -> TileSchedule:
     """Tiles of `pixels`; gathers: whether windows may be gathered."""
     window = conv_geometry(layer.op, layer.graph, pixels, stripe=layer.stripe)
     flat = _gathered(layer.op, window) if gathers and layer.stripe is None else None
-    return Schedule(window, flat or window)
+    return TileSchedule(window, flat or window)
 
 
 def _gathered(op: QConv, window: Geometry) -> Geometry | None:
