@@ -36,6 +36,7 @@ class PlanOptions(_Table):
     encodings: dict[str, str] | str | None = None
     calibration_method: CalibrationMethod | None = None
     portable: bool | None = None
+    activations: dict[str, str] | str | None = None
     input_dtype: InputType | None = None
     output_dtype: OutputType | None = None
     input_scale: float | None = None

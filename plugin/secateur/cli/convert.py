@@ -40,10 +40,19 @@ def conversion_options(f: Any) -> Any:
         help="A weight encoding for every layer that it fits, or, repeatable, for one.",
     )(f)
     f = click.option(
-        "--input-dtype", default="int8", show_default=True, help="int8, or uint8 for pixels 0..255."
+        "--activations",
+        metavar="TYPE|LAYER=TYPE",
+        multiple=True,
+        callback=_activations,
+        help="int16 where 8 bits do not do, for all layers or, repeatable, for one (*: others).",
     )(f)
     f = click.option(
-        "--output-dtype", default="int8", show_default=True, help="int8, uint8 or float32."
+        "--input-dtype",
+        help="int8, uint8 for pixels 0..255, or int16; default: int8, or as --activations.",
+    )(f)
+    f = click.option(
+        "--output-dtype",
+        help="int8, uint8, int16, int32 or float32; default: int8, or as --activations.",
     )(f)
     f = click.option(
         "--input-scale", type=float, help="Step of the input's codes, where it is given."
@@ -74,6 +83,17 @@ def _encodings(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str] | str | None:
     """Of `secateur.convert`: one name for all layers, or one by layer."""
+    return _by_layer("encodings", "ENCODING", values)
+
+
+def _activations(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str] | str | None:
+    """The same of types."""
+    return _by_layer("activations", "TYPE", values)
+
+
+def _by_layer(option: str, what: str, values: tuple[str, ...]) -> dict[str, str] | str | None:
     from secateur.errors import DataError
 
     if not values:
@@ -81,12 +101,12 @@ def _encodings(
     if len(values) == 1 and "=" not in values[0]:
         return values[0]
     pairs = [value.rpartition("=") for value in values]
-    for value, (layer, _, encoding) in zip(values, pairs, strict=True):
-        if not layer or not encoding:
+    for value, (layer, _, kind) in zip(values, pairs, strict=True):
+        if not layer or not kind:
             raise DataError(
-                f"--encodings {value}: several are given as LAYER=ENCODING, one for all as ENCODING"
+                f"--{option} {value}: several are given as LAYER={what}, one for all as {what}"
             )
-    return {layer: encoding for layer, _, encoding in pairs}
+    return {layer: kind for layer, _, kind in pairs}
 
 
 def _quantity(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

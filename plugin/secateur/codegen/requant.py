@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..lowering.qgraph import Requant, Thresholds
-from .emit import CArray
+from ..lowering.qgraph import Requant, Thresholds, WideRequant
+from .emit import CArray, CFunction, render
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,40 @@ class ThresholdTable(RequantTable):
         return self.code(f"sc_lane_{half}({word})")
 
 
+@dataclass(frozen=True)
+class WideTable(RequantTable):
+    """Multipliers and offsets, all int32, of an operator with a 16-bit end; its code calls
+    `wide_code` (kernels/wide.py)."""
+
+    low: int = 0
+    high: int = 0
+
+    def code(self, acc: str, add: str = "{}") -> str:
+        unit = f" * {1 << self.unit_bits}" if self.unit_bits else ""
+        v = add.format(f"(int64_t)({acc}) * m + (int64_t)c{unit}")
+        return f"wide_code({v}, {self.shift}, {self.low}, {self.high})"
+
+
+def _wide_table(name: str, r: WideRequant) -> WideTable:
+    values = np.stack([r.multiplier.astype(np.int64), r.offset >> r.unit_bits], axis=1)
+    note = "per output channel: multiplier, offset"
+    array = CArray(f"{name}_q", "int32_t", values, note, {"requant": 32 * values.size})
+    return WideTable(array, ("*q++", "*q++"), 0, r.shift, r.unit_bits, r.low, r.high)
+
+
+def inlined(r: Requant) -> tuple[int, int]:
+    """(m, c) of the only entry, as `RequantTable.code` takes them from the code itself."""
+    c = int(r.offset[0])
+    return int(r.multiplier[0]), c >> r.unit_bits if isinstance(r, WideRequant) else c
+
+
+def wide_code(r: Requant | Thresholds | None) -> list[CFunction]:
+    """What the code of `r` calls: a function where 64 bits are brought to a code."""
+    if not isinstance(r, WideRequant):
+        return []
+    return [CFunction("wide_code", render("wide_code.c.j2"))]
+
+
 def _threshold_table(name: str, r: Thresholds) -> ThresholdTable:
     n = r.values.shape[1]
     values = np.concatenate([r.flip[:, None], r.values], axis=1).astype(np.int64)
@@ -111,6 +145,8 @@ def requantization(name: str, r: Requant | Thresholds) -> RequantTable:
     """Lay `r` out as the array `name`_q."""
     if isinstance(r, Thresholds):
         return _threshold_table(name, r)
+    if isinstance(r, WideRequant):
+        return _wide_table(name, r)
     m = np.asarray(r.multiplier, np.int64).reshape(-1)
     c = np.asarray(r.offset, np.int64).reshape(-1)
     k = min(trailing_zero_bits(c), r.shift)

@@ -86,7 +86,7 @@ class CompiledModel:
         What the linker would refuse is said before anything is built. Raises BudgetError naming the
         nearest plan.
         """
-        ends_ = sum(int(np.prod(e.shape)) for e in (*self.inputs.ends, *self.outputs.ends))
+        ends_ = self.inputs.bytes + self.outputs.bytes
         ram = board.memory.ram.length - board.min_stack - ends_ - HARNESS_RAM
         flash = board.memory.flash.length - HARNESS_FLASH
         if self.plan.arena <= ram and self.plan.flash <= flash:
@@ -171,14 +171,16 @@ class CompiledModel:
         return ends(self.qgraph, self.qgraph.outputs, "output")
 
     def quantize(self, inputs: Any) -> Any:
-        """Real inputs as the model's codes (int8); int8 inputs are codes and pass unchanged.
+        """Real inputs as the model's codes (int8, or its own type); int8 inputs (int16 ones of a
+        model that takes int16) are codes and pass unchanged.
 
         inputs: [N, *input shape]; of several inputs a list in the model's order or a mapping by
         name, and a list is returned. Indices (of an Embedding) stay whole numbers, int32.
         Raises DataError.
         """
         if len(self.qgraph.inputs) == 1 and not isinstance(inputs, Mapping | list | tuple):
-            if np.asarray(inputs).dtype == np.int8:
+            kind = self.qgraph.interface_dtype(self.qgraph.input)
+            if np.asarray(inputs).dtype == (np.int16 if kind == "int16" else np.int8):
                 return np.asarray(inputs)
             return reference.quantize_input(self.qgraph, inputs)
         return reference.quantize_input(self.qgraph, inputs)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from .. import names
 from ..codegen.packing import pack
@@ -12,9 +14,8 @@ from ..codegen.plan import make_plan
 from ..frontend import execute
 from ..frontend.ir import Graph
 from ..frontend.load import load as load_graph
-from ..lowering import passes
+from ..lowering import passes, wide
 from ..lowering.observe import observe_zeros
-from ..lowering.quantize import lower
 from ..progress import tell
 from . import ranges
 from .arguments import (
@@ -27,7 +28,11 @@ from .arguments import (
     one_of,
 )
 from .compiled import CompiledModel
+from .head import with_head
 from .interface import InputType, Interface, OutputType
+
+#: Types of activations: of all layers, or by layer ("*": all others).
+Activations = Literal["int8", "int16"] | Mapping[str, str] | None
 
 #: Integer passes of every conversion; then zeros are observed.
 STORED = (*passes.INTEGER, pack)
@@ -60,8 +65,9 @@ def convert(
     latency: str | float | None = None,
     board: str | None = None,
     portable: bool = False,
-    input_dtype: InputType = "int8",
-    output_dtype: OutputType = "int8",
+    activations: Activations = None,
+    input_dtype: InputType | None = None,
+    output_dtype: OutputType | None = None,
     input_scale: float | None = None,
     input_zero_point: int | None = None,
     logits: bool = False,
@@ -93,8 +99,15 @@ def convert(
             board with another core.
         portable: whether the library holds the code of every core, else that of the board's alone;
             without a board it does.
-        input_dtype: "int8", or "uint8": pixels 0..255 as they are, the code is the value.
-        output_dtype: "int8" or "uint8" codes, or "float32" real numbers.
+        activations: "int16" where 8 bits of every activation do not do (regression, audio), or
+            types by layer: {"LAYER": "int16"}, {"*": "int16", "LAYER": "int8"}. Weights keep their
+            8 bits or less.
+        input_dtype: "int8"; "uint8": pixels 0..255 as they are, the code is the value; "int16"
+            (where calibration data are int16, the code is the value). Default: "int8", with
+            `activations="int16"` that.
+        output_dtype: "int8", "uint8" or "int16" codes, "int32" (the same codes as "int16"), or
+            "float32" real numbers, for which a linear Dense layer at the end gets 16 bits where
+            that is seen to matter (a note says so). Default: as `input_dtype`'s.
         input_scale: real value of a step of the input's codes, where it is given (a benchmark that
             feeds another model's codes); default: from calibration.
         input_zero_point: the input's code of real 0; goes with `input_scale`.
@@ -111,8 +124,13 @@ def convert(
     """
     one_of("optimize", optimize, Optimize)
     one_of("calibration_method", calibration_method, CalibrationMethod)
-    one_of("input_dtype", input_dtype, InputType)
-    one_of("output_dtype", output_dtype, OutputType)
+    if input_dtype is not None:
+        one_of("input_dtype", input_dtype, InputType)
+    if output_dtype is not None:
+        one_of("output_dtype", output_dtype, OutputType)
+    wide.check(activations)
+    if input_dtype is None and wide.default_of(activations) == "int16":
+        input_dtype = "int16"
     asked = Interface(input_dtype, output_dtype, logits, input_scale, input_zero_point)
     check_encodings(encodings)
     core, clock = core_and_clock(board)
@@ -120,13 +138,13 @@ def convert(
     tell("reading the model")
     graph = load_graph(model, name, example=calibration)
     ranges.refuse_codes(calibration)
-    graph = asked.apply(graph)
+    graph = asked.apply(graph, _whole(graph, calibration))
     given = execute.as_inputs(graph, calibration, "calibration data")
     tell(f"calibrating with {len(next(iter(given.values())))} inputs")
     graph.name = names.model(name or graph.name)
-    qgraph = lower(graph, given, method=calibration_method)
+    qgraph, head = with_head(graph, given, calibration_method, activations, asked)
     check_layers(encodings, qgraph)
-    notes = ranges.warned(ranges.of_calibration(graph, given))
+    notes = [*ranges.warned(ranges.of_calibration(graph, given)), *head]
     qgraph = passes.run((*STORED, partial(observe_zeros, calibration=given)), qgraph)
     qgraph.interface = asked.types(qgraph)
     qgraph.name = graph.name
@@ -144,3 +162,12 @@ def convert(
         budget=budget,
         portable=portable,
     )
+
+
+def _whole(graph: Graph, calibration: Any) -> set[str]:
+    """Inputs whose calibration data are int16 as a sensor gives them."""
+    given = calibration
+    if not isinstance(given, Mapping):
+        several = given if isinstance(given, list | tuple) else [given]
+        given = dict(zip(graph.inputs, several, strict=False))
+    return {n for n, v in given.items() if getattr(v, "dtype", None) == np.int16}

@@ -24,7 +24,7 @@ class TensorError:
     op: str  #: what makes it
     sqnr_db: float  #: 10 log10(sum of squares / sum of squared errors); inf where exact
     step: float  #: real value of one code
-    used: float  #: share of the 256 codes between the least and the greatest seen
+    used: float  #: share of its codes between the least and the greatest seen
     clipped: float  #: share of elements at an end of the codes where the float value lies beyond
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def by_tensor(compiled: CompiledModel, inputs: Any) -> list[TensorError]:
     found = []
     for name, kind in makers.items():
         t = q.tensors[name]
-        if name not in floats or t.dtype != "uint8" or floats[name].size != codes[name].size:
+        if name not in floats or t.dtype == "int32" or floats[name].size != codes[name].size:
             continue
         want = floats[name].astype(np.float64)
         if want.ndim > 2:
@@ -63,10 +63,10 @@ def by_tensor(compiled: CompiledModel, inputs: Any) -> list[TensorError]:
         got = (u.astype(np.float64) - t.zero_point) * t.scale
         noise, signal = float(np.square(got - want).sum()), float(np.square(want).sum())
         sqnr = 10 * np.log10(signal / noise) if noise and signal else float("inf")
-        low, high = -t.zero_point * t.scale, (255 - t.zero_point) * t.scale
+        low, high = ((code - t.zero_point) * t.scale for code in (t.bottom, t.top))
         half = t.scale / 2
-        beyond = ((want < low - half) & (u == 0)) | ((want > high + half) & (u == 255))
-        span = (int(u.max()) - int(u.min()) + 1) / 256
+        beyond = ((want < low - half) & (u == t.bottom)) | ((want > high + half) & (u == t.top))
+        span = (int(u.max()) - int(u.min()) + 1) / (t.top - t.bottom + 1)
         found.append(
             TensorError(name, kind, float(sqnr), float(t.scale), span, float(beyond.mean()))
         )

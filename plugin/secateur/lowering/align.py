@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .qgraph import QConv, QDense, QGraph, Requant
+from .qgraph import QConv, QDense, QGraph, Requant, WideRequant
 from .requant import storage_shift
 
 #: Smallest largest multiplier that still scales within 0.1 %.
@@ -26,7 +26,8 @@ def align(graph: QGraph) -> QGraph:
     graph = replace(graph, ops=[replace(op) for op in graph])
     groups: dict[tuple[object, ...], list[QConv | QDense]] = defaultdict(list)
     for op in graph:
-        if isinstance(op, (QConv, QDense)) and isinstance(op.requant, Requant):
+        wide = isinstance(op, (QConv, QDense)) and isinstance(op.requant, WideRequant)
+        if isinstance(op, (QConv, QDense)) and isinstance(op.requant, Requant) and not wide:
             if op.requant.pre_shift == 0 and op.requant.shift > 16:
                 _lower_shift(graph, op, 16)
             groups[_key(graph, op)].append(op)

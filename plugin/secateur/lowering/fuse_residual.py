@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secateur.frontend.ir import Graph, Node
-from secateur.lowering.rewrite import copy, only_reader
+from secateur.lowering.rewrite import copy, keep_type, only_reader
 
 
 def fuse_residual(graph: Graph) -> Graph:
@@ -17,6 +17,7 @@ def fuse_residual(graph: Graph) -> Graph:
         other = next(t for t in add.inputs if t != conv.output)
         conv.inputs = (conv.inputs[0], other)
         conv.output = add.output
+        keep_type(conv, add)
         if "clamp" in add.attrs:
             conv.attrs["clamp"] = add.attrs["clamp"]
         g.nodes.remove(conv)

@@ -6,7 +6,7 @@ simplified float graph and emits integer operators.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +14,19 @@ import numpy as np
 from secateur.errors import ModelError
 from secateur.frontend.ir import Graph, Node
 from secateur.lowering import levels
+from secateur.lowering import wide as wide_codes
 from secateur.lowering.calibrate import Range
 from secateur.lowering.movement import QCopy, QView
-from secateur.lowering.qgraph import QGraph, QOp, QRescale, QTensor, Requant, Thresholds
-from secateur.lowering.registry import lowering_of
+from secateur.lowering.qgraph import (
+    QGraph,
+    QOp,
+    QRescale,
+    QTensor,
+    Requant,
+    Thresholds,
+    WideRequant,
+)
+from secateur.lowering.registry import lowering_of, wide_lowering_of
 from secateur.lowering.requant import DoesNotFitError, requantize
 from secateur.lowering.views import planar
 from secateur.lowering.weights import QWeights
@@ -46,9 +55,14 @@ class Value:
 class Lowering:
     """A float graph, simplified and calibrated, on its way to integers."""
 
-    def __init__(self, graph: Graph, ranges: dict[str, Range]) -> None:
+    def __init__(
+        self, graph: Graph, ranges: dict[str, Range], wide: Iterable[str] = (),
+        narrow_ends: bool = False,
+    ) -> None:  # fmt: skip
         self.graph = graph
         self.ranges = ranges
+        self.wide = set(wide)  #: float tensors that shall have 16 bits
+        self.narrow_ends = narrow_ends  #: whether the model's outputs have 8, whatever makes them
         self.q = QGraph(graph.name, [], {}, graph.inputs, graph.outputs)
         self.values: dict[str, Value] = {}
         self.shapes = {n.output: n.shape for n in graph.nodes}
@@ -56,12 +70,42 @@ class Lowering:
 
     def run(self) -> QGraph:
         for node in self.graph.nodes:
-            lowering_of(node)(self, node)
-        self.q.outputs = tuple(self.settle(t).name for t in self.graph.outputs)
+            self.lower(node)
+        self.q.outputs = tuple(self._end(t).name for t in self.graph.outputs)
         self.q.titles = dict(zip(self.q.outputs, self.graph.output_names, strict=True))
         for t in [t for t in self.q.constants if not self._read(t)]:
             del self.q.constants[t], self.q.tensors[t]
         return self.q
+
+    def lower(self, node: Node) -> None:
+        """Apply a node's rule: that for 16 bits where one of its ends has them."""
+        operands = [self.q.tensors[s] for t in node.inputs for s in self.values[t].sources]
+        if node.output in self.wide or any(t.wide for t in operands):
+            rule = None if "levels" in node.attrs else wide_lowering_of(node)
+            if rule is not None:
+                rule(self, node)
+                return
+            # 8 bits alone: what it reads of more is brought there
+            node = replace(node, inputs=tuple(self._narrowed(t) for t in node.inputs))
+        lowering_of(node)(self, node)
+
+    def _narrowed(self, tensor: str) -> str:
+        """A float tensor of the same values, in 8 bits."""
+        if not any(self.q.tensors[s].wide for s in self.values[tensor].sources):
+            return tensor
+        name = f"{tensor}_8"
+        if name not in self.values:
+            x = self.settle(tensor)
+            scale, zero = affine(*self.ranges[tensor])
+            y = QTensor(name, x.shape, scale, zero)
+            self.q.tensors[name], self.shapes[name] = y, self.shapes[tensor]
+            self.values[name], self.ranges[name] = Value((name,)), self.ranges[tensor]
+            self.emit(QRescale(name, (x.name,), name, wide_rescale(x, y)))
+        return name
+
+    def _end(self, tensor: str) -> QTensor:
+        """Where a model's output lies."""
+        return self.settle(self._narrowed(tensor) if self.narrow_ends else tensor)
 
     def _read(self, tensor: str) -> bool:
         return tensor in self.q.outputs or any(tensor in op.inputs for op in self.q.ops)
@@ -70,8 +114,14 @@ class Lowering:
         """Declare the output of `node`: its own range, or scale and zero point of `like`."""
         if like is None:
             low, high = node.attrs.get("range", self.ranges[node.output])
-            scale, zero = affine(low, high)
-            t = QTensor(node.output, stored_shape(node.shape), scale, zero)
+            shape = stored_shape(node.shape)
+            if node.output in self.wide:
+                t = wide_codes.tensor(node.output, shape, low, high)
+                if "step" in node.attrs:  # the source has fixed it
+                    t = replace(t, scale=float(node.attrs["step"]))
+            else:
+                scale, zero = affine(low, high)
+                t = QTensor(node.output, shape, scale, zero)
         else:
             t = replace(like, name=node.output, shape=stored_shape(node.shape))
         return self.declare(node, t)
@@ -82,15 +132,18 @@ class Lowering:
         self.values[node.output] = Value((t.name,))
         return t
 
-    def constant(self, name: str, value: np.ndarray) -> QTensor:
+    def constant(self, name: str, value: np.ndarray, wide: bool = False) -> QTensor:
         """A tensor in flash, quantized to its own range; `value` in the float graph's layout."""
         v = np.asarray(value, np.float64)
         scale, zero = affine(float(v.min()), float(v.max()))
         t = QTensor(name, stored_shape(v.shape), scale, zero)
+        if wide:
+            t = wide_codes.tensor(name, t.shape, float(v.min()), float(v.max()))
+            scale, zero = t.scale, 0
         self.q.tensors[name], self.shapes[name] = t, v.shape
         self.values[name] = Value((name,))
         codes = np.floor(np.moveaxis(v, -1, 0) / scale + 0.5) + zero
-        self.q.constants[name] = np.clip(codes, 0, 255).astype(np.uint8).reshape(-1)
+        self.q.constants[name] = np.clip(codes, t.bottom, t.top).astype(t.dtype).reshape(-1)
         return t
 
     def image(self, node: Node, i: int = 0) -> QTensor:
@@ -130,12 +183,14 @@ class Lowering:
                 self.values[tensor] = Value((t.name,))
                 return t
         t = self._joined(tensor, value, stored_shape(shape))
+        if t.wide:
+            value = replace(value, sources=tuple(self._as(s, t) for s in value.sources))
         sources = [self.q.tensors[s] for s in value.sources]
         tables = tuple(
             None if (s.scale, s.zero_point) == (t.scale, t.zero_point) else rescale_table(s, t)
             for s in sources
         )
-        fill = int(np.clip(np.floor(value.fill / t.scale + 0.5) + t.zero_point, 0, 255))
+        fill = int(np.clip(np.floor(value.fill / t.scale + 0.5) + t.zero_point, t.bottom, t.top))
         self.q.tensors[t.name] = t
         self.q.ops.append(
             QCopy(f"{tensor}_copy", value.sources, t.name, at.astype(np.int64), fill, tables)
@@ -171,20 +226,39 @@ class Lowering:
         self.q.tensors[name] = replace(t, name=name, shape=shape)
         return self.q.tensors[name]
 
+    def _as(self, source: str, y: QTensor) -> str:
+        """Stored tensor `source` in the 16-bit codes of `y`."""
+        x = self.q.tensors[source]
+        if (x.scale, x.dtype) == (y.scale, y.dtype):
+            return source
+        made = replace(y, name=f"{source}_for_{y.name}", shape=x.shape)
+        self.q.tensors[made.name] = made
+        self.emit(QRescale(made.name, (source,), made.name, wide_rescale(x, made)))
+        return made.name
+
     def _joined(self, tensor: str, value: Value, shape: tuple[int, ...]) -> QTensor:
         """A tensor whose codes reach over those of all sources, and over the fill."""
         sources = [self.q.tensors[s] for s in value.sources]
         first = sources[0]
-        alike = all((s.scale, s.zero_point) == (first.scale, first.zero_point) for s in sources)
-        low, high = -first.zero_point * first.scale, (255 - first.zero_point) * first.scale
+        alike = all(
+            (s.scale, s.zero_point, s.dtype) == (first.scale, first.zero_point, first.dtype)
+            for s in sources
+        )
+        low, high = (
+            (u - first.zero_point) * first.scale for u in (first.bottom, first.top)
+        )  # fmt: skip
         filled = bool((value.at is not None) and (value.at < 0).any())
         inside = not filled or low - 1e-9 <= value.fill <= high + 1e-9
         name = tensor if tensor not in self.q.tensors else f"{tensor}_moved"
         if alike and inside:
             whole = first.planes if not filled and len(sources) == 1 else ()
             return replace(first, name=name, shape=shape, planes=whole, packed=False)
-        if any(s.dtype != "uint8" for s in sources):
+        if any(s.dtype == "int32" for s in sources):
             raise ModelError(f"tensor '{tensor}' joins tensors of different kinds")
+        if any(s.wide for s in sources):
+            steps = [s.scale * (1 if s.wide else 255 / 32767) for s in sources]
+            most = max(32767 * max(steps), abs(value.fill))
+            return wide_codes.tensor(name, shape, -most, most)
         low, high = self.ranges.get(tensor, (low, high))
         scale, zero = affine(min(low, value.fill), max(high, value.fill))
         return QTensor(name, shape, scale, zero)
@@ -233,6 +307,8 @@ class Lowering:
         self, node: Node, x: QTensor, weights: QWeights, residual: QTensor | None
     ) -> tuple[QTensor, Requant | Thresholds, int | None]:
         w = weights.values.astype(np.int64)
+        if node.output in self.wide or x.wide or (residual is not None and residual.wide):
+            return self._wide_weighted(node, x, weights, residual)
         low, high = x.top * np.minimum(w, 0).sum(axis=1), x.top * np.maximum(w, 0).sum(axis=1)
         if low.min() < -(2**31) or high.max() >= 2**31:
             raise ModelError(
@@ -261,6 +337,44 @@ class Lowering:
         y = self.new(node)
         y, (requant, r) = self.fit(node, y, constants)
         return y, requant, r
+
+    def _wide_weighted(
+        self, node: Node, x: QTensor, weights: QWeights, residual: QTensor | None
+    ) -> tuple[QTensor, WideRequant, int | None]:
+        w = weights.values.astype(np.int64)
+        factor = node.params.get("factor", np.ones(len(w))).astype(np.float64)
+        bias = node.params.get("bias", np.zeros(len(w))).astype(np.float64)
+        low, high = wide_codes.products(w, x)
+        y = self.new(node)
+        other = None
+        if residual is not None:
+            most = max(residual.top, -residual.bottom)
+            other = (residual.scale / y.scale, residual.zero_point, most)
+        return y, *self._wide_constants(
+            node, x.scale * weights.scale * factor / y.scale, y.zero_point + bias / y.scale,
+            x.zero_point * w.sum(axis=1), np.maximum(-low, high),
+            wide_codes.ends(y, node.attrs.get("clamp")), other,
+        )  # fmt: skip
+
+    def wide_requant(
+        self, node: Node, y: QTensor, m: np.ndarray, target: np.ndarray, zero_sum: np.ndarray,
+        reach: np.ndarray, limits: tuple[int, int] | None = None,
+    ) -> WideRequant:  # fmt: skip
+        """Constants of an operator that writes `y` and has a 16-bit end: see `wide.requantize`."""
+        limits = limits or wide_codes.ends(y, node.attrs.get("clamp"))
+        return self._wide_constants(node, m, target, zero_sum, reach, limits, None)[0]
+
+    def _wide_constants(
+        self, node: Node, m: np.ndarray, target: np.ndarray, zero_sum: np.ndarray,
+        reach: np.ndarray, limits: tuple[int, int], residual: tuple[float, int, int] | None,
+    ) -> tuple[WideRequant, int | None]:  # fmt: skip
+        try:
+            return wide_codes.requantize(m, target, zero_sum, reach, limits, residual)
+        except DoesNotFitError as e:
+            raise ModelError(
+                f"{node.title} amplifies its input more than 64-bit arithmetic can follow; check "
+                "its batch normalisation and calibration data"
+            ) from e
 
     def levels(
         self,
@@ -320,6 +434,15 @@ def rescale(x: QTensor, y: QTensor) -> tuple[Requant, int | None]:
     )
 
 
+def wide_rescale(x: QTensor, y: QTensor) -> WideRequant:
+    """From one tensor's codes to another's, where one of them has 16 bits."""
+    one = np.ones(1)
+    reach = one * max(x.top, -x.bottom)
+    return wide_codes.requantize(
+        x.scale / y.scale * one, y.zero_point * one, x.zero_point * one, reach, (y.bottom, y.top)
+    )[0]
+
+
 def affine(low: float, high: float) -> tuple[float, int]:
     """Scale and zero point of the codes 0..255 over [low, high], which is made to include 0."""
     low, high = min(low, 0.0), max(high, 0.0)
@@ -354,11 +477,11 @@ def _bijective(at: np.ndarray, size: int) -> bool:
 
 
 def table_of(f: Callable[[np.ndarray], np.ndarray], x: QTensor, y: QTensor) -> np.ndarray:
-    """uint8 [256]: for each code of x that of f(its real value) in y, to the nearest."""
+    """[256] of y's type: for each code of x that of f(its real value) in y, to the nearest."""
     real = (np.arange(256) - x.zero_point) * x.scale
     with np.errstate(all="ignore"):
         u = np.floor(np.asarray(f(real), np.float64) / y.scale + 0.5) + y.zero_point
-    return np.clip(np.nan_to_num(u, nan=y.zero_point), 0, 255).astype(np.uint8)
+    return np.clip(np.nan_to_num(u, nan=y.zero_point), y.bottom, y.top).astype(y.dtype)
 
 
 def rescale_table(x: QTensor, y: QTensor) -> np.ndarray:

@@ -33,19 +33,29 @@ class QTensor:
     #: level stands for q[k]. () where every code 0..255 may occur.
     planes: tuple[int, ...] = ()
     packed: bool = False  #: stored as bit planes (docs/integer-spec.md, "Packed tensors")
-    #: a key of DTYPES. int16: codes around zero_point in -32768..32767; int32: integers as they
+    #: a key of DTYPES. int16: codes -32768..32767, zero point 0 ("wide"); int32: integers as they
     #: are (indices)
     dtype: str = "uint8"
 
     @property
+    def wide(self) -> bool:
+        """Whether its codes have 16 bits."""
+        return self.dtype == "int16"
+
+    @property
     def bits(self) -> int:
         """Bits of information an element holds."""
-        return len(self.planes) or 8
+        return len(self.planes) or 8 * DTYPES[self.dtype]
 
     @property
     def top(self) -> int:
         """The largest code."""
-        return sum(self.planes) or 255
+        return sum(self.planes) or (32767 if self.wide else 255)
+
+    @property
+    def bottom(self) -> int:
+        """The least code."""
+        return -32768 if self.wide else 0
 
     @property
     def codes(self) -> tuple[int, ...]:
@@ -89,6 +99,19 @@ class Requant:
     offset: np.ndarray  #: int32 [co], in units of 2**-shift codes
     pre_shift: int
     shift: int
+
+
+@dataclass(frozen=True)
+class WideRequant(Requant):
+    """The same where an end of the operator has 16 bits ("16-bit activations" there).
+
+    y = clamp((acc * multiplier + offset) >> shift, low, high) in int64. multiplier: int32 [co];
+    offset: int64 [co], multiples of 2**unit_bits that it brings into int32; pre_shift is 0.
+    """
+
+    low: int  #: the output's least code, 0 behind a ReLU
+    high: int
+    unit_bits: int = 0
 
 
 @dataclass(frozen=True)

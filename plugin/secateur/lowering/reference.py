@@ -24,6 +24,7 @@ from secateur.lowering.qgraph import (
     QSoftmax,
     Requant,
     Thresholds,
+    WideRequant,
 )
 from secateur.lowering.registry import executes, execution_of
 from secateur.lowering.softmax import shares
@@ -59,8 +60,7 @@ def _quantize(qgraph: QGraph, tensor: str, values: Array) -> Array:
             raise DataError(f"input '{tensor}' of model '{qgraph.name}' takes whole numbers")
         return x.astype(np.int32)
     u = np.floor(x.astype(np.float64) / t.scale + 0.5) + t.zero_point
-    low, high = (-32768, 32767) if t.dtype == "int16" else (0, 255)
-    return (np.clip(u, low, high) - (128 if kind == "int8" else 0)).astype(kind)
+    return (np.clip(u, t.bottom, t.top) - (128 if kind == "int8" else 0)).astype(kind)
 
 
 def dequantize_output(qgraph: QGraph, q: Ends) -> Any:
@@ -73,7 +73,7 @@ def dequantize_output(qgraph: QGraph, q: Ends) -> Any:
 def _real(qgraph: QGraph, tensor: str, q: Array) -> Array:
     t, kind = qgraph.tensors[tensor], qgraph.interface_dtype(tensor)
     if kind == "float32" or t.dtype == "int32":
-        return q
+        return q  # real numbers, indices
     code = q.astype(np.float32) + (128 if kind == "int8" else 0)
     return ((code - t.zero_point) * np.float32(t.scale)).astype(np.float32)
 
@@ -188,7 +188,8 @@ def _execute(qgraph: QGraph, given: list[Array], keep: bool) -> dict[str, Array]
     last = {t: i for i, op in enumerate(qgraph.ops) for t in op.inputs}
     for i, op in enumerate(qgraph.ops):
         y = execution_of(op)(qgraph, op, [values[t] for t in op.inputs])
-        values[op.output] = y.reshape(n, *qgraph.tensors[op.output].shape)
+        t_out = qgraph.tensors[op.output]
+        values[op.output] = y.reshape(n, *t_out.shape).astype(t_out.dtype, copy=False)
         if not keep:
             for t in set(op.inputs):
                 if last[t] == i and t not in qgraph.outputs:
@@ -213,13 +214,21 @@ def requantize(
         return np.array(requant.codes, np.uint8)[passed]
     m = requant.multiplier.astype(np.int64).reshape(shape)
     c = requant.offset.astype(np.int64).reshape(shape)
+    if isinstance(requant, WideRequant):
+        return _wide(acc.astype(np.int64) * m + extra + c, requant)
     t = ((acc.astype(np.int64) * m) >> requant.pre_shift) + extra + c
     return np.clip(t >> requant.shift, 0, 255).astype(np.uint8)
 
 
+def _wide(v: Array, requant: WideRequant) -> Array:
+    """int64: what is left of the sums that `requant` describes."""
+    return np.clip(v >> requant.shift, requant.low, requant.high)
+
+
 def _matmul(a: Array, w: Array) -> Array:
     """Exact a [n, k] (codes) @ w.T [k, rows] as int64."""
-    bound = 255 * int(np.abs(w.astype(np.int64)).sum(axis=1).max(initial=0))
+    most = 32768 if a.dtype == np.int16 else 255
+    bound = most * int(np.abs(w.astype(np.int64)).sum(axis=1).max(initial=0))
     kind = np.float32 if bound < 2**24 else np.float64
     return (a.astype(kind) @ w.T.astype(kind)).astype(np.int64)
 
@@ -261,11 +270,12 @@ def _depthwise(op: QConv, x: Array) -> Array:
     _, _, kh, kw = op.weight.shape
     sy, sx = op.stride
     oh, ow = (x.shape[2] - kh) // sy + 1, (x.shape[3] - kw) // sx + 1
-    x = x.astype(np.int32)
-    acc = np.zeros((len(x), len(op.weight), oh, ow), np.int32)
+    kind = np.int64 if x.dtype == np.int16 else np.int32
+    x = x.astype(kind)
+    acc = np.zeros((len(x), len(op.weight), oh, ow), kind)
     for i in range(kh):
         for j in range(kw):
-            w = op.weight[:, 0, i, j].astype(np.int32)[:, None, None]
+            w = op.weight[:, 0, i, j].astype(kind)[:, None, None]
             acc += x[:, :, i : i + (oh - 1) * sy + 1 : sy, j : j + (ow - 1) * sx + 1 : sx] * w
     return acc
 
@@ -275,7 +285,8 @@ def _conv(qgraph: QGraph, op: QConv, inputs: list[Array]) -> Array:
     acc = accumulate(qgraph, op, inputs[0])
     extra: Array | int = 0
     if op.residual is not None:
-        extra = (inputs[1].astype(np.int64) * op.residual) >> 16
+        extra = inputs[1].astype(np.int64) * op.residual
+        extra = extra if isinstance(op.requant, WideRequant) else extra >> 16
     return requantize(acc, op.requant, extra=extra)
 
 
@@ -288,8 +299,9 @@ def _dense(qgraph: QGraph, op: QDense, inputs: list[Array]) -> Array:
 def _pool(qgraph: QGraph, op: QPool, inputs: list[Array]) -> Array:
     u = inputs[0]
     if op.mode == "max":
-        # Code 0 is the least, so as padding it never wins over a pixel.
-        return _windows(_pad(u, op.pads, 0), op.window, op.stride).max(axis=(-2, -1))
+        # The least code never wins over a pixel.
+        least = qgraph.tensors[op.inputs[0]].bottom
+        return _windows(_pad(u, op.pads, least), op.window, op.stride).max(axis=(-2, -1))
     assert op.requant is not None
     total = _windows(_pad(u, op.pads, 0), op.window, op.stride).sum(axis=(-2, -1), dtype=np.int64)
     ones = _pad(np.ones((1, 1, *u.shape[2:]), np.uint8), op.pads, 0)
@@ -297,6 +309,8 @@ def _pool(qgraph: QGraph, op: QPool, inputs: list[Array]) -> Array:
     entry = np.searchsorted(np.array(op.counts), count)
     m = op.requant.multiplier.astype(np.int64)[entry]
     c = op.requant.offset.astype(np.int64)[entry]
+    if isinstance(op.requant, WideRequant):
+        return _wide(total * m + c, op.requant)
     t = ((total * m) >> op.requant.pre_shift) + c
     return np.clip(t >> op.requant.shift, 0, 255).astype(np.uint8)
 

@@ -31,20 +31,49 @@ F = TypeVar("F", bound=Callable[..., Any])
 Limit = Callable[[Graph, Node], "tuple[str, str] | None"]
 
 _RULES: dict[str, Rule] = {}
+_WIDE: dict[str, Rule] = {}  #: those that read and write 16-bit tensors, too
 _LIMITS: dict[str, Limit] = {}
 _EXECUTIONS: dict[type[QOp], Execution] = {}
 _VERIFICATIONS: dict[type[QOp], Verification] = {}
 
 
-def lowers(*ops: str) -> Callable[[F], F]:
-    """Decorator: a rule `(lowering, node)` for float operators."""
+def lowers(*ops: str, wide: bool = False) -> Callable[[F], F]:
+    """Decorator: a rule `(lowering, node)` for float operators.
+
+    wide: whether it is the rule where operands or output have 16 bits, too.
+    """
 
     def add(rule: F) -> F:
         for op in ops:
             _RULES[op] = rule
+            if wide:
+                _WIDE[op] = rule
         return rule
 
     return add
+
+
+def lowers_wide(*ops: str) -> Callable[[F], F]:
+    """Decorator: the rule for operators one of whose operands, or whose output, has 16 bits."""
+
+    def add(rule: F) -> F:
+        for op in ops:
+            _WIDE[op] = rule
+        return rule
+
+    return add
+
+
+def wide_lowering_of(node: Node) -> Rule | None:
+    """The rule for a node with a 16-bit end; None where its operator knows 8 bits alone."""
+    _load()
+    return _WIDE.get(node.op)
+
+
+def wide_ops() -> frozenset[str]:
+    """Every float operator that has a 16-bit form."""
+    _load()
+    return frozenset(_WIDE)
 
 
 def limits(*ops: str) -> Callable[[F], F]:

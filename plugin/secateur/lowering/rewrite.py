@@ -33,12 +33,19 @@ def merge_into(graph: Graph, producer: Node, node: Node) -> None:
     """Remove `node`; `producer` now makes its output under its name."""
     graph.nodes.remove(node)
     producer.output = node.output
+    keep_type(producer, node)
     extra = node.attrs.get("parameters")
     if extra:
         merged = dict(producer.attrs.get("merged", {}))
         merged.update(node.attrs.get("merged", {}))
         merged[node.name] = extra
         producer.attrs["merged"] = merged
+
+
+def keep_type(node: Node, other: Node) -> None:
+    """Whichever of two nodes that become one has been asked for a type: `node` keeps it."""
+    if "activations" in other.attrs:
+        node.attrs["activations"] = other.attrs["activations"]
 
 
 def sweep(graph: Graph) -> Graph:

@@ -24,8 +24,10 @@ from secateur.lowering.qgraph import (
     QTensor,
     Requant,
     Thresholds,
+    WideRequant,
 )
 from secateur.lowering.registry import verification_of, verifies
+from secateur.lowering.wide import products
 
 _INT32 = 2**31 - 1
 
@@ -75,6 +77,7 @@ def _tensor(t: QTensor) -> None:
     _require(t.dtype in DTYPES, f"tensor '{t.name}' is of {t.dtype}")
     _require(bool(t.shape) and min(t.shape) > 0, f"tensor '{t.name}' has the shape {t.shape}")
     _require(bool(np.isfinite(t.scale)) and t.scale > 0, f"tensor '{t.name}': scale {t.scale}")
+    _require(not t.wide or t.zero_point == 0, f"tensor '{t.name}': zero point {t.zero_point}")
     if t.dtype == "uint8":
         _require(0 <= t.zero_point <= 255, f"tensor '{t.name}': zero point {t.zero_point}")
         codes = t.codes if t.planes else (0,)
@@ -100,6 +103,9 @@ def requant(
         return
     _require(r.multiplier.shape == (entries,), f"multipliers of shape {r.multiplier.shape}")
     _require(r.offset.shape == (entries,), f"offsets of shape {r.offset.shape}")
+    if isinstance(r, WideRequant):
+        _wide(r, y, low, high)
+        return
     _require(r.multiplier.dtype == np.int16 and r.offset.dtype == np.int32, "constants' types")
     _require(r.pre_shift in (0, 16), f"pre_shift {r.pre_shift}")
     _require(0 <= r.shift <= 30, f"shift {r.shift}")
@@ -111,10 +117,22 @@ def requant(
     _require((most + np.abs(r.offset.astype(np.int64))).max() <= _INT32, "sums beyond 32 bits")
 
 
+def _wide(r: WideRequant, y: QTensor, low: np.ndarray, high: np.ndarray) -> None:
+    _require(r.multiplier.dtype == np.int32 and r.offset.dtype == np.int64, "constants' types")
+    _require(0 <= r.shift <= 62 and r.pre_shift == 0, f"shift {r.shift}")
+    _require(y.bottom <= r.low <= r.high <= y.top, f"codes {r.low}..{r.high} of {y.dtype}")
+    stored = r.offset >> r.unit_bits
+    _require((stored << r.unit_bits == r.offset).all(), "offsets are no multiples of their unit")
+    _require(np.abs(stored).max() <= _INT32, "offsets beyond 32 bits")
+    reach = np.maximum(np.abs(low), np.abs(high)).astype(object)
+    most = max(reach * np.abs(r.multiplier.astype(object)) + np.abs(r.offset.astype(object)))
+    _require(most < 2**62, "sums beyond 62 bits")
+
+
 def accumulators(weight: np.ndarray, x: QTensor) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest sum of codes of `x` times each row of int8 [rows, ...]; int64 [rows]."""
     w = weight.reshape(len(weight), -1).astype(np.int64)
-    return x.top * np.minimum(w, 0).sum(axis=1), x.top * np.maximum(w, 0).sum(axis=1)
+    return products(w, x)
 
 
 def window(
@@ -162,8 +180,8 @@ def _pool(graph: QGraph, op: QPool) -> None:
     if op.mode == "avg":
         _require(op.requant is not None and len(op.counts) > 0, "a mean without its constants")
         assert op.requant is not None
-        most = x.top * np.array(op.counts, np.int64)
-        requant(op.requant, len(op.counts), y, 0 * most, most)
+        n = np.array(op.counts, np.int64)
+        requant(op.requant, len(op.counts), y, x.bottom * n, x.top * n)
 
 
 @verifies(QPad)
@@ -188,7 +206,7 @@ def _add(graph: QGraph, op: QAdd) -> None:
 def _rescale(graph: QGraph, op: QRescale) -> None:
     x, y = ends(graph, op)
     _require(x.size == y.size, f"{x.size} elements become {y.size}")
-    requant(op.requant, 1, y, np.zeros(1, np.int64), np.array([x.top], np.int64))
+    requant(op.requant, 1, y, np.array([x.bottom], np.int64), np.array([x.top], np.int64))
 
 
 @verifies(QPack)

@@ -25,13 +25,22 @@ import numpy as np
 
 from ... import coding, names
 from ...coding.base import Encoded, Encoding
-from ...lowering.qgraph import QGraph, QOp
-from ..emit import Emission
+from ...lowering.qgraph import DTYPES, QGraph, QOp
+from ..emit import CTYPES, Emission
 from ..geometry import Stripe
 from ..tables import Table
 
 #: Weight of bytes from which on a library is compiled for size.
 SMALL = 0.9
+
+
+def cast(place: str, ctype: str, const: bool = False) -> str:
+    """C expression of a place of the arena as a pointer to `ctype`; bytes as they are."""
+    if ctype == "uint8_t":
+        return place
+    const_ = "const " if const else ""
+    return f"({const_}{ctype} *)({const_}void *)({place})"
+
 
 Op = TypeVar("Op", bound=QOp)
 AnyOp = TypeVar("AnyOp", bound=QOp, covariant=True)
@@ -65,6 +74,24 @@ class Layer(Generic[AnyOp]):
         if share is None:
             return np.ones(self.graph.tensors[name].size)
         return 1.0 - share
+
+    def ctype(self, tensor: str) -> str:
+        """C type of an element of one of its tensors."""
+        return CTYPES[self.graph.tensors[tensor].dtype]
+
+    @property
+    def pointers(self) -> list[str]:
+        """Its inputs, then its output, each as a pointer to the tensor's own type."""
+        names = (*self.op.inputs, self.op.output)
+        places = zip(names, (*self.inputs, self.output), strict=True)
+        return [cast(place, self.ctype(t), t != self.op.output) for t, place in places]
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether an element of the output takes no more bytes than one of the first input, so
+        that one may be written where the other was read."""
+        t = self.graph.tensors
+        return DTYPES[t[self.op.output].dtype] <= DTYPES[t[self.op.inputs[0]].dtype]
 
     @property
     def weights(self) -> Encoded:
@@ -136,11 +163,16 @@ class Kernel(ABC, Generic[Op, Flash]):
     def emit(self, layer: Layer[Op], table: Flash) -> Emission:
         """The C of the layer, which reads `table`."""
 
+    #: whether it has a form for tensors of 16 bits
+    wide: ClassVar[bool] = False
+
     def reads(self, layer: Layer[Op]) -> bool:
         """Whether it reads and writes the layer's tensors as they are stored: bytes, if no kernel
         says otherwise."""
-        names = (*layer.op.inputs, layer.op.output)
-        return not any(layer.graph.tensors[t].packed for t in names)
+        tensors = [layer.graph.tensors[t] for t in (*layer.op.inputs, layer.op.output)]
+        if any(t.packed for t in tensors):
+            return False
+        return self.wide or not any(t.wide for t in tensors)
 
     def scratch(self, layer: Layer[Op]) -> int:
         """Bytes of scratch it needs during the layer."""

@@ -119,6 +119,7 @@ class Copy(Kernel[QCopy, CopyTable]):
     """Slices, transpositions, concatenations, paddings, repetitions."""
 
     name = "copy"
+    wide = True
 
     def work(self, layer: Layer[QCopy]) -> dict[str, float]:
         return {"elements": float(layer.out_size)}
@@ -157,9 +158,7 @@ class Copy(Kernel[QCopy, CopyTable]):
             "copy.c.j2", name=name, parts=table.parts, fill=fill, size=t.size,
             inputs=len(op.inputs), kind=kind, arrays={a.name: a for a in table.arrays},
         )  # fmt: skip
-        args = [*(f"(const {kind} *)({x})" if kind != "uint8_t" else x for x in layer.inputs)]
-        out = layer.output if kind == "uint8_t" else f"({kind} *)({layer.output})"
-        call = f"{name}({', '.join([*args, out])});"
+        call = f"{name}({', '.join(layer.pointers)});"
         return Emission(call, [CFunction(name, text)])
 
 
@@ -168,6 +167,7 @@ class View(Plain[QView]):
     """The same bytes under another shape: no code where the output lies over the input."""
 
     name = "view"
+    wide = True
 
     def work(self, layer: Layer[QView]) -> dict[str, float]:
         return {"instructions": 1.0}

@@ -7,7 +7,7 @@ import numpy as np
 from ...lowering.operators.reduce import QReduce, QTopK
 from ..emit import CFunction, Emission, render
 from ..nest import c_loops, element
-from ..requant import requantization
+from ..requant import inlined, requantization, wide_code
 from ..tables import Table
 from .base import Layer, Plain, register
 
@@ -17,6 +17,7 @@ class Reduce(Plain[QReduce]):
     """Sum, mean, largest or smallest over some axes."""
 
     name = "reduce"
+    wide = True
 
     def cost(self, layer: Layer[QReduce]) -> float:
         t = layer.graph.tensors
@@ -26,17 +27,16 @@ class Reduce(Plain[QReduce]):
         op = layer.op
         outer, inner = c_loops(op.outer), c_loops(op.inner, "k")
         q = requantization(layer.prefix, op.requant) if op.requant else None
-        constants = (0, 0)
-        if op.requant is not None:
-            constants = (int(op.requant.multiplier[0]), int(op.requant.offset[0]))
+        constants = inlined(op.requant) if op.requant else (0, 0)
         name = f"{op.function}_{layer.c_name}"
         text = render(
             "reduce.c.j2", name=name, op=op, outer=outer, inner=inner, q=q, constants=constants,
-            base=element(outer, 0), at=element(inner, 0),
+            base=element(outer, 0), at=element(inner, 0), kind=layer.ctype(op.inputs[0]),
+            out=layer.ctype(op.output),
             count=int(np.prod([loop.count for loop in inner], initial=1)),
         )  # fmt: skip
-        call = f"{name}({layer.inputs[0]}, {layer.output});"
-        return Emission(call, [CFunction(name, text)])
+        call = f"{name}({', '.join(layer.pointers)});"
+        return Emission(call, [*wide_code(op.requant), CFunction(name, text)])
 
 
 @register
@@ -44,6 +44,7 @@ class TopK(Plain[QTopK]):
     """The k largest of each row, or where they are."""
 
     name = "top_k"
+    wide = True
 
     def cost(self, layer: Layer[QTopK]) -> float:
         return 8.0 * layer.op.k * layer.graph.tensors[layer.op.inputs[0]].size
@@ -52,10 +53,9 @@ class TopK(Plain[QTopK]):
         op = layer.op
         rows = c_loops(op.rows)
         name = f"top_{layer.c_name}"
-        kind = "int32_t" if layer.graph.tensors[op.output].dtype == "int32" else "uint8_t"
+        kind = layer.ctype(op.output)
         text = render(
             "top_k.c.j2", name=name, op=op, rows=rows, base=element(rows, 0), to=element(rows, 1),
-            kind=kind,
+            kind=kind, code=layer.ctype(op.inputs[0]),
         )  # fmt: skip
-        out = layer.output if kind == "uint8_t" else f"({kind} *)(void *)({layer.output})"
-        return Emission(f"{name}({layer.inputs[0]}, {out});", [CFunction(name, text)])
+        return Emission(f"{name}({', '.join(layer.pointers)});", [CFunction(name, text)])

@@ -13,6 +13,7 @@ class Resize(Kernel[QResize, Table]):
     """Four neighbours and their weights for each pixel."""
 
     name = "resize"
+    wide = True
 
     def cost(self, layer: Layer[QResize]) -> float:
         return 22.0 * layer.out_size
@@ -29,6 +30,10 @@ class Resize(Kernel[QResize, Table]):
         t = layer.graph.tensors
         (c, h, w), (_, oh, ow) = t[op.inputs[0]].shape, t[op.output].shape
         name = f"resize_{h}x{w}_{oh}x{ow}_{c}"
-        text = render("resize.c.j2", name=name, c=c, h=h, w=w, oh=oh, ow=ow)
-        args = [*table.names, layer.inputs[0], layer.output]
+        kind = layer.ctype(op.output)
+        text = render(
+            "resize.c.j2", name=name, c=c, h=h, w=w, oh=oh, ow=ow, kind=kind, bits=op.bits,
+            word="uint32_t" if kind == "uint8_t" else "int64_t",
+        )  # fmt: skip
+        args = [*table.names, *layer.pointers]
         return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])

@@ -15,7 +15,7 @@ from ...lowering.qgraph import (
 )
 from ..emit import CFunction, Emission, environment, render
 from ..geometry import Ring, Stripe
-from ..requant import RequantTable, requantization
+from ..requant import RequantTable, inlined, requantization, wide_code
 from ..tables import Table
 from .base import Kernel, Layer, Op, Plain, register
 
@@ -50,6 +50,7 @@ class Pool(Kernel[QPool, OptionalTable]):
     """Max and mean pooling."""
 
     name = "pool"
+    wide = True
 
     def work(self, layer: Layer[QPool]) -> dict[str, float]:
         op = layer.op
@@ -63,7 +64,7 @@ class Pool(Kernel[QPool, OptionalTable]):
     def overwrites(self, layer: Layer[QPool]) -> tuple[int, ...]:
         op = layer.op
         t_in, t_out = layer.graph.tensors[op.inputs[0]], layer.graph.tensors[op.output]
-        if layer.stripe:
+        if layer.stripe or not layer.shrinks:
             return ()
         if t_out.size == t_in.shape[0]:  # one value a plane: written behind what is read
             return (0,)
@@ -72,8 +73,8 @@ class Pool(Kernel[QPool, OptionalTable]):
         return (0,) if apart and not any(op.pads) else ()
 
     def chains(self, layer: Layer[QPool]) -> bool:
-        tensors = layer.graph.tensors
-        return all(len(tensors[t].shape) == 3 for t in (layer.op.inputs[0], layer.op.output))
+        tensors = [layer.graph.tensors[t] for t in (layer.op.inputs[0], layer.op.output)]
+        return all(len(t.shape) == 3 and not t.wide for t in tensors)
 
     def straight(self, layer: Layer[QPool]) -> bool:
         op = layer.op
@@ -105,11 +106,14 @@ class Pool(Kernel[QPool, OptionalTable]):
             mode=op.mode, q=q, whole=whole, counts=op.counts,
             stride=q.array.values.shape[1] if q else 0, numbered=numbered,
             ring=Ring(s.held[0], h, w, op.stride[0], op.pads), in_plane=s.held[0] * w,
-            out_gap=s.out * ow - oh * ow,
+            out_gap=s.out * ow - oh * ow, kind=layer.ctype(op.inputs[0]),
+            out=layer.ctype(op.output), least=layer.graph.tensors[op.inputs[0]].bottom,
         )  # fmt: skip
-        args = [*table.names, layer.inputs[0], layer.output]
+        args = [*table.names, *layer.pointers]
         args += [layer.first] if numbered else []
-        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
+        return Emission(
+            f"{name}({', '.join(args)});", [*wide_code(op.requant), CFunction(name, text)]
+        )
 
 
 @register
@@ -133,9 +137,10 @@ class Rescale(Kernel[QRescale, OptionalTable]):
     """Change of scale of single codes."""
 
     name = "rescale"
+    wide = True
 
     def overwrites(self, layer: Layer[QRescale]) -> tuple[int, ...]:
-        return (0,)
+        return (0,) if layer.shrinks else ()
 
     def work(self, layer: Layer[QRescale]) -> dict[str, float]:
         return {"elements": float(layer.out_size)}
@@ -151,12 +156,13 @@ class Rescale(Kernel[QRescale, OptionalTable]):
         name = f"rescale_{layer.c_name}"
         q, r = table.q or requantization(layer.prefix, op.requant), op.requant
         if isinstance(r, Requant):
-            m, c = int(r.multiplier[0]), int(r.offset[0])
+            m, c = inlined(r)
         else:
             m, c = int(r.flip[0]), int(r.values[0, 0]) if r.values.size == 1 else 1
-        text = _macro("rescale", name, n, q, m, c)
-        call = f"{name}({layer.inputs[0]}, {layer.output});"
-        return Emission(call, [CFunction(name, text)])
+        kinds = layer.ctype(op.inputs[0]), layer.ctype(op.output)
+        text = _macro("rescale", name, n, q, m, c, *kinds)
+        call = f"{name}({', '.join(layer.pointers)});"
+        return Emission(call, [*wide_code(r), CFunction(name, text)])
 
 
 @register
@@ -164,6 +170,7 @@ class Pad(Elementwise[QPad]):
     """Explicit padding."""
 
     name = "pad"
+    wide = True
 
     def emit(self, layer: Layer[QPad], table: Table) -> Emission:
         op = layer.op
@@ -171,8 +178,8 @@ class Pad(Elementwise[QPad]):
         c, h, w = t.shape
         _, oh, ow = layer.graph.tensors[op.output].shape
         name = f"pad_{c}_{h}x{w}_{oh}x{ow}"
-        text = _macro("pad", name, c, h, w, oh, ow, op.pads, t.zero_point)
-        return Emission(f"{name}({layer.inputs[0]}, {layer.output});", [CFunction(name, text)])
+        text = _macro("pad", name, c, h, w, oh, ow, op.pads, t.zero_point, layer.ctype(op.output))
+        return Emission(f"{name}({', '.join(layer.pointers)});", [CFunction(name, text)])
 
 
 @register

@@ -13,22 +13,26 @@ class LookUp(Kernel[QTable, Table]):
     """A look-up for each code."""
 
     name = "table"
+    wide = True
     code_bytes = 28
 
     def cost(self, layer: Layer[QTable]) -> float:
         return 5.0 * layer.out_size
 
     def overwrites(self, layer: Layer[QTable]) -> tuple[int, ...]:
-        return (0,)
+        return (0,) if layer.shrinks else ()
 
     def table(self, layer: Layer[QTable]) -> Table:
         note = f"{layer.c_name}: codes"
-        return Table((CArray(f"{layer.prefix}_codes", "uint8_t", layer.op.table, note),))
+        kind = layer.ctype(layer.op.output)
+        return Table((CArray(f"{layer.prefix}_codes", kind, layer.op.table, note),))
 
     def emit(self, layer: Layer[QTable], table: Table) -> Emission:
-        text = render("table.c.j2", name="look_up")
-        args = [*table.names, layer.inputs[0], layer.output, str(layer.out_size)]
-        return Emission(f"look_up({', '.join(args)});", [CFunction("look_up", text)])
+        kind = layer.ctype(layer.op.output)
+        name = "look_up" if kind == "uint8_t" else "look_up_wide"
+        text = render("table.c.j2", name=name, kind=kind)
+        args = [*table.names, *layer.pointers, str(layer.out_size)]
+        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
 
 
 @register

@@ -63,7 +63,9 @@ class Op:
 OPS: dict[str, Op] = {}
 
 #: Attributes that any node may carry: see `secateur.frontend.ir`.
-COMMON = frozenset({"parameters", "factors", "merged", "clamp", "levels", "range", "shown"})
+COMMON = frozenset(
+    {"parameters", "factors", "merged", "clamp", "levels", "range", "shown", "activations", "step"}
+)
 
 
 def declare(name: str, shape: ShapeRule, **rest: Any) -> Callable[[Run], Run]:

@@ -52,9 +52,10 @@ def _arithmetic(qgraph: QGraph, op: QArithmetic, inputs: list[np.ndarray]) -> np
     return np.clip(v >> op.shift, 0, 255).astype(np.uint8)
 
 
-@lowers("constant")
+@lowers("constant", wide=True)
 def _constant(lo: Lowering, node: Node) -> None:
-    lo.constant(node.output, node.params["value"].reshape(node.shape))
+    value = node.params["value"].reshape(node.shape)
+    lo.constant(node.output, value, wide=node.output in lo.wide)
 
 
 def with_scalar(lo: Lowering, node: Node) -> bool:

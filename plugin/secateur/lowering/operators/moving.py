@@ -10,7 +10,9 @@ from secateur.lowering.lowerer import Lowering, Value
 from secateur.lowering.registry import lowers
 
 
-@lowers("transpose", "slice", "tile", "gather", "depth_to_space", "space_to_depth", "pad")
+@lowers(
+    "transpose", "slice", "tile", "gather", "depth_to_space", "space_to_depth", "pad", wide=True
+)
 def _move(lo: Lowering, node: Node) -> None:
     move(lo, node)
 
@@ -34,7 +36,7 @@ def _padded_with_zero(node: Node) -> Node:
     return Node(node.op, node.name, node.inputs, node.output, node.shape, attrs)
 
 
-@lowers("concat")
+@lowers("concat", wide=True)
 def _concat(lo: Lowering, node: Node) -> None:
     sources: list[str] = []
     parts = []

@@ -19,7 +19,7 @@ def _dense_window(graph: Graph, node: Node) -> tuple[str, str] | None:
     return None
 
 
-@lowers("max_pool")
+@lowers("max_pool", wide=True)
 def _max_pool(lo: Lowering, node: Node) -> None:
     x = lo.image(node)
     y = lo.new(node, like=x)

@@ -111,7 +111,7 @@ def _reduce(lo: Lowering, node: Node) -> None:
     lo.emit(QReduce(node.name, (x.name,), y.name, "sum", outer, inner, requant))
 
 
-@lowers("arg_max", "top_k", "top_k_indices")
+@lowers("arg_max", "top_k", "top_k_indices", wide=True)
 def _select(lo: Lowering, node: Node) -> None:
     x, shape = lo.settle(node.inputs[0]), lo.shape(node.inputs[0])
     axis = node.attrs["axis"] % len(shape)

@@ -10,7 +10,7 @@ from secateur.lowering.qgraph import QPad, QTensor
 from secateur.lowering.registry import lowers
 
 
-@lowers("input")
+@lowers("input", wide=True)
 def _input(lo: Lowering, node: Node) -> None:
     if node.attr("dtype") == "int32":  # indices
         lo.declare(node, QTensor(node.output, stored_shape(node.shape), 1.0, 0, dtype="int32"))
@@ -18,7 +18,7 @@ def _input(lo: Lowering, node: Node) -> None:
         lo.new(node)
 
 
-@lowers("zero_pad")
+@lowers("zero_pad", wide=True)
 def _zero_pad(lo: Lowering, node: Node) -> None:
     x = lo.image(node)
     y = lo.new(node, like=x)
@@ -28,6 +28,6 @@ def _zero_pad(lo: Lowering, node: Node) -> None:
     lo.emit(QPad(node.name, (x.name,), y.name, node.attrs["pads"]))
 
 
-@lowers("flatten", "reshape")
+@lowers("flatten", "reshape", wide=True)
 def _reshape(lo: Lowering, node: Node) -> None:
     lo.view(node, lo.addresses(node.inputs[0]))

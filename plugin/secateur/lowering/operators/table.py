@@ -121,6 +121,6 @@ def _numbers_only(graph: Graph, node: Node) -> tuple[str, str] | None:
     return None
 
 
-@lowers("cast")
+@lowers("cast", wide=True)
 def _cast(lo: Lowering, node: Node) -> None:
     lo.view(node, lo.addresses(node.inputs[0]))

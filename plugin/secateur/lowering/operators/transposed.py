@@ -17,7 +17,7 @@ from secateur.lowering.operators.weighted import block_diagonal, convolve, dilat
 from secateur.lowering.registry import lowers
 
 
-@lowers("conv2d_transpose")
+@lowers("conv2d_transpose", wide=True)
 def _conv2d_transpose(lo: Lowering, node: Node) -> None:
     groups, strides = int(node.attr("groups")), node.attrs["strides"]
     # as that of a convolution from ci to co channels: [kh, kw, ci / groups, co]
@@ -51,6 +51,8 @@ def _conv2d_transpose(lo: Lowering, node: Node) -> None:
     made = Node("conv2d", node.name, node.inputs, f"{node.output}_phases", shape, attrs, params)
     lo.shapes[made.output] = shape
     lo.ranges[made.output] = lo.ranges[node.output]
+    if node.output in lo.wide:
+        lo.wide.add(made.output)
     convolve(lo, made, params["kernel"].transpose(3, 2, 0, 1), groups=1)
     at = lo.addresses(made.output).reshape(grid[0], grid[1], sy, sx, co)
     whole = at.transpose(0, 2, 1, 3, 4).reshape(grid[0] * sy, grid[1] * sx, co)

@@ -14,7 +14,7 @@ from secateur.lowering.registry import lowers
 from secateur.lowering.weights import QWeights, quantize_weights
 
 
-@lowers("conv2d")
+@lowers("conv2d", wide=True)
 def _conv2d(lo: Lowering, node: Node) -> None:
     groups = int(node.attr("groups"))
     kernel = dilated(node.params["kernel"], node.attr("dilations"))
@@ -26,7 +26,7 @@ def _conv2d(lo: Lowering, node: Node) -> None:
     convolve(lo, node, block_diagonal(kernel, groups).transpose(3, 2, 0, 1), groups=1)
 
 
-@lowers("depthwise_conv2d")
+@lowers("depthwise_conv2d", wide=True)
 def _depthwise_conv2d(lo: Lowering, node: Node) -> None:
     _depthwise(lo, node, dilated(node.params["kernel"], node.attr("dilations")))
 
@@ -113,7 +113,7 @@ def _conv(lo: Lowering, node: Node, x: QTensor, rows: np.ndarray, groups: int) -
     )
 
 
-@lowers("dense")
+@lowers("dense", wide=True)
 def _dense(lo: Lowering, node: Node) -> None:
     if len(lo.shape(node.inputs[0])) > 1:  # on the last axis of an image: a pointwise convolution
         x = lo.as_image(node)
@@ -146,7 +146,7 @@ def _dense(lo: Lowering, node: Node) -> None:
     )
 
 
-@lowers("batch_norm")
+@lowers("batch_norm", wide=True)
 def _batch_norm(lo: Lowering, node: Node) -> None:
     """A lone normalisation is a depthwise 1x1 convolution whose weights are all one."""
     scale, shift = node.params["scale"], node.params["shift"]

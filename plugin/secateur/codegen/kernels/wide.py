@@ -1,0 +1,282 @@
+"""Layers with an end of 16 bits: int8 weights times int16 or uint8, and what has no weights.
+
+Products are added in 32 bits where every partial sum of a row is proven to fit, else stretch by
+stretch in 64. On cores with the DSP extension two of them are one instruction.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ... import names
+from ...lowering.operators.wide import EXP2, QInterpolate, QWideArithmetic, QWideSoftmax
+from ...lowering.qgraph import DTYPES, QConv, QDense, QTensor
+from ...lowering.wide import products
+from ..emit import CArray, CFunction, Emission, by_isa, render
+from ..geometry import align4
+from ..nest import c_loops, element
+from ..requant import wide_code
+from ..tables import Table
+from .base import Kernel, Layer, Plain, register
+from .coded import decode_work, is_coded
+from .source import StoredTable, index_work, row_bytes, row_source, stored_rows
+
+
+def run_of(weight: np.ndarray, x: QTensor) -> int:
+    """How many products of a row may be added in 32 bits: all, or a multiple of four."""
+    w = weight.reshape(len(weight), -1).astype(np.int64)
+    low, high = products(w, x)
+    if low.min() >= -(2**31) and high.max() < 2**31:
+        return w.shape[1]
+    most = max(x.top, -x.bottom) * int(np.abs(w).max())
+    return (2**31 - 1) // most // 4 * 4
+
+
+def _wide(layer: Layer[QConv] | Layer[QDense]) -> bool:
+    t = layer.graph.tensors
+    return any(t[name].wide for name in (*layer.op.inputs, layer.op.output))
+
+
+@register
+class WideDense(Kernel[QDense, StoredTable]):
+    """Fully connected, row by row."""
+
+    name = "wide_dense"
+    wide = True
+    forms = frozenset({"dense", "indices", "coded dense"})
+    code_bytes = 240
+    plain_factor = 2.2
+
+    def applies(self, layer: Layer[QDense]) -> bool:
+        return _wide(layer)
+
+    def scratch(self, layer: Layer[QDense]) -> int:
+        return row_bytes(stored_rows(layer))
+
+    def work(self, layer: Layer[QDense]) -> dict[str, float]:
+        size, rows = float(layer.op.weight.size), float(len(layer.op.weight))
+        work = {"weights": size, "rows": rows, **index_work(layer, size)}
+        return {**work, **decode_work(layer.encoded)} if is_coded(layer.encoded) else work
+
+    def table(self, layer: Layer[QDense]) -> StoredTable:
+        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
+
+    def emit(self, layer: Layer[QDense], table: StoredTable) -> Emission:
+        op = layer.op
+        n, cols = op.weight.shape
+        source = row_source(table.stored, "scratch")
+        x = layer.graph.tensors[op.inputs[0]]
+        function = by_isa(
+            f"fc_wide_{layer.c_name}", "wide_dense", "dsp", source=source, q=table.q, n=n,
+            cols=cols, run=run_of(op.weight, x), kind=layer.ctype(op.inputs[0]),
+            to=layer.ctype(op.output),
+            title=f"Fully connected, {cols} inputs, {n} outputs, {x.dtype} times int8.",
+        )  # fmt: skip
+        args = [*source.arguments, table.q.array.name, *layer.pointers]
+        if source.row_buffer:
+            args.append(layer.scratch)
+        functions = [*wide_code(op.requant), function]
+        return Emission(source.call(function.name, args), functions, source.headers)
+
+
+@register
+class WideConv(Kernel[QConv, StoredTable]):
+    """Convolution: the pixels under the kernel in a row, times each row of weights."""
+
+    name = "wide_conv"
+    wide = True
+    forms = frozenset({"dense", "indices", "coded dense"})
+    code_bytes = 420
+    plain_factor = 2.0
+
+    def applies(self, layer: Layer[QConv]) -> bool:
+        return _wide(layer) and layer.op.groups == 1
+
+    def _patch(self, layer: Layer[QConv]) -> int:
+        x = layer.graph.tensors[layer.op.inputs[0]]
+        return align4(layer.op.weight[0].size * DTYPES[x.dtype])
+
+    def scratch(self, layer: Layer[QConv]) -> int:
+        return self._patch(layer) + row_bytes(stored_rows(layer), again=True)
+
+    def work(self, layer: Layer[QConv]) -> dict[str, float]:
+        op = layer.op
+        pixels = float(layer.out_size // len(op.weight))
+        size = float(op.weight.size)
+        work = {
+            "wide_dense.weights": size * pixels, "wide_dense.rows": len(op.weight) * pixels,
+            "gathered": op.weight[0].size * pixels, **index_work(layer, size * pixels),
+        }  # fmt: skip
+        return {**work, **decode_work(layer.encoded)} if is_coded(layer.encoded) else work
+
+    def table(self, layer: Layer[QConv]) -> StoredTable:
+        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
+
+    def emit(self, layer: Layer[QConv], table: StoredTable) -> Emission:
+        op = layer.op
+        source = row_source(table.stored, f"(scratch + {self._patch(layer)})", again=True)
+        x = layer.graph.tensors[op.inputs[0]]
+        added = layer.ctype(op.inputs[1]) if op.residual is not None else ""
+        n, cols = len(op.weight), op.weight[0].size
+        function = by_isa(
+            f"conv_wide_{layer.c_name}", "wide_conv", "dsp", source=source, q=table.q,
+            g=_geometry(layer), n=n, cols=cols, run=run_of(op.weight, x), padded=any(op.pads),
+            zero=x.zero_point, kind=layer.ctype(op.inputs[0]), to=layer.ctype(op.output),
+            added=added, factor=op.residual,
+            title=f"Convolution, {cols} weights a channel, {n} channels, {x.dtype} times int8.",
+        )  # fmt: skip
+        args = [*source.arguments, table.q.array.name, *layer.pointers, layer.scratch]
+        functions = [*wide_code(op.requant), function]
+        return Emission(source.call(function.name, args), functions, source.headers)
+
+
+@register
+class WideDepthwise(Kernel[QConv, StoredTable]):
+    """Depthwise convolution, plane by plane."""
+
+    name = "wide_depthwise"
+    wide = True
+    forms = frozenset({"dense", "indices", "coded dense"})
+    code_bytes = 300
+    plain_factor = 1.3
+
+    def applies(self, layer: Layer[QConv]) -> bool:
+        op = layer.op
+        alone = op.groups == len(op.weight) > 1 and op.weight.shape[1] == 1
+        return _wide(layer) and alone and op.residual is None
+
+    def scratch(self, layer: Layer[QConv]) -> int:
+        return row_bytes(stored_rows(layer))
+
+    def work(self, layer: Layer[QConv]) -> dict[str, float]:
+        outputs = float(layer.out_size)
+        size = float(layer.op.weight.size)
+        taps = layer.op.weight[0].size
+        work = {"outputs": outputs, "taps": outputs * taps, **index_work(layer, size)}
+        return {**work, **decode_work(layer.encoded)} if is_coded(layer.encoded) else work
+
+    def table(self, layer: Layer[QConv]) -> StoredTable:
+        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
+
+    def emit(self, layer: Layer[QConv], table: StoredTable) -> Emission:
+        op = layer.op
+        source = row_source(table.stored, "scratch")
+        x = layer.graph.tensors[op.inputs[0]]
+        n, taps = len(op.weight), op.weight[0].size
+        name = f"depthwise_wide_{layer.c_name}"
+        text = render(
+            "wide_depthwise.c.j2", name=name, source=source, q=table.q, g=_geometry(layer), n=n,
+            acc="int32_t" if run_of(op.weight, x) >= taps else "int64_t", padded=any(op.pads),
+            zero=x.zero_point, kind=layer.ctype(op.inputs[0]), to=layer.ctype(op.output),
+            title=f"Depthwise convolution of {n} planes, {x.dtype} times int8.",
+        )  # fmt: skip
+        args = [*source.arguments, table.q.array.name, *layer.pointers]
+        if source.row_buffer:
+            args.append(layer.scratch)
+        functions = [*wide_code(op.requant), CFunction(name, text)]
+        return Emission(source.call(name, args), functions, source.headers)
+
+
+def _geometry(layer: Layer[QConv]) -> dict[str, object]:
+    op, t = layer.op, layer.graph.tensors
+    ci, h, w = t[op.inputs[0]].shape
+    shape = t[op.output].shape
+    oh, ow = shape[1:] if len(shape) == 3 else (1, 1)
+    kh, kw = op.weight.shape[2:]
+    sy, sx = op.stride
+    return {
+        "ci": ci, "h": h, "w": w, "oh": oh, "ow": ow, "kh": kh, "kw": kw, "sy": sy, "sx": sx,
+        "pads": op.pads,
+    }  # fmt: skip
+
+
+@register
+class WideArithmetic(Plain[QWideArithmetic]):
+    """Sum, product, larger or smaller of two tensors."""
+
+    name = "wide_arithmetic"
+    wide = True
+
+    def cost(self, layer: Layer[QWideArithmetic]) -> float:
+        return 26.0 * layer.out_size
+
+    def overwrites(self, layer: Layer[QWideArithmetic]) -> tuple[int, ...]:
+        tensors = layer.graph.tensors
+        y = tensors[layer.op.output]
+        inputs = [tensors[t] for t in layer.op.inputs]
+        return tuple(i for i, t in enumerate(inputs) if (t.size, t.dtype) == (y.size, y.dtype))
+
+    def emit(self, layer: Layer[QWideArithmetic], table: Table) -> Emission:
+        op = layer.op
+        loops = c_loops(op.loops)
+        name = f"{op.function}_{layer.c_name}"
+        text = render(
+            "wide_arithmetic.c.j2", name=name, op=op, loops=loops, size=layer.out_size,
+            zeros=[layer.graph.tensors[t].zero_point for t in op.inputs],
+            at=(element(loops, 0), element(loops, 1)),
+            kinds=[layer.ctype(t) for t in (*op.inputs, op.output)],
+        )  # fmt: skip
+        call = f"{name}({', '.join(layer.pointers)});"
+        return Emission(call, [CFunction("wide_code", render("wide_code.c.j2")),
+                               CFunction(name, text)])  # fmt: skip
+
+
+@register
+class Interpolate(Kernel[QInterpolate, Table]):
+    """A function of one 16-bit element."""
+
+    name = "interpolate"
+    wide = True
+    code_bytes = 60
+
+    def cost(self, layer: Layer[QInterpolate]) -> float:
+        return 16.0 * layer.out_size
+
+    def overwrites(self, layer: Layer[QInterpolate]) -> tuple[int, ...]:
+        return (0,)
+
+    def table(self, layer: Layer[QInterpolate]) -> Table:
+        note = f"{layer.c_name}: the function at {len(layer.op.table)} codes"
+        return Table((CArray(f"{layer.prefix}_lines", "int16_t", layer.op.table, note),))
+
+    def emit(self, layer: Layer[QInterpolate], table: Table) -> Emission:
+        op = layer.op
+        name = f"interpolate_{layer.c_name}"
+        to = layer.ctype(op.output)
+        text = render("interpolate.c.j2", name=name, op=op, to=to, n=layer.out_size)
+        call = f"{name}({', '.join([*table.names, *layer.pointers])});"
+        return Emission(call, [CFunction(name, text)])
+
+
+@register
+class WideSoftmax(Kernel[QWideSoftmax, Table]):
+    """Softmax along rows."""
+
+    name = "wide_softmax"
+    wide = True
+    code_bytes = 220
+
+    def cost(self, layer: Layer[QWideSoftmax]) -> float:
+        return 75.0 * layer.out_size
+
+    def scratch(self, layer: Layer[QWideSoftmax]) -> int:
+        return 4 * layer.op.length
+
+    def overwrites(self, layer: Layer[QWideSoftmax]) -> tuple[int, ...]:
+        same = layer.ctype(layer.op.inputs[0]) == layer.ctype(layer.op.output)
+        return (0,) if same else ()
+
+    def table(self, layer: Layer[QWideSoftmax]) -> Table:
+        name = f"{names.model(layer.graph.name)}_exp2"
+        return Table((CArray(name, "uint16_t", EXP2, "2^(-i / 128) in units of 2^-16, less 2^15"),))
+
+    def emit(self, layer: Layer[QWideSoftmax], table: Table) -> Emission:
+        op = layer.op
+        name = f"softmax_{layer.c_name}"
+        text = render(
+            "wide_softmax.c.j2", name=name, op=op, rows=layer.out_size // op.length,
+            kind=layer.ctype(op.inputs[0]), to=layer.ctype(op.output),
+        )  # fmt: skip
+        scratch = f"(uint32_t *)(void *)({layer.scratch})"
+        call = f"{name}({', '.join([*table.names, *layer.pointers, scratch])});"
+        return Emission(call, [CFunction(name, text)])
