@@ -90,10 +90,7 @@ def compared(
 ) -> None:
     inputs = [given_codes(q, n, i) for i, q in enumerate(graphs)]
     raw = [joined(ends(q, q.inputs, "input"), [x]) for q, x in zip(graphs, inputs, strict=True)]
-    if core:
-        got = run_c.on_core(core, plans, raw, folder)
-    else:
-        got = run_c.on_host(plans, raw, folder)
+    got = run_c.on_core(core, plans, raw, folder) if core else run_c.on_host(plans, raw, folder)
     for q, x, r in zip(graphs, inputs, got, strict=True):
         (codes,) = split(ends(q, q.outputs, "output"), r)
         want = ref.run(q, x)
