@@ -69,6 +69,7 @@ def test_a_values_list_is_the_one_that_works() -> None:
 
 
 _X = np.zeros((2, 4), np.float32)
+_SOME = np.linspace(-1, 1, 64, dtype=np.float32).reshape(16, 4)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ _X = np.zeros((2, 4), np.float32)
     [
         ({"optimize": "speed"}, DataError, "optimize is 'speed': choose one of latency, energy"),
         ({"calibration_method": "max"}, DataError, "calibration_method is 'max': choose one of"),
+        ({"weights": "flash"}, DataError, "weights is 'flash': choose one of separate, static"),
         ({"encodings": "zip"}, DataError, "encoding 'zip' is unknown: .*ternary"),
         ({"encodings": {"a": "dense/none"}}, DataError, "kernel 'none' is unknown"),
         ({"board": "nowhere"}, TargetError, "board 'nowhere' is unknown"),
@@ -153,3 +155,16 @@ def test_a_layer_that_is_not_there_is_named() -> None:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")], name="m")
     with pytest.raises(ModelError, match="encodings names layer 'haed', which 'm' has not: head"):
         sc.convert(model, _X + 1, encodings={"haed": "dense"})
+
+
+@pytest.mark.train
+def test_constants_are_file_local_where_asked(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")], name="m")
+    sources = {}
+    for weights in ("separate", "static"):
+        folder = sc.convert(model, _SOME, weights=weights).save(tmp_path / weights, "plain")
+        sources[weights] = {p.name: p.read_text() for p in folder.rglob("m*.c")}
+    assert set(sources["separate"]) == {"m.c", "m_weights.c"}
+    assert set(sources["static"]) == {"m.c"}
+    assert "static const int8_t m_head_w[" in sources["static"]["m.c"]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from . import reading
 from .errors import FileError, SecateurError
 from .files import looks_like, write
-from .flow.arguments import CalibrationMethod, Optimize, check_encodings
+from .flow.arguments import CalibrationMethod, Optimize, WeightsIn, check_encodings
 from .flow.interface import InputType, OutputType
 from .report.budget import FIGURES, limit_of
 from .report.figures import Report
@@ -36,6 +36,7 @@ class PlanOptions(_Table):
     encodings: dict[str, str] | str | None = None
     calibration_method: CalibrationMethod | None = None
     portable: bool | None = None
+    weights: WeightsIn | None = None
     activations: dict[str, str] | str | None = None
     input_dtype: InputType | None = None
     output_dtype: OutputType | None = None

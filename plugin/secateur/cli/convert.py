@@ -71,6 +71,13 @@ def conversion_options(f: Any) -> Any:
         is_flag=True,
         help="Write the code of every core, not the board's alone; without a board it is.",
     )(f)
+    f = click.option(
+        "--weights",
+        default="separate",
+        show_default=True,
+        help="Where the C defines the constants: separate (files of their own) or static "
+        "(file-local, beside the layers).",
+    )(f)
     return click.option(
         "--optimize",
         default="balanced",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from .. import names
 from ..coding import sources
@@ -26,7 +27,8 @@ from .tables import bits_of
 from .tidy import tidy, wrapped
 
 #: Where the weights may be defined: in a file of their own, or with the layers, file-local.
-WEIGHTS_IN = ("separate", "static")
+WeightsIn = Literal["separate", "static"]
+WEIGHTS_IN = get_args(WeightsIn)
 
 #: Names of a library beside its arrays, behind its own name.
 _PARTS = ("run", "run_in", "run_bytes_in", "inputs", "outputs", "arena", "check_weights")

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from .. import coding
 from ..codegen.kernels import all_kernels
+from ..codegen.library import WeightsIn
 from ..codegen.plan import DEFAULT_CORE, Budget
 from ..errors import DataError, ModelError
 from ..lowering.calibrate import Method
@@ -19,6 +20,12 @@ Optimize = Literal["latency", "energy", "balanced", "flash"]
 CalibrationMethod = Method
 #: What builds the firmware.
 Builder = Literal["platformio", "gcc"]
+
+
+__all__ = [
+    "Builder", "CalibrationMethod", "Optimize", "WeightsIn", "budget_of", "check_encodings",
+    "check_layers", "core_and_clock", "one_of",
+]  # fmt: skip
 
 
 def one_of(what: str, value: object, allowed: object) -> None:

@@ -54,6 +54,7 @@ class CompiledModel:
     encodings: Mapping[str, str] | str | None = None
     budget: Budget = field(default_factory=Budget)
     portable: bool = False  #: whether a plan for a board is written for all cores
+    weights: str = "separate"  #: where the C defines the constants
 
     def planned_for(self, board: Board) -> CompiledModel:
         """This model with a plan for `board`: itself where core (and clock, if it counts) agree.
@@ -65,7 +66,8 @@ class CompiledModel:
             if self.plan.runs_on(board.core):
                 return self
             plan = make_plan(
-                self.qgraph, self.encodings, self.optimize, self.budget, self.plan.core
+                self.qgraph, self.encodings, self.optimize, self.budget, self.plan.core,
+                weights=self.weights,
             )  # fmt: skip
             return replace(self, plan=plan)
         timed = self.budget.latency_ms is not None
@@ -76,7 +78,7 @@ class CompiledModel:
         tell(f"planning for {board.core}")
         plan = make_plan(
             self.qgraph, self.encodings, self.optimize, budget, board.core,
-            portable=self.portable,
+            weights=self.weights, portable=self.portable,
         )  # fmt: skip
         return replace(self, plan=plan, budget=budget)._within(board)
 
@@ -101,7 +103,7 @@ class CompiledModel:
         try:
             plan = make_plan(
                 self.qgraph, self.encodings, self.optimize, room, board.core,
-                portable=self.portable,
+                weights=self.weights, portable=self.portable,
             )  # fmt: skip
         except BudgetError as error:
             raise BudgetError(

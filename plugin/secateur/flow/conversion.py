@@ -21,6 +21,7 @@ from . import ranges
 from .arguments import (
     CalibrationMethod,
     Optimize,
+    WeightsIn,
     budget_of,
     check_encodings,
     check_layers,
@@ -65,6 +66,7 @@ def convert(
     latency: str | float | None = None,
     board: str | None = None,
     portable: bool = False,
+    weights: WeightsIn = "separate",
     activations: Activations = None,
     input_dtype: InputType | None = None,
     output_dtype: OutputType | None = None,
@@ -99,6 +101,8 @@ def convert(
             board with another core.
         portable: whether the library holds the code of every core, else that of the board's alone;
             without a board it does.
+        weights: where the C defines the constants: "separate" (files of their own, NAME_weights.c
+            and .h) or "static" (beside the layers, file-local).
         activations: "int16" where 8 bits of every activation do not do (regression, audio), or
             types by layer: {"LAYER": "int16"}, {"*": "int16", "LAYER": "int8"}. Weights keep their
             8 bits or less.
@@ -124,6 +128,7 @@ def convert(
     """
     one_of("optimize", optimize, Optimize)
     one_of("calibration_method", calibration_method, CalibrationMethod)
+    one_of("weights", weights, WeightsIn)
     if input_dtype is not None:
         one_of("input_dtype", input_dtype, InputType)
     if output_dtype is not None:
@@ -150,7 +155,9 @@ def convert(
     qgraph.name = graph.name
     tell("choosing encodings and kernels")
     everywhere = portable or board is None
-    plan = make_plan(qgraph, encodings, optimize, budget, core, portable=everywhere)
+    plan = make_plan(
+        qgraph, encodings, optimize, budget, core, weights=weights, portable=everywhere
+    )
     return CompiledModel(
         graph.name,
         graph,
@@ -161,6 +168,7 @@ def convert(
         encodings=encodings,
         budget=budget,
         portable=portable,
+        weights=weights,
     )
 
 
