@@ -40,45 +40,18 @@ def depthwise_name(op: QConv, channels: int, oh: int, ow: int) -> str:
     return f"depthwise_{kh}x{kw}{s}_{channels}_{oh}x{ow}"
 
 
-def strip(outputs: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]) -> list[str]:
-    """C lines for `outputs` rows of a two-column strip; input rows in `skip` are all zero."""
-    lines: list[str] = []
-    left = [("w0", "bb", "c01"), ("w1", "bt", "c01"), ("w2", "bb", "c2")]
-    right = [("w0", "tb", "c01"), ("w1", "tt", "c01"), ("w2", "tb", "c2")]
-    started: set[int] = set()
-    for r in range(outputs + 2):
-        if r not in skip:
-            block = [
-                f"    const uint32_t w = sc_load(p + {r * pitch});",
-                "    const uint32_t e = sc_even(w), d = sc_odd(w);",
-            ]
-            for y in range(max(0, r - 2), min(outputs, r + 1)):
-                if y not in started:
-                    lines.append(f"int32_t l{y} = 0, r{y} = 0;")
-                    started.add(y)
-                pair, half, inner = left[r - y]
-                block.append(f"    l{y} = sc_mac_{half}(d, {inner}, sc_dot2(e, {pair}, l{y}));")
-                pair, half, inner = right[r - y]
-                block.append(f"    r{y} = sc_mac_{half}(e, {inner}, sc_dot2(d, {pair}, r{y}));")
-            lines += ["{", *block, "}"]
-        if r >= 2:
-            y = r - 2
-            lines.append(f"sc_store2(o + {y * ow}, {q.code(f'l{y}')} | {q.code(f'r{y}')} << 8);")
-    return lines
-
-
 def _strip_function(
     chunk: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]
 ) -> CFunction:
     """The routine that filters `chunk` rows of a padded plane of `pitch` bytes a row."""
     # the assembler requantizes: it multiplies and shifts
     isas = () if isinstance(q, ThresholdTable) else ("dsp",)
+    rows = [r for r in range(chunk + 2) if r not in skip]  # the others are all zero
     return by_isa(
         f"strips_3x3_{chunk}x{ow}", "depthwise_strip", *isas, chunk=chunk, pitch=pitch, ow=ow,
-        rows=[r for r in range(chunk + 2) if r not in skip],
+        rows=rows, first_row=[min(r for r in rows if r >= y) for y in range(chunk)], q=q,
         requant="smlawt" if q.pre_shift else "smlabt",
         asr=f", asr #{q.shift}" if q.shift else "",
-        portable=strip(chunk, pitch, ow, q, skip),
     )  # fmt: skip
 
 

@@ -99,27 +99,38 @@ def turned(g: Geometry, scratch: int) -> Turned:
     return Turned(rows, in_rows, step, pixels, vectors, pitch, weights, groups)
 
 
-def _walk(t: Turned, rows: int, aligned: bool, end: int | None) -> tuple[list[list[str]], bool]:
-    """Assembler for every load of `rows` rows of the window in turn, x moving on to the next one
-    and at last to `end` (None: where it is); whether it needs a register for distances."""
-    load, reach = ("vldrw.u32", 508) if aligned else ("vldrb.u8", 127)
+@dataclass(frozen=True)
+class _Use:
+    """One product of sixteen: which of the four pixels, which weights; fresh: the sum begins."""
+
+    pixel: int
+    weight: str
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class _Input:
+    """Sixteen inputs, loaded into the register x0 or x1; `by`: bytes from here to the next ones."""
+
+    into: int
+    by: int
+    uses: tuple[_Use, ...]
+
+
+@dataclass(frozen=True)
+class _Products:
+    """Weights (named as in the assembler) and the inputs they meet."""
+
+    weights: list[str]
+    inputs: list[_Input]
+
+
+def _distances(t: Turned, rows: int, end: int | None) -> list[int]:
+    """Bytes between the loads of `rows` rows of the window; after the last `end` is next, seen from
+    the first (None: the pointer stays)."""
     at = [y * t.row_pitch + x.at for y in range(rows) for g in t.groups for x in g.loads]
     at.append(at[-1] if end is None else end)
-    out, far = [], False
-    for k, (here, there) in enumerate(pairwise(at)):
-        d, q = there - here, f"%q[x{k % 2}]"
-        if d == 0:
-            out.append([f"{load} {q}, [%[x]]"])
-        elif abs(d) <= reach:
-            out.append([f"{load} {q}, [%[x]], #{d}"])
-        else:
-            far = far or abs(d) > 4095
-            move = [f"{'add' if d > 0 else 'sub'}w %[x], %[x], #{abs(d)}"]
-            if abs(d) > 4095:
-                move = [f"movw %[d], #{abs(d) & 65535}", f"movt %[d], #{abs(d) >> 16}"]
-                move.append(f"{'add' if d > 0 else 'sub'} %[x], %[x], %[d]")
-            out.append([f"{load} {q}, [%[x]]", *move])
-    return out, far
+    return [there - here for here, there in pairwise(at)]
 
 
 def products(t: Turned, kh: int, resident: bool, aligned: bool) -> str:
@@ -130,41 +141,36 @@ def products(t: Turned, kh: int, resident: bool, aligned: bool) -> str:
     """
     looped = kh > 1 and not resident and len(t.groups) > 1
     rows = 1 if looped else kh
-    loads, far = _walk(t, rows, aligned, t.row_pitch if looped else None)
-    lines = [f"mov %[n], #{kh}", *(f"movs %[a{i}], #0" for i in range(4)), "1:"] if looped else []
-    fresh, k, first = [not looped] * 4, 0, 0
+    distances = _distances(t, rows, t.row_pitch if looped else None)
+    groups, fresh, k, first = [], [not looped] * 4, 0, 0
     for _ in range(rows):
         for group in t.groups:
             names = [f"w{first + i}" if resident else f"k{i}" for i in range(group.weights)]
             first += group.weights
-            if not resident:
-                lines += [f"vldrb.u8 %q[{n}], [%[w]], #16" for n in names]
+            inputs = []
             for x in group.loads:
-                lines += loads[k]
+                uses = []
                 for p, i in x.uses:
-                    add = "" if fresh[p] else "a"
-                    lines.append(f"vmladav{add}.s8 %[a{p}], %q[{names[i]}], %q[x{k % 2}]")
+                    uses.append(_Use(p, names[i], fresh[p]))
                     fresh[p] = False
+                inputs.append(_Input(k % 2, distances[k], tuple(uses)))
                 k += 1
-    if looped:
-        lines += ["subs %[n], %[n], #1", "bne 1b"]
-    lines += ["vmov %e[sums], %[a0], %[a1]", "vmov %f[sums], %[a2], %[a3]"]
+            groups.append(_Products(names, inputs))
+    far = any(abs(d) > 4095 for d in distances)
+    words = ["a0", "a1", "a2", "a3", *(["n"] if looped else []), *(["d"] if far else [])]
+    vectors = ["sums", "x0", "x1"]
     out = [f'[a{p}] "=&Te"(a{p})' for p in range(4)]
     out += ['[sums] "=&w"(sums)', '[x0] "=&w"(x0)', '[x1] "=&w"(x1)', '[x] "+&r"(i)']
-    declared = ["sums", "x0", "x1"]
-    inputs = [f'[w{i}] "w"(w{i})' for i in range(first)] if resident else []
     if not resident:
-        n = max(g.weights for g in t.groups)
-        out += ['[w] "+&r"(w)', *(f'[k{i}] "=&w"(k{i})' for i in range(n))]
-        declared += [f"k{i}" for i in range(n)]
-    words = ["a0", "a1", "a2", "a3", *(["n"] if looped else []), *(["d"] if far else [])]
+        kept = [f"k{i}" for i in range(max(g.weights for g in t.groups))]
+        out += ['[w] "+&r"(w)', *(f'[{name}] "=&w"({name})' for name in kept)]
+        vectors += kept
     out += [f'[{r}] "=&r"({r})' for r in words[4:]]
-    text = "\n".join(f'    "{line}\\n\\t"' for line in lines)
-    return (
-        f"int32x4_t {', '.join(declared)};\nint32_t {', '.join(words)};\n"
-        f"const int8_t *i = x;\n__asm__ volatile(\n{text}\n    : {', '.join(out)}\n"
-        f'    : {", ".join(inputs)}\n    : "cc", "memory");'
-    )
+    return render(
+        "helium_products.c.j2", kh=kh, resident=resident, aligned=aligned, looped=looped,
+        groups=groups, vectors=vectors, words=words, outputs=out,
+        inputs=[f'[w{i}] "w"(w{i})' for i in range(first)] if resident else [],
+    ).rstrip("\n")  # fmt: skip
 
 
 def work(g: Geometry, t: Turned) -> dict[str, float]:

@@ -11,13 +11,13 @@ little, the rows of windows are stored in another order than the operator's (`Ro
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...coding.bits import pack_rows, unpack_rows
 from ...lowering.qgraph import QConv
+from ..emit import render
 from ..geometry import Geometry
 from .base import Layer
 from .coded import is_coded
@@ -250,104 +250,41 @@ def pair_rows(
 
 @dataclass(frozen=True)
 class _Form:
-    """C for stored rows: `block` of them, `stride` bytes each, from the pointer `name` on."""
+    """Stored rows for templates/pairs: `block` of them, `stride` bytes each, from `name` on."""
 
     block: int
     stride: int
-    name = "index_row"
+    stored = ""  #: template with the C for `words` words, and for the `singles` at a row's end
+    name = "index_row"  #: pointer in the C
     unit = 4  #: words of a turn of the loop
 
     def size(self, words: int) -> int:
         """Bytes of a row that `words` words take."""
         return 2 * words
 
-    def words(self, n: int) -> list[str]:
-        """C that stores the next `n` (at most `unit`) words of each row at `to`."""
-        raise NotImplementedError
-
-    def singles(self, n: int, pitch: int) -> list[str]:
-        """C that stores each row's last `n` weights in low halves, `pitch` bytes apart."""
-        raise NotImplementedError
-
     def at(self, byte: int, row: int) -> str:
         """C of a stored byte."""
         return f"{self.name}[{row * self.stride + byte}]"
 
-    def store(self, byte: int, value: str) -> str:
-        """C of one store at `to`."""
-        return f"sc_store4(to{f' + {byte}' if byte else ''}, {value});"
-
-    def each(self, n: int, value: Callable[[int, int], str]) -> list[str]:
-        """The stores of `n` words of all rows: value(word, row)."""
-        return [
-            self.store(4 * (self.block * i + r), value(i, r))
-            for i in range(n) for r in range(self.block)
-        ]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class _Bytes(_Form):
-    """int8 weights; with `quads` four of them widen to two words at once."""
+    """int8 weights."""
 
-    quads: bool
+    quads: bool  #: four of them widen to two words at once
+    stored = "bytes"
     name = "next"
-
-    def words(self, n: int) -> list[str]:
-        out = []
-        for i in range(0, n - 1 if self.quads else 0, 2):
-            for r in range(self.block):
-                at = f"({self.name} + {r * self.stride + 2 * i})"
-                first, second = f"e{i}{r} = sc_first_s{at}", f"o{i}{r} = sc_second_s{at}"
-                out.append(f"const uint32_t {first}, {second};")
-            out += [self.store(4 * (self.block * i + r), f"e{i}{r}") for r in range(self.block)]
-            out += [
-                self.store(4 * (self.block * (i + 1) + r), f"o{i}{r}") for r in range(self.block)
-            ]
-        left = range(0 if not self.quads else n, n)
-        return out + [
-            self.store(
-                4 * (self.block * i + r), f"sc_pair({self.at(2 * i, r)}, {self.at(2 * i + 1, r)})"
-            )
-            for i in left for r in range(self.block)
-        ]  # fmt: skip
-
-    def singles(self, n: int, pitch: int) -> list[str]:
-        stores = [self.store(4 * r, f"sc_pair({self.at(0, r)}, 0)") for r in range(self.block)]
-        return _loop(n, [*stores, f"{self.name}++;", f"to += {pitch};"])
 
 
 @dataclass(frozen=True)
 class _Nibbles(_Form):
     """4-bit indices: a byte names a pair of weights."""
 
+    stored = "nibbles"
     unit = 8
 
     def size(self, words: int) -> int:
         return words
-
-    def words(self, n: int) -> list[str]:
-        out = []
-        places = [(i, r) for i in range(n) for r in range(self.block)]
-        for pair in (places[i : i + 2] for i in range(0, len(places), 2)):
-            names = [f"w{i}{r}" for i, r in pair]
-            both = [f"SC_BOTH({', '.join(names)});"] if len(pair) == 2 else []
-            first = [f"{w} = {self.at(*at)}" for w, at in zip(names, pair, strict=True)]
-            out += [f"uint32_t {', '.join(first)};", *both]
-            out += [" ".join(f"{w} = sc_load4(table + 4 * {w});" for w in names), *both]
-            out += [
-                self.store(4 * (self.block * i + r), w)
-                for w, (i, r) in zip(names, pair, strict=True)
-            ]
-        return out
-
-    def singles(self, n: int, pitch: int) -> list[str]:
-        rows = range(self.block)
-        load = [f"const uint32_t w{r} = sc_load4(table + 4 * {self.at(0, r)});" for r in rows]
-        low = [self.store(4 * r, f"w{r} & 0xFFFFu") for r in rows]
-        high = [self.store(pitch + 4 * r, f"w{r} >> 16") for r in rows]
-        move = [f"{self.name}++;", f"to += {2 * pitch};"]
-        last = ["{", *_indented([*load, *low]), "}", f"{self.name}++;"] if n % 2 else []
-        return [*_loop(n // 2, [*load, *low, *high, *move]), *last]
 
 
 @dataclass(frozen=True)
@@ -355,83 +292,36 @@ class _Indices(_Form):
     """Packed indices of `bits` bits; eight of them are `bits` bytes."""
 
     bits: int
+    stored = "indices"
+
+    @property
+    def table(self) -> bool:
+        """Whether two indices look up a pair of weights."""
+        return bool(table_bytes(self.bits))
 
     def size(self, words: int) -> int:
         return (2 * words * self.bits + 7) // 8
 
-    def words(self, n: int) -> list[str]:
-        bits = self.bits
-        out: list[str] = []
-        for r in range(self.block):
-            out += load(2 * n, bits, self.stride, r, self.name).split("\n")
+    def load(self, count: int, row: int) -> str:
+        """C that loads `count` indices of a row."""
+        return load(count, self.bits, self.stride, row, self.name)
 
-        def value(i: int, r: int) -> str:
-            if table_bytes(bits):
-                return f"sc_load4(table + 4 * ({field(2 * bits * i, 2 * bits, r)}))"
-            low, high = (field(bits * j, bits, r) for j in (2 * i, 2 * i + 1))
-            return f"sc_pair(book[{low}], book[{high}])"
-
-        return out + self.each(n, value)
-
-
-def _indented(lines: list[str]) -> list[str]:
-    return ["    " + line for line in lines]
-
-
-def _loop(n: int, body: list[str]) -> list[str]:
-    if n <= 1:
-        return ["{", *_indented(body), "}"] if n else []
-    return [f"for (int i = 0; i < {n}; i++) {{", *_indented(body), "}"]
+    def field(self, first: int, count: int, row: int) -> str:
+        """C of `count` neighbouring indices among those loaded."""
+        return field(self.bits * first, self.bits * count, row)
 
 
 def _walk(runs: _Runs, form: _Form, small: bool) -> str:
     """C that widens the next `form.block` stored rows into `pairs`."""
-    word = 4 * form.block
-
-    def some(times: int, n: int, gap: int = 0) -> list[str]:
-        """`times` times `n` words."""
-        if not n:
-            return []
-        move = [f"{form.name} += {form.size(n)};", f"to += {word * (n + gap)};"]
-        return _loop(times, [*form.words(n), *move])
-
     unit = min(form.unit, 4) if small else form.unit
-    run = [*some(runs.pairs // unit, unit), *some(1, runs.pairs % unit)]
-    if runs.count > 1:
-        run = _loop(runs.count, [*run, f"to += {word * runs.gap};"])
-    out = ["uint8_t *to = pairs;", *run]
-    if runs.singles:
-        if runs.gap:
-            out.append(f"to = pairs + {word * runs.pairs};")
-        out += form.singles(runs.singles, word * runs.pitch)
-    if form.block > 1:
-        out.append(f"{form.name} += {form.stride * (form.block - 1)};")
-    return "\n".join(["{", *_indented(out), "}"])
+    return _close(render("pairs/walk.c.j2", runs=runs, f=form, unit=unit))
 
 
 def _one_by_one(g: Geometry, d: DensePlan, next_row: str) -> str:
     """C that widens the next rows of int8 in the order of the weights."""
-    k, n = g.kh * g.kw, len(d.taps)
-    out = []
-    for b in range(d.block):
-        if d.by_channel:
-            first, second = f"2 * i * {k} + t", f"(2 * i + 1) * {k} + t"
-            loops, word, there = (d.planes, k), f"i * {k} + t", f"2 * i + 1 < {g.ci}"
-            full = g.ci % 2 == 0
-        else:
-            first, second = f"i * {g.kw} + 2 * t", f"i * {g.kw} + 2 * t + 1"
-            loops, word, there = (g.kh, n), f"i * {n} + t", f"2 * t + 1 < {g.kw}"
-            full = g.kw % 2 == 0
-        odd = f"row[{second}]" if full else f"{there} ? row[{second}] : 0"
-        out += [
-            "{",
-            *_indented(next_row.split("\n")),
-            f"    for (int i = 0; i < {loops[0]}; i++) {{",
-            f"        for (int t = 0; t < {loops[1]}; t++) {{",
-            f"            sc_store4(pairs + {4 * d.block} * ({word}) + {4 * b},",
-            f"                      sc_pair(row[{first}], {odd}));",
-            "        }",
-            "    }",
-            "}",
-        ]
-    return "\n".join(out)
+    return _close(render("pairs/one_by_one.c.j2", g=g, d=d, next_row=next_row))
+
+
+def _close(text: str) -> str:
+    """Without the empty lines that macros leave."""
+    return "\n".join(line for line in text.split("\n") if line.strip())
