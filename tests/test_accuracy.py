@@ -36,7 +36,7 @@ def measured(net: Any, labels: Any, x: np.ndarray = X) -> tuple[Any, Any]:
     codes = compiled.quantize(x)
     expected = compiled.run(codes)
     asked = accuracy.task(compiled, x, labels)
-    return accuracy.measure(compiled, x, asked, expected.reshape(len(x), -1), expected)
+    return accuracy.measure(compiled, x, asked, expected.reshape(len(x), -1), expected)[:2]
 
 
 def test_one_output_is_a_yes_or_no() -> None:
@@ -142,7 +142,8 @@ ODD: list[tuple[Callable[[], Any], Any, str]] = [
 def test_odd_calibration_is_said(net: Callable[[], Any], calibration: Any, says: str) -> None:
     with pytest.warns(RangeWarning, match=says):
         compiled = secateur.convert(net(), calibration=calibration)
-    assert len(compiled.notes) == 1
+    odd = [note for note in compiled.notes if not note.startswith("outliers: ")]  # told apart
+    assert len(odd) == 1
 
 
 def test_ordinary_calibration_is_not() -> None:

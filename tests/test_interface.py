@@ -65,7 +65,7 @@ def test_the_stub_names_every_callback() -> None:
 
 def test_a_values_list_is_the_one_that_works() -> None:
     assert set(get_args(Optimize)) == set(WEIGHTS)
-    assert set(get_args(Method)) == set(METHODS)
+    assert set(get_args(Method)) == {"auto", *METHODS}
 
 
 _X = np.zeros((2, 4), np.float32)

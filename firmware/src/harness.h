@@ -7,8 +7,8 @@
 
 typedef int (*model_fn)(const int8_t *input, int8_t *output);
 
-extern int8_t harness_input[MODEL_INPUT_SIZE];
-extern int8_t harness_output[MODEL_OUTPUT_SIZE];
+extern int8_t harness_input[SC_GLUE_INPUT_SIZE];
+extern int8_t harness_output[SC_GLUE_OUTPUT_SIZE];
 
 /* Runs the model `runs` times on the input; its status. */
 int harness_run(uint32_t runs, uint64_t *ticks);

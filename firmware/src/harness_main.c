@@ -10,8 +10,8 @@ enum { CMD_INFO = 1, CMD_LOAD, CMD_RUN, CMD_READ, CMD_MEMORY, CMD_NAK = 0x15, CM
 enum { STATUS_OK, STATUS_UNKNOWN, STATUS_RANGE, STATUS_VERSION };
 enum { REPLY = 0x80 };
 
-int8_t harness_input[MODEL_INPUT_SIZE] __attribute__((aligned(8)));
-int8_t harness_output[MODEL_OUTPUT_SIZE] __attribute__((aligned(8)));
+int8_t harness_input[SC_GLUE_INPUT_SIZE] __attribute__((aligned(8)));
+int8_t harness_output[SC_GLUE_OUTPUT_SIZE] __attribute__((aligned(8)));
 static uint8_t request[FRAME_CODED];
 static uint8_t reply[FRAME_RAW];
 static uint32_t reply_size;  /* 0: nothing to repeat */
@@ -48,9 +48,9 @@ static int measure_memory(uint32_t *stack, uint32_t *arena) {
   *stack = 0;
   *arena = 0;
   for (uint32_t i = 0; i < 2 && status == 0; i++) {
-    bytes_fill(MODEL_ARENA, paints[i], MODEL_ARENA_BYTES);
-    uint32_t depth = memory_stack(MODEL_RUN, harness_input, harness_output, paints[i], &status);
-    uint32_t used = highest_change(MODEL_ARENA, MODEL_ARENA_BYTES, paints[i]);
+    bytes_fill(SC_GLUE_ARENA, paints[i], SC_GLUE_ARENA_BYTES);
+    uint32_t depth = memory_stack(SC_GLUE_RUN, harness_input, harness_output, paints[i], &status);
+    uint32_t used = highest_change(SC_GLUE_ARENA, SC_GLUE_ARENA_BYTES, paints[i]);
     if (depth > *stack) *stack = depth;
     if (used > *arena) *arena = used;
   }
@@ -58,11 +58,11 @@ static int measure_memory(uint32_t *stack, uint32_t *arena) {
 }
 
 static uint32_t command_info(uint8_t *out) {
-  static const char name[] = MODEL_NAME;
+  static const char name[] = SC_GLUE_NAME;
   uint32_t n = sizeof name - 1 < 64 ? sizeof name - 1 : 64;
-  put32(out, MODEL_INPUT_SIZE);
-  put32(out + 4, MODEL_OUTPUT_SIZE);
-  put32(out + 8, MODEL_ARENA_BYTES);
+  put32(out, SC_GLUE_INPUT_SIZE);
+  put32(out + 4, SC_GLUE_OUTPUT_SIZE);
+  put32(out + 8, SC_GLUE_ARENA_BYTES);
   put32(out + 12, SECATEUR_TIMER_HZ);
   put32(out + 16, overhead);
   bytes_copy(out + 20, name, n);
@@ -74,7 +74,7 @@ int harness_run(uint32_t runs, uint64_t *ticks) {
   *ticks = 0;
   for (uint32_t i = 0; i < runs && status == 0; i++) {
     uint64_t once;
-    status = timed(MODEL_RUN, &once);
+    status = timed(SC_GLUE_RUN, &once);
     *ticks += once - overhead;
   }
   return status;
@@ -110,7 +110,7 @@ static void execute(uint32_t size) {
     produced = command_info(out);
   } else if (request[1] == CMD_LOAD && given >= 4) {
     uint32_t at = get32(in), n = given - 4;
-    if (at > MODEL_INPUT_SIZE || n > MODEL_INPUT_SIZE - at) {
+    if (at > SC_GLUE_INPUT_SIZE || n > SC_GLUE_INPUT_SIZE - at) {
       status = STATUS_RANGE;
     } else {
       bytes_copy(harness_input + at, in + 4, n);
@@ -121,7 +121,7 @@ static void execute(uint32_t size) {
     produced = command_run(out, get32(in));
   } else if (request[1] == CMD_READ && given == 8) {
     uint32_t at = get32(in), n = get32(in + 4);
-    if (at > MODEL_OUTPUT_SIZE || n > MODEL_OUTPUT_SIZE - at || n > FRAME_PAYLOAD) {
+    if (at > SC_GLUE_OUTPUT_SIZE || n > SC_GLUE_OUTPUT_SIZE - at || n > FRAME_PAYLOAD) {
       status = STATUS_RANGE;
     } else {
       bytes_copy(out, harness_output + at, n);
@@ -207,7 +207,7 @@ int main(void) {
   (void)timed(empty_model, &ticks); /* caches warm */
   (void)timed(empty_model, &ticks);
   overhead = (uint32_t)ticks;
-  (void)MODEL_CHECK(); /* so that no run is timed with it; a run says again what it found */
+  (void)SC_GLUE_CHECK(); /* so that no run is timed with it; a run says again what it found */
   text_start();
   for (;;) serve();
 }

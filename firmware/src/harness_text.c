@@ -96,11 +96,11 @@ static void timestamp(void) {
 
 /* Real values of the outputs with three decimals. */
 static void results(void) {
-  const int32_t shift = MODEL_OUTPUT_SCALE < 2.0f ? 12 : 0;
-  const int32_t scale = (int32_t)(MODEL_OUTPUT_SCALE * 1000.0f * (float)(1 << shift) + 0.5f);
+  const int32_t shift = SC_GLUE_OUTPUT_SCALE < 2.0f ? 12 : 0;
+  const int32_t scale = (int32_t)(SC_GLUE_OUTPUT_SCALE * 1000.0f * (float)(1 << shift) + 0.5f);
   put("m-results-[");
-  for (uint32_t i = 0; i < MODEL_OUTPUT_SIZE; i++) {
-    int32_t code = harness_output[i] - (MODEL_OUTPUT_ZERO_POINT);
+  for (uint32_t i = 0; i < SC_GLUE_OUTPUT_SIZE; i++) {
+    int32_t code = harness_output[i] - (SC_GLUE_OUTPUT_ZERO_POINT);
     uint32_t size = (uint32_t)(code < 0 ? -code : code) * (uint32_t)scale;
     uint64_t milli = (size + (shift ? 1u << (shift - 1) : 0u)) >> shift;
     if (i > 0) port_putc(',');
@@ -199,9 +199,9 @@ static void buffer(char *rest) {
       put("e-[Command 'db load' requires the # of bytes]\r\n");
     } else if (bytes <= 0) {
       put("e-[Command 'db load' must be >0 bytes]\r\n");
-    } else if ((uint32_t)bytes > MODEL_INPUT_SIZE) {
+    } else if ((uint32_t)bytes > SC_GLUE_INPUT_SIZE) {
       put("e-[The model takes ");
-      put_number(MODEL_INPUT_SIZE);
+      put_number(SC_GLUE_INPUT_SIZE);
       put(" bytes]\r\n");
     } else {
       expected = (uint32_t)bytes;

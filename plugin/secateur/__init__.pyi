@@ -11,6 +11,9 @@ from .callbacks import (
     Compression as Compression,
 )
 from .callbacks import (
+    CompressionLogger as CompressionLogger,
+)
+from .callbacks import (
     DeepCompression as DeepCompression,
 )
 from .callbacks import (
@@ -105,6 +108,9 @@ from .flow import (
 )
 from .flow import (
     load as load,
+)
+from .flow import (
+    to_tflite as to_tflite,
 )
 from .report import (
     Report as Report,

@@ -27,6 +27,12 @@ class Task:
     targets: np.ndarray
     threshold: float = 0.0  #: of an output, above which it says 1
 
+    def answers(self, outputs: np.ndarray) -> np.ndarray:
+        """Class numbers int64 [samples], of "top-1": where the largest output is."""
+        rows = np.asarray(outputs).reshape(len(self.targets), -1)
+        said = rows.argmax(axis=1) if rows.shape[1] > 1 else rows[:, 0]
+        return said.astype(np.int64)
+
     def accuracy(self, outputs: np.ndarray) -> float:
         """Share of right answers in 0..1: of samples (pixels), for "multi-label" of all labels.
 
@@ -35,8 +41,7 @@ class Task:
         """
         given = np.asarray(outputs)
         if self.kind == TOP1:
-            rows = given.reshape(len(self.targets), -1)
-            said = rows.argmax(axis=1) if rows.shape[1] > 1 else rows[:, 0]
+            said = self.answers(given)
         else:
             said = (given.reshape(self.targets.shape) > self.threshold).astype(np.int64)
         return float(np.mean(said == self.targets))

@@ -415,7 +415,7 @@ def test_low_bit_weights_and_activations_learn_digits(
     assert again.get_layer("relu").get_config()["bits"] == bits
 
 
-def test_quantize_activations_keeps_weights_and_refuses_fused_relus() -> None:
+def test_quantize_activations_keeps_weights_and_splits_fused_relus() -> None:
     model = network()
     copy = sc.quantize_activations(model, 4)
     np.testing.assert_array_equal(kernel(copy, "pointwise"), kernel(model, "pointwise"))
@@ -427,7 +427,18 @@ def test_quantize_activations_keeps_weights_and_refuses_fused_relus() -> None:
         sc.quantize_activations(model, 2, include=["nothing"])
     layers = keras.layers
     fused = keras.Sequential([layers.Input((4,)), layers.Dense(3, activation="relu", name="d")])
-    with pytest.raises(ModelError, match="'d' has a ReLU inside"):
-        sc.quantize_activations(fused, 2)
+    split = sc.quantize_activations(fused, 2)
+    assert [x.name for x in split.layers] == ["d", "d_activation"]
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    np.testing.assert_array_equal(kernel(split, "d"), kernel(fused, "d"))
+    whole, step = fused.predict(x, verbose=0), 2.0 / 3
+    expected = np.rint(np.clip(whole, 0, 2.0) / step) * step
+    np.testing.assert_allclose(split.predict(x, verbose=0), expected, atol=1e-5)
+    inputs = keras.Input((8, 3))
+    conv = layers.Conv1D(4, 3, activation="relu", name="c")
+    functional = keras.Model(inputs, layers.Flatten()(conv(conv.__class__.from_config(
+        {**conv.get_config(), "name": "b", "filters": 3})(inputs))))
+    names = [x.name for x in sc.quantize_activations(functional, 4, include=["c"]).layers]
+    assert names[1:4] == ["b", "c", "c_activation"]
     with pytest.raises(ModelError, match="no ReLU layer"):
         sc.quantize_activations(dense(), 2)

@@ -24,8 +24,10 @@ from secateur.report import (
     estimate_latency,
     layer_macs,
 )
+from secateur.report.classes import Classes
 from secateur.report.details import Details, with_causes
 from secateur.report.gains import Gains
+from secateur.report.peer import Peer
 from secateur.report.units import parse, show
 
 KEYS = {
@@ -43,6 +45,11 @@ KEYS = {
     "layers": None,
     "factors": {"sparsity", "sharing", "skipping", "possible", "memory"},
     "regression": {"mae", "r2"},
+    "classes": {"counts", "device", "float", "confusion", "changed", "changed_total"},
+    "against": {
+        "file", "runtime", "bytes", "inputs", "accuracy", "equal", "flash", "arena",
+        "instructions", "source",
+    },
 }
 LAYER_KEYS = {
     "name",
@@ -65,6 +72,8 @@ def report() -> Report:
         emulator="qemu",
         accuracy=Accuracy(0.91, 0.905, 0.905),
         regression=Regression({"float": 0.1, "device": 0.2}, {"float": 0.9, "device": 0.8}),
+        classes=Classes((3, 4), (3, 2), (3, 3), ((3, 0), (2, 2)), (5,), 1),
+        against=Peer("a.tflite", "LiteRT 2", 4000, 7, 0.9, 0.95, 90_000, 3000, 10**6, "measured"),
         outputs=Outputs(200, 200),
         size=Size(4000, 1100, 300),
         flash=Flash(31000, 8000, 4000, 19000),

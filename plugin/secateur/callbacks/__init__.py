@@ -6,6 +6,7 @@ from secateur.callbacks.cluster import Cluster
 from secateur.callbacks.deep_compression import DeepCompression
 from secateur.callbacks.hyperspherical import HypersphericalTernary
 from secateur.callbacks.logarithmic import Logarithmic
+from secateur.callbacks.logger import CompressionLogger
 from secateur.callbacks.lqnet import LQNet
 from secateur.callbacks.network_slimming import NetworkSlimming
 from secateur.callbacks.power_of_two import PowerOfTwo
@@ -27,6 +28,7 @@ __all__ = [
     "Binary",
     "Cluster",
     "Compression",
+    "CompressionLogger",
     "DeepCompression",
     "HypersphericalTernary",
     "LQNet",

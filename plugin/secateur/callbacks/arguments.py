@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 import reprlib
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,15 @@ def check(function: Callable[..., Any], who: str, arguments: Mapping[str, Any]) 
     hints = _hints(function)
     for name, value in arguments.items():
         if name in hints and not _fits(value, hints[name]):
-            raise ModelError(f"{who}: {name}={reprlib.repr(value)} is not {_words(hints[name])}")
+            raise ModelError(
+                f"{who}: {name}={reprlib.repr(value)} is not {_words(hints[name])}{_advice(value)}"
+            )
+
+
+def _advice(value: Any) -> str:
+    """For a share that was written as percent."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
+    return f"; give {float(found[1]) / 100:g}" if found else ""
 
 
 @functools.cache

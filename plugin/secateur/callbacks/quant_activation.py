@@ -17,7 +17,7 @@ product; with `kind="sign"` code 0 is -1 and code 1 is +1, so XNOR/popcount is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -176,50 +176,75 @@ def quantize_activations(
     levels: str = "uniform",
     include: Sequence[Pattern] | None = None,
 ) -> keras.Model:
-    """A copy of `model` with its stand-alone ReLUs turned into `QuantActivation`s.
+    """A copy of `model` with its ReLUs turned into `QuantActivation`s.
 
     Layers keep their names and weights; the copy is not compiled. ReLU layers and
-    `Activation("relu")` are replaced.
+    `Activation("relu")` are replaced; behind a layer with a ReLU inside (`activation="relu"`)
+    comes one of its own, called NAME_activation.
 
     Args:
         model: functional or Sequential, built.
         bits, kind, levels: see `QuantActivation`.
-        include: names (with * and ?) of the ReLUs to turn; None for all.
+        include: names (with * and ?) of the layers whose ReLUs to turn; None for all.
 
     Raises:
-        ModelError: the model has no such ReLU of its own, or one fused into another layer
-            (`activation="relu"`), which has to be written as a layer first.
+        ModelError: the model has no such ReLU.
     """
-    for layer in model.layers:
-        if include is not None and not any(matches(layer, p) for p in include):
-            continue
-        fused = getattr(layer, "activation", None)
-        if fused is keras.activations.relu and not isinstance(layer, keras.layers.Activation):
-            raise ModelError(
-                f"quantize_activations: layer {layer.name!r} has a ReLU inside; write it as a "
-                "ReLU layer behind it"
-            )
-    replaced = []
+    replaced, fused = [], []
 
     def swap(layer: keras.layers.Layer) -> keras.layers.Layer:
-        plain = isinstance(layer, keras.layers.ReLU) or (
-            isinstance(layer, keras.layers.Activation)
-            and layer.activation is keras.activations.relu
+        is_relu = getattr(layer, "activation", None) is keras.activations.relu
+        alone = isinstance(layer, keras.layers.ReLU) or (
+            is_relu and isinstance(layer, keras.layers.Activation)
         )
         wanted = include is None or any(matches(layer, p) for p in include)
-        if not (plain and wanted):
-            return layer.__class__.from_config(layer.get_config())
-        replaced.append(layer.name)
-        return QuantActivation(bits, kind, levels=levels, name=layer.name)
+        if wanted and alone:
+            replaced.append(layer.name)
+            return QuantActivation(bits, kind, levels=levels, name=layer.name)
+        config = layer.get_config()
+        if wanted and is_relu and not isinstance(layer, keras.layers.RNN):
+            fused.append(layer.name)
+            config = {**config, "activation": "linear"}
+        return layer.__class__.from_config(config)
 
-    copy = keras.models.clone_model(model, clone_function=swap)
-    if not replaced:
+    def behind(name: str) -> QuantActivation:
+        return QuantActivation(bits, kind, levels=levels, name=f"{name}_activation")
+
+    if isinstance(model, keras.Sequential):
+        copy = _sequential(model, swap, fused, behind)
+    else:
+        after: dict[str, QuantActivation] = {}
+
+        def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+            out = layer(*args, **kwargs)
+            if layer.name not in fused:
+                return out
+            if layer.name not in after:  # a shared layer has one
+                after[layer.name] = behind(layer.name)
+            return after[layer.name](out)
+
+        copy = keras.models.clone_model(model, clone_function=swap, call_function=call)
+    if not replaced and not fused:
         named = "" if include is None else f" named {', '.join(map(str, include))}"
         raise ModelError(f"quantize_activations: model {model.name!r} has no ReLU layer{named}")
     for layer in model.layers:
         if layer.name not in replaced and layer.weights:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
     return copy
+
+
+def _sequential(
+    model: keras.Sequential,
+    swap: Callable[[keras.layers.Layer], keras.layers.Layer],
+    fused: list[str],
+    behind: Callable[[str], QuantActivation],
+) -> keras.Sequential:
+    made: list[Any] = [keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)]
+    for layer in model.layers:
+        made.append(swap(layer))
+        if layer.name in fused:
+            made.append(behind(layer.name))
+    return keras.Sequential(made, name=model.name)
 
 
 def check_activations(

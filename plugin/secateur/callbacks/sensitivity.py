@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from secateur import tasks
+from secateur import notebook, tasks
 from secateur.callbacks.arguments import checked
 from secateur.callbacks.cluster import kmeans
 from secateur.callbacks.line_chart import line_chart
@@ -37,6 +37,14 @@ class LayerPlan:
     sparsity: dict[str, float]
     bits: dict[str, int]
 
+    def __repr__(self) -> str:
+        mean = sum(self.sparsity.values()) / max(1, len(self.sparsity))
+        return f"<LayerPlan for {len(self.sparsity)} layers: {mean:.0%} zeros on average>"
+
+    def _repr_html_(self) -> str:
+        rows = [[n, f"{s:.0%}", self.bits.get(n)] for n, s in self.sparsity.items()]
+        return notebook.table(repr(self)[1:-1], ("layer", "zeros", "codebook bits"), rows)
+
 
 @dataclass(frozen=True)
 class Sensitivity:
@@ -46,6 +54,22 @@ class Sensitivity:
     weights: dict[str, int]  #: layer -> number of weights
     sparsity: dict[str, dict[float, float]]  #: layer -> share of zeros -> accuracy
     bits: dict[str, dict[int, float]]  #: layer -> codebook bits -> accuracy
+
+    def __repr__(self) -> str:
+        return f"<Sensitivity of {len(self.weights)} layers, top-1 {self.baseline:.2f} % before>"
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for what, scan in (("zeros", self.sparsity), ("bits", self.bits)):
+            first: Mapping[Any, float] = next(iter(scan.values()), {})
+            heads = [f"{k:.0%}" if what == "zeros" else f"{k} bit" for k in first]
+            rows = [
+                [layer, self.weights[layer], *(f"{self.baseline - a:.2f}" for a in curve.values())]
+                for layer, curve in scan.items()
+            ]
+            title = f"{repr(self)[1:-1]}: points lost by {what}"
+            parts.append(notebook.table(title, ("layer", "weights", *heads), rows))
+        return "".join(parts)
 
     def plan(self, drop: float, bits_drop: float | None = None) -> LayerPlan:
         """The most of everything that costs one layer alone at most `drop` points, untrained.

@@ -28,9 +28,10 @@ def conversion_options(f: Any) -> Any:
         )(f)
     f = click.option(
         "--calibration-method",
-        default="minmax",
+        default="auto",
         show_default=True,
-        help="How ranges of activations are found: minmax, percentile or mse.",
+        help="How ranges of activations are found: minmax, percentile, mse, or auto: minmax, and "
+        "where outliers take the codes whatever measures best.",
     )(f)
     f = click.option(
         "--encodings",

@@ -58,6 +58,17 @@ CALIBRATION_SAMPLES = 256
     show_default=True,
     help="platformio, or gcc for the compiler alone; both give the same image.",
 )
+@click.option(
+    "--against",
+    metavar="tflite|FILE.tflite",
+    type=click.Path(path_type=Path),
+    help="Run TensorFlow Lite beside: the int8 .tflite of MODEL, same calibration, or yours.",
+)
+@click.option(
+    "--peer-figures",
+    type=click.Path(path_type=Path),
+    help="JSON with flash and arena of TensorFlow Lite Micro by model, shown beside.",
+)
 @click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page, too.")
 @conversion_options
 @json_option
@@ -72,6 +83,8 @@ def command(
     ports: tuple[str, ...],
     power: str | None,
     builder: Builder,
+    against: Path | None,
+    peer_figures: Path | None,
     html: Path | None,
     as_json: bool,
     **conversion: Any,
@@ -94,6 +107,10 @@ def command(
         )
     if html is not None:
         check(html, page.OURS)  # now, not after the work
+    if against is not None and inputs is None:
+        raise DataError("--against runs inputs in TensorFlow Lite: give --inputs.")
+    if peer_figures is not None and against is None:
+        raise DataError("--peer-figures stand beside --against: give both.")
     chosen = _boards(boards_, all_emulated, emulator)
     if out is not None:
         for board in chosen:
@@ -110,6 +127,9 @@ def command(
 
         import_keras()
         compiled = secateur.convert(model, samples, board=chosen[0], **conversion)
+        if against is not None and str(against) == "tflite":
+            against = (out or Path("build") / compiled.name) / f"{compiled.name}.tflite"
+            secateur.to_tflite(model, samples, against)
         reports: list[Report] = []
         folders: list[Path] = []
         for board, target in zip(chosen, chosen_targets, strict=True):
@@ -125,6 +145,8 @@ def command(
                     emulator=target,
                     build_dir=folder,
                     builder=builder,
+                    against=against,
+                    peer_figures=peer_figures,
                 )
             )
             folders.append(folder)

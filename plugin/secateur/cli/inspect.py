@@ -23,10 +23,18 @@ from .output import import_keras, json_option, print_result, work
     type=click.Path(path_type=Path),
     help="Convert with these inputs and show what 8 bits cost each tensor.",
 )
+@click.option("--graph", metavar="FORM", help="Draw the model: mermaid, dot or html.")
+@click.option("--out", type=click.Path(path_type=Path), help="File for the drawing.")
 @json_option
-def command(path: Path, calibration: Path | None, as_json: bool) -> None:
+def command(
+    path: Path, calibration: Path | None, graph: str | None, out: Path | None, as_json: bool
+) -> None:
     """Show a model or a converted library by layer."""
-    if calibration is not None:
+    if graph is not None:
+        _draw(path, graph, out, as_json)
+    elif out is not None:
+        raise ModelError("--out is where --graph draws: give --graph mermaid, dot or html")
+    elif calibration is not None:
         _errors(path, calibration, as_json)
     elif path.is_dir():
         _library(path, as_json)
@@ -65,6 +73,34 @@ def _library(path: Path, as_json: bool) -> None:
         return Group(layer_table(layers, title=f"{name} in {path}"), text, "", causes)
 
     print_result(as_json, data, tables)
+
+
+def _draw(path: Path, form: str, out: Path | None, as_json: bool) -> None:
+    from rich.text import Text
+
+    from secateur.files import check, write
+    from secateur.report import graph
+
+    if form not in graph.FORMS:
+        raise ModelError(f"--graph {form} is none of {', '.join(graph.FORMS)}")
+    if path.is_dir() and (path / "secateur.json").exists():
+        raise ModelError(f"{path} is a library: --graph draws the model it was made of.")
+    if out is not None:
+        check(out, graph.OURS)
+    with work(as_json):
+        from secateur.frontend.load import load
+
+        import_keras()
+        text = graph.FORMS[form](load(path))
+    if out is not None:
+        write(out, text, graph.OURS)
+        text = f"{out}"
+    if as_json:
+        print_result(True, {"graph": form, "out": out and str(out), "text": text}, lambda: "")
+    elif out is not None:
+        print_result(False, None, lambda: Text(text))
+    else:
+        click.echo(text, nl=False)
 
 
 def _errors(path: Path, calibration: Path, as_json: bool) -> None:

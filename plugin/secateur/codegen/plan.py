@@ -117,6 +117,12 @@ class Plan:
     core: str = DEFAULT_CORE  #: whose costs the choices were made with (Core.priced_as)
     chains: tuple[Chain, ...] = ()  #: layers that run some rows at a time, none of them whole
 
+    def __repr__(self) -> str:
+        return (
+            f"<Plan of {len(self.layers)} operators for {self.core}: {self.flash:,} bytes, "
+            f"arena {self.arena:,}, {self.instructions:,.0f} instructions>"
+        )
+
     def runs_on(self, core: str) -> bool:
         """Whether the library holds code for a core; one that is richer executes it, too."""
         order = list(ISAS)

@@ -11,6 +11,8 @@ from ..errors import DataError, ModelError
 from ..frontend import execute
 from ..frontend.ir import Graph
 from ..lowering import reference
+from ..report import classes
+from ..report.classes import Classes
 from ..report.figures import Accuracy, Regression
 from ..tasks import Task
 from .compiled import CompiledModel
@@ -47,7 +49,7 @@ def measure(
     asked: Task | None,
     expected: np.ndarray,
     device: np.ndarray,
-) -> tuple[Accuracy, Regression | None]:
+) -> tuple[Accuracy, Regression | None, Classes | None]:
     """The float model, the reference (`expected`) and the device's outputs, in codes, held to
     `asked`.
 
@@ -55,7 +57,7 @@ def measure(
     the inputs are codes of the converted model already and their reals lie outside the graph.
     """
     if asked is None or inputs is None:
-        return Accuracy(), None
+        return Accuracy(), None, None
     shape = (len(device), *compiled.qgraph.interface_shape(compiled.qgraph.output))
     real, quantized, measured = (
         _float_outputs(compiled, inputs),
@@ -68,8 +70,16 @@ def measure(
         return {name: None if out is None else figure(out) for name, out in stages.items()}
 
     if asked.kind == tasks.REGRESSION:
-        return Accuracy(kind=asked.kind), Regression(each(asked.mae), each(asked.r2))
-    return Accuracy(**each(asked.accuracy), kind=asked.kind), None
+        return Accuracy(kind=asked.kind), Regression(each(asked.mae), each(asked.r2)), None
+    return Accuracy(**each(asked.accuracy), kind=asked.kind), None, _classes(asked, real, measured)
+
+
+def _classes(asked: Task, real: np.ndarray | None, measured: np.ndarray) -> Classes | None:
+    """By class, where a sample has one; class numbers from a model itself are not counted out."""
+    if asked.kind != tasks.TOP1 or measured.reshape(len(asked.targets), -1).shape[1] < 2:
+        return None
+    floats = None if real is None else asked.answers(real)
+    return classes.of(asked.targets, asked.answers(measured), floats, measured.shape[-1])
 
 
 def _float_outputs(compiled: CompiledModel, inputs: np.ndarray) -> np.ndarray | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import notebook
 from ..codegen.ends import End, Ends, ends
 from ..codegen.formats import save_as
 from ..codegen.kernels import get as get_kernel
@@ -19,6 +20,7 @@ from ..errors import BudgetError
 from ..frontend.ir import Graph
 from ..lowering import reference
 from ..lowering.qgraph import QDense, QGraph, QOp
+from ..names import shown
 from ..progress import tell
 from ..report import gains
 from ..report.figures import Size
@@ -37,7 +39,7 @@ HARNESS_FLASH = 5120
 MANIFEST = 1
 
 
-@dataclass
+@dataclass(repr=False)
 class CompiledModel:
     """A converted model: float graph, integer graph, plan and generated C.
 
@@ -55,6 +57,45 @@ class CompiledModel:
     budget: Budget = field(default_factory=Budget)
     portable: bool = False  #: whether a plan for a board is written for all cores
     weights: str = "separate"  #: where the C defines the constants
+
+    def __repr__(self) -> str:
+        return (
+            f"<CompiledModel {shown(self.name)}: {len(self.plan.layers)} operators, "
+            f"{self.size.stored:,} bytes stored ({self.size.ratio:.1f}x less than float32), "
+            f"arena {self.plan.arena:,} bytes, planned for {self.plan.core}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows: list[list[object]] = [
+            [x.name, x.encoding or x.op, x.kernel, x.parameters, x.nonzeros, x.stored_bytes, x.macs]
+            for x in self.layers
+        ]
+        columns = ("layer", "stored as", "kernel", "weights", "non-zero", "bytes", "MACs")
+        return notebook.table(repr(self)[1:-1], columns, rows, self.notes)
+
+    def summary(self, line_length: int = 110) -> None:
+        """Print the layers, sizes and ends, as `keras.Model.summary` does."""
+        print(self.text(line_length))
+
+    def text(self, line_length: int = 110) -> str:
+        """What `summary` prints: layers with what they are stored as, ends, estimates."""
+        from ..report.terminal import layer_text
+
+        ends = [
+            f"{kind} {shown(e.title)}: {e.dtype} [{', '.join(map(str, e.shape))}], "
+            f"real = {e.scale:.6g} * (q - {e.zero_point})"
+            for kind, group in (("input", self.inputs), ("output", self.outputs))
+            for e in group.ends
+        ]
+        figures = (
+            f"{self.size.stored:,} bytes stored, {self.size.float32:,} in float32 "
+            f"({self.size.ratio:.1f}x); arena {self.plan.arena:,} bytes; estimated for "
+            f"{self.plan.core}: {self.plan.flash:,} bytes of flash, "
+            f"{self.plan.instructions:,.0f} instructions"
+        )
+        notes = [f"note: {shown(note)}" for note in self.notes]
+        table = layer_text(self.layers, shown(self.name), line_length)
+        return "\n".join([table.rstrip("\n"), *ends, figures, *notes])
 
     def planned_for(self, board: Board) -> CompiledModel:
         """This model with a plan for `board`: itself where core (and clock, if it counts) agree.

@@ -60,7 +60,7 @@ def convert(
     name: str | None = None,
     optimize: Optimize = "balanced",
     encodings: Mapping[str, str] | str | None = None,
-    calibration_method: CalibrationMethod = "minmax",
+    calibration_method: CalibrationMethod = "auto",
     flash: str | int | None = None,
     ram: str | int | None = None,
     latency: str | float | None = None,
@@ -91,8 +91,9 @@ def convert(
             kernel, too), for every layer that it fits or by layer name; other layers are chosen
             freely. None: all are.
         calibration_method: how ranges of activations are found: "minmax" (the extremes seen),
-            "percentile" (the central 99.98 % of the values) or "mse" (the range of least
-            quantization error).
+            "percentile" (the central 99.98 % of the values), "mse" (the range of least
+            quantization error), or "auto": the extremes, and where outliers take most of a
+            tensor's codes the one of the three whose outputs are measured nearest to float.
         flash: hard budget for constants and code, bytes or "64 kB".
         ram: hard budget for the arena, bytes or "16 kB".
         latency: hard budget for an inference at the board's clock, milliseconds or "20 ms"; needs
@@ -149,7 +150,9 @@ def convert(
     graph.name = names.model(name or graph.name)
     qgraph, head = with_head(graph, given, calibration_method, activations, asked)
     check_layers(encodings, qgraph)
-    notes = [*ranges.warned(ranges.of_calibration(graph, given)), *head]
+    notes = [
+        *ranges.warned(ranges.of_calibration(graph, given)), *ranges.of_observers(qgraph), *head,
+    ]  # fmt: skip
     qgraph = passes.run((*STORED, partial(observe_zeros, calibration=given)), qgraph)
     qgraph.interface = asked.types(qgraph)
     qgraph.name = graph.name

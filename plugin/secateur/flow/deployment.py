@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..codegen.ends import joined, split
+from ..errors import DataError
 from ..files import held, lock_of
 from ..lowering import reference
 from ..progress import tell
@@ -23,6 +24,7 @@ from ..report.figures import (
 )
 from ..tasks import Task
 from . import accuracy, ranges
+from . import against as against_
 from .arguments import Builder, one_of
 from .compiled import CompiledModel
 
@@ -45,6 +47,8 @@ def deploy(
     builder: Builder = "platformio",
     port: str | None = None,
     power: str | None = None,
+    against: str | Path | None = None,
+    peer_figures: str | Path | None = None,
 ) -> Report:
     """Build a converted model for a board, run it there or in an emulator, and report.
 
@@ -67,6 +71,10 @@ def deploy(
             and run.
         power: meter that records the board's energy: "ppk2[:PORT]", "joulescope", "lpm01a:PORT",
             "ina2xx:PORT" or "csv:FILE". Implies port "auto".
+        against: a .tflite of the same network (`to_tflite` makes one), run with LiteRT on the same
+            inputs: `Report.against`.
+        peer_figures: a JSON file with what TensorFlow Lite Micro needs for models by name
+            (`report.peer.figures`), shown beside.
 
     Returns:
         The figures, also in `build_dir`/report.json. Cycles and energy are measured on hardware,
@@ -82,6 +90,8 @@ def deploy(
     from .. import targets
 
     one_of("builder", builder, Builder)
+    if against is not None and inputs is None:
+        raise DataError("against without inputs has nothing to run; give inputs, too")
     b = targets.boards.load(board)
     if isinstance(emulator, targets.Target):
         target = emulator
@@ -97,7 +107,9 @@ def deploy(
     compiled = compiled.planned_for(b)
     folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
     with held(lock_of(folder), folder, TURN):
-        return _deploy(compiled, b, target, x, inputs, asked, notes, folder, builder)
+        return _deploy(
+            compiled, b, target, x, inputs, asked, notes, folder, builder, against, peer_figures
+        )  # fmt: skip
 
 
 def _deploy(
@@ -110,6 +122,8 @@ def _deploy(
     notes: tuple[str, ...],
     folder: Path,
     builder: Builder,
+    peer: str | Path | None,
+    peer_figures: str | Path | None,
 ) -> Report:
     """`deploy` in a folder that is this process' alone; x: an array of codes for each input."""
     from .. import targets
@@ -134,7 +148,10 @@ def _deploy(
         board.cpu.cycles.error if board.cpu.cycles else None,
     )
     first = split(compiled.outputs, device)[0]  # labels are for models of one output
-    right, off = accuracy.measure(compiled, inputs, asked, many[0], first)
+    right, off, by_class = accuracy.measure(compiled, inputs, asked, many[0], first)
+    beside = None
+    if peer is not None:
+        beside = against_.compare(compiled, peer, inputs, asked, first, peer_figures)
     report = Report(
         model=compiled.name,
         board=board.id,
@@ -149,6 +166,8 @@ def _deploy(
         layers=tuple(compiled.layers),
         factors=compiled.factors,
         regression=off,
+        classes=by_class,
+        against=beside,
         notes=notes,
     )
     report.save(folder / "report.json")

@@ -9,10 +9,9 @@ import numpy as np
 from .. import names
 from ..frontend import execute
 from ..frontend.ir import Graph, Node
-from ..lowering import reference
 from ..lowering.calibrate import Method
 from ..lowering.qgraph import QGraph
-from ..lowering.quantize import lower
+from ..lowering.quantize import lower, sqnr
 from ..lowering.simplify import simplify
 from ..lowering.wide import MOVING, Wanted
 from ..progress import tell
@@ -50,12 +49,12 @@ def with_head(
     some = {t: x[:_SAMPLES] for t, x in given.items()}
     floats = execute.run_all(graph, some)
     want = [floats[t].reshape(len(floats[t]), -1) for t in graph.outputs]
-    db = _sqnr(best, some, want)
+    db = sqnr(best, some, want)
     notes: list[str] = []
     layers = ", ".join(f"'{names.shown(n.name)}'" for n in heads)
     if asked.output_dtype == "float32":
         wider = lowered(True)
-        better = _sqnr(wider, some, want)
+        better = sqnr(wider, some, want)
         if better < db + _OUTPUT_DB:
             return best, []
         notes = [
@@ -67,7 +66,7 @@ def with_head(
     makers = [_maker(simple, t) for t in inputs]
     if inputs and all(n.op in ("dense", "conv2d") and "levels" not in n.attrs for n in makers):
         wider = lowered(True, tuple(n.output for n in makers))
-        better = _sqnr(wider, some, want)
+        better = sqnr(wider, some, want)
         if better >= db + _INPUT_DB:
             what = ", ".join(f"'{names.shown(n.name)}'" for n in makers)
             notes.append(
@@ -84,16 +83,3 @@ def _maker(graph: Graph, tensor: str) -> Node:
     while node.op in MOVING and len(node.inputs) == 1:
         node = graph.node(node.inputs[0])
     return node
-
-
-def _sqnr(q: QGraph, given: Mapping[str, np.ndarray], want: list[np.ndarray]) -> float:
-    """10 log10 of signal to noise of a graph's outputs, the worst of them."""
-    codes = reference.run(q, reference.quantize_input(q, given))
-    got = reference.dequantize_output(q, codes)
-    worst = float("inf")
-    for g, w in zip(got if len(want) > 1 else [got], want, strict=True):
-        noise = float(np.square(g.reshape(w.shape) - w, dtype=np.float64).sum())
-        signal = float(np.square(w, dtype=np.float64).sum())
-        if noise and signal:
-            worst = min(worst, 10 * np.log10(signal / noise))
-    return worst

@@ -16,6 +16,7 @@ from ..errors import DataError, RangeWarning
 from ..frontend import execute
 from ..frontend.execute import Inputs
 from ..frontend.ir import Graph
+from ..lowering.qgraph import QGraph
 from .compiled import CompiledModel
 
 _SAMPLES = 64  #: looked at for the spread behind batch normalisation
@@ -79,8 +80,8 @@ def _of_values(graph: Graph, tensor: str, x: np.ndarray, what: str) -> list[str]
     usual = float(np.quantile(np.abs(x), 0.999)) if x.size >= 1000 else 0.0
     if usual and most > _OUTLIER * usual:
         notes.append(
-            f"{what}: the largest value is {most:g} and 99.9 % are below {usual:g}; an outlier "
-            "takes the range: remove it, or use calibration_method='percentile'"
+            f"{what}: the largest value is {most:g} and 99.9 % are below {usual:g}, an outlier: "
+            "remove it, unless such inputs come"
         )
     for node in graph.consumers(tensor):
         scale = node.params.get("scale") if node.op == "batch_norm" else None
@@ -90,6 +91,21 @@ def _of_values(graph: Graph, tensor: str, x: np.ndarray, what: str) -> list[str]
                 f"them by {1 / np.abs(scale).max():g}; are they scaled twice?"
             )
     return notes
+
+
+def of_observers(q: QGraph) -> list[str]:
+    """Which calibration method outliers made `auto` take, with what was measured."""
+    if not q.outliers:
+        return []
+    tensor = max(q.outliers, key=lambda name: q.outliers[name])
+    others = ", ".join(
+        f"{name} {db:.1f} dB" for name, db in q.measured.items() if name != q.observer
+    )
+    return [
+        f"outliers: the extremes of '{names.shown(tensor)}' span {q.outliers[tensor]:.1f} times "
+        f"what 99.98 % of its values do; calibration_method {q.observer} was taken, outputs at "
+        f"{q.measured[q.observer]:.1f} dB of the float ones ({others})"
+    ]
 
 
 def _behind_norms(graph: Graph, given: Mapping[str, np.ndarray]) -> list[str]:

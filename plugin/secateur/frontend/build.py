@@ -125,7 +125,9 @@ class Builder:
                 f"the input '{name}' of model '{self.name}' has shape {whole}, which is empty; "
                 "build the model with sizes above 0"
             )
-        attrs = {} if dtype == "float32" else {"dtype": dtype}
+        attrs: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
+        if canonical(whole) != whole:
+            attrs["nominal"] = whole
         tensor = self.emit("input", name, [], canonical(whole), attrs, nominal=whole)
         self.inputs.append(tensor)
         return tensor

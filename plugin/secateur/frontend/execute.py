@@ -90,12 +90,13 @@ def as_input(graph: Graph, x: Array, what: str = "inputs") -> Array:
 
 def _as_input(graph: Graph, tensor: str, x: Array, what: str) -> Array:
     shape = graph.node(tensor).shape
+    asked = tuple(graph.node(tensor).attrs.get("nominal", shape))  # (L, C) is carried as (1, L, C)
+    advice = f"give an array [{', '.join(map(str, ('N', *asked)))}]"
     try:
         x = np.asarray(x)
     except ValueError:  # lists of different lengths
         raise DataError(
-            f"{what} for model '{graph.name}' are no array: samples differ in shape; give an array "
-            f"[N, {', '.join(map(str, shape))}]"
+            f"{what} for model '{graph.name}' are no array: samples differ in shape; {advice}"
         ) from None
     if x.dtype.kind not in "fiub":
         raise DataError(
@@ -103,14 +104,14 @@ def _as_input(graph: Graph, tensor: str, x: Array, what: str) -> Array:
         )
     if x.ndim == 0 or len(x) == 0:
         raise DataError(
-            f"{what} for model '{graph.name}' are empty; give at least one sample of shape {shape}"
+            f"{what} for model '{graph.name}' are empty; give at least one sample of shape {asked}"
         )
     # (L, C) is carried as (1, L, C), and a single channel may be left out.
     squeeze = tuple(d for d in shape if d != 1)
     if x.shape[1:] != shape and tuple(d for d in x.shape[1:] if d != 1) != squeeze:
         raise DataError(
             f"{what} for model '{graph.name}' have shape {x.shape[1:]} a sample, but the model "
-            f"takes {shape}; give an array [N, {', '.join(map(str, shape))}]"
+            f"takes {asked}; {advice}"
         )
     dtype = np.int32 if graph.dtype(tensor) == "int32" else np.float32
     source = x

@@ -9,7 +9,8 @@ another node has counted them: a shared layer), and one trained with SmartDeal a
 (coefficients, basis) of `secateur.factors`, its filters flattened as (ci, kh, kw), or as a Dense
 layer's inputs. attrs["shown"] is what the user wrote, where that is no layer's name: `x * 0.5`.
 Lowering's passes leave weighted operators as clamp(op(x) * factor + bias + residual), with
-attrs["clamp"], attrs["levels"] and attrs["range"]: see secateur.lowering.simplify.
+attrs["clamp"], attrs["levels"] and attrs["range"]: see secateur.lowering.simplify. attrs["nominal"]
+is the shape that an input has in the source, where it is carried in another.
 """
 
 from __future__ import annotations

@@ -269,6 +269,11 @@ class QGraph:
     titles: dict[str, str] = field(default_factory=dict)
     #: tensors that lie in flash: name -> values as stored, of the tensor's dtype and size
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+    observer: str = "minmax"  #: the calibration method whose ranges these are
+    #: where methods were held against each other: output SQNR in dB by method, and the tensors that
+    #: were the reason with how many times their usual range the extremes span
+    measured: dict[str, float] = field(default_factory=dict)
+    outliers: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.inputs = (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)

@@ -10,12 +10,15 @@ from typing import Any, ClassVar, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
+from secateur import notebook
 from secateur.errors import SecateurError
 from secateur.files import looks_like, write
 from secateur.reading import json_file, reading
 
+from .classes import Classes
 from .gains import Gains
 from .layers import LayerFigures
+from .peer import Peer
 from .units import Quantity
 
 SCHEMA = 1
@@ -176,6 +179,8 @@ class Report:
     layers: tuple[LayerFigures, ...] = ()
     factors: Gains | None = None
     regression: Regression | None = None  #: instead of accuracies, where labels are targets
+    classes: Classes | None = None  #: of a classification with labels
+    against: Peer | None = None  #: the same model in TensorFlow Lite, where that was asked for
     notes: tuple[str, ...] = field(default=(), compare=False)  #: for people; not part of schema 1
 
     def __post_init__(self) -> None:
@@ -241,6 +246,29 @@ class Report:
             raise SecateurError(f"report {path} is not a JSON object.")
         with reading(path):
             return cls.from_dict(data, f"report {path}")
+
+    def _repr_html_(self) -> str:
+        figures = [
+            f"{name} {getattr(self, name)}"
+            for name in ("accuracy", "size", "flash", "ram", "latency", "energy")
+            if getattr(self, name).headline is not None
+        ]
+        rows: list[list[object]] = [
+            [x.name, x.encoding or x.op, x.parameters, x.nonzeros, x.stored_bytes, x.effectual_macs]
+            for x in self.layers
+        ]
+        columns = ("layer", "stored as", "weights", "non-zero", "bytes", "effectual MACs")
+        return notebook.table(repr(self)[1:-1], columns, rows, [", ".join(figures), *self.notes])
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Bytes and multiply-accumulates by layer as a matplotlib figure, which is returned.
+
+        path: also save it there (.png, .svg or .pdf); an earlier picture is replaced. Raises
+        ToolError without matplotlib, FileError if another file is there.
+        """
+        from .plot import figure
+
+        return figure(self, path)
 
     def __str__(self) -> str:
         from .terminal import report_text

@@ -132,6 +132,7 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         histograms=[(h, Markup(svg.weights(h, f"h{i}"))) for i, h in enumerate(d.histograms)],
         arena=Markup(svg.arena(d)) if d.blocks else None,
         blocks=d.blocks,
+        classes=report.classes,
         steps=d.steps,
         most=most,
         runs=runs,

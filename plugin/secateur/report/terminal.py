@@ -104,6 +104,11 @@ def _headlines(report: Report) -> Table:
             stages.append(f"device {show(accuracy.device, 'fraction')}")
         kind = "" if accuracy.kind == "top-1" else f" ({accuracy.kind})"
         grid.add_row("accuracy", ", ".join(stages) + kind)
+    if report.classes is not None:
+        grid.add_row("classes", report.classes.sentence())
+    if report.against is not None:
+        for i, line in enumerate(report.against.lines()):
+            grid.add_row("" if i else "against", line)
     if report.regression is not None:
         for name, figure in (("error", report.regression.mae), ("R2", report.regression.r2)):
             stages = [f"{s} {show(v, 'number')}" for s, v in figure.items() if v is not None]
@@ -185,6 +190,13 @@ def compare(reports: Sequence[Report]) -> Table:
             f"{r.outputs.identical} of {r.outputs.total}",
         )
     return table
+
+
+def layer_text(layers: Sequence[LayerFigures], title: str, width: int = 110) -> str:
+    """`layer_table` as plain text, no control codes."""
+    buffer = io.StringIO()
+    PlainConsole(file=buffer, width=width, color_system=None).print(layer_table(layers, title))
+    return buffer.getvalue()
 
 
 def report_text(report: Report, width: int = 110) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from secateur import notebook
 from secateur.errors import DataError
 
 from .constants import Folds, folds
@@ -124,6 +125,13 @@ class FilterPlan:
             },
             "baseline": self.baseline,
         }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        rows = [[r.name, r.kind, *r.channels, *r.parameters, *r.flops] for r in self.layers]
+        columns = (
+            "layer", "kind", "channels", "left", "parameters", "left", "MACs", "left",
+        )  # fmt: skip
+        return notebook.table(f"{self.criterion}, {self.target}", columns, rows, self.notes)
 
     def __rich__(self) -> Any:
         from .page import terminal

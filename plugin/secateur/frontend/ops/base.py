@@ -64,7 +64,18 @@ OPS: dict[str, Op] = {}
 
 #: Attributes that any node may carry: see `secateur.frontend.ir`.
 COMMON = frozenset(
-    {"parameters", "factors", "merged", "clamp", "levels", "range", "shown", "activations", "step"}
+    {
+        "parameters",
+        "factors",
+        "merged",
+        "clamp",
+        "levels",
+        "range",
+        "shown",
+        "activations",
+        "step",
+        "nominal",
+    }
 )
 
 
