@@ -32,6 +32,9 @@ static void mark_start(void) {
 #include "mark.h"
 
 PORT_FN void port_init(void) {
+#if defined(__ARM_ARCH_7EM__)
+  REG32(0x4001E540) = 1; /* nRF52: cache before flash */
+#endif
   mark_start();
   CLOCK_HFCLKSTARTED = 0;
   CLOCK_HFCLKSTART = 1; /* the crystal: the RC oscillator is too vague for 115200 baud */

@@ -6,6 +6,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -269,18 +270,21 @@ def test_an_estimate_that_takes_too_long_is_made_of_what_was_counted(
     x = samples(1)
     whole = Sim().run(board, x)
     assert whole.instructions is not None
-    assert sim.cycles_of(board, x, whole.instructions) == whole.cycles
+    assert sim.cycles_of(board, x, whole.instructions) == sim.Cycles(whole.cycles)
 
     stopped = sim.Machine(board)
-    converse = sim.converse
+    stopped.count(True)
+    client = sim.Client(stopped, retries=1)
+    client.infer(x[0], client.info())
+    (_, run) = stopped.runs()[:2]  # as if it had been stopped at the end of the run
+    stopped._counter = SimpleNamespace(peek=lambda: run)
 
     def slow(*_: object) -> object:
-        stopped.count(True)
-        converse(board, sim.Client(stopped, retries=1), x)
-        stopped._interval = stopped.runs()[1]  # as if it had been stopped at the end of the run
         raise sim.SlowError("too long", stopped)
 
-    monkeypatch.setattr(sim, "converse", slow)
+    monkeypatch.setattr(sim.Client, "infer", slow)
     guess = sim.cycles_of(board, x, 2 * whole.instructions)
-    assert guess == pytest.approx(2 * whole.cycles, rel=0.02)
+    assert guess.cycles == pytest.approx(2 * whole.cycles, rel=0.02)
+    assert guess.share == pytest.approx(0.5, abs=0.01)
+    assert "first 50% of an inference" in guess.note[0]
     assert sim.cycles_of(board, x, None) is None

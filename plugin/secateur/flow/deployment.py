@@ -168,7 +168,7 @@ def _deploy(
         regression=off,
         classes=by_class,
         against=beside,
-        notes=notes,
+        notes=(*notes, *result.notes),
     )
     report.save(folder / "report.json")
     return report

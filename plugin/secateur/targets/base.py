@@ -64,6 +64,7 @@ class RunResult:
         default_factory=list
     )  #: instructions (or cycles on hardware), each run
     energy: DrawnEnergy | None = None  #: measured, if a meter was there
+    notes: tuple[str, ...] = ()  #: what a reader of the figures should know
 
 
 class Target(ABC):

@@ -26,6 +26,7 @@ from pydantic import (
 
 from .. import cores, reading
 from ..cores import Core, TimerKind
+from ..cores.flash import ACCELERATORS
 from ..errors import TargetError
 from . import assets, tools
 
@@ -33,6 +34,12 @@ from . import assets, tools
 def _known(name: str) -> str:
     if name not in cores.names():
         raise ValueError(f"{name} is no known core: {', '.join(cores.names())}")
+    return name
+
+
+def _accelerator(name: str) -> str:
+    if name not in ACCELERATORS:
+        raise ValueError(f"{name!r} is no known accelerator: {', '.join(ACCELERATORS)}")
     return name
 
 
@@ -244,8 +251,10 @@ class Board(_Block):
     power: Power
     flasher: Flasher = Field(default=Flasher(), validation_alias=AliasChoices("flash", "flasher"))
     mark: str | None = Field(default=None, pattern=_PIN)  #: trigger pin for power meters
-    wait_states: int = Field(default=0, ge=0, le=16)
-    flash_cache: bool = True  #: loops run from a cache or accelerator without wait states
+    #: Cycles a line of flash takes more than one that `accelerator` holds.
+    wait_states: int = Field(default=0, ge=0, le=4096)
+    #: What stands before flash: a row of estimates/flash.py.
+    accelerator: Annotated[str, AfterValidator(_accelerator)] = "none"
     min_stack: int = Field(default=1024, ge=256, le=2**24)
     defines: dict[Macro, Token] = {}
     #: Who ran the firmware on the real board, and when; None while nobody has said so.

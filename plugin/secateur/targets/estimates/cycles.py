@@ -198,13 +198,8 @@ def estimate(
     edges: Counter[Edge],
     decode: dict[Block, list[Instruction]],
     core: str,
-    wait_states: int = 0,
-    cached: bool = True,
 ) -> float:
-    """Cycles of everything executed.
-
-    Without a flash cache every taken branch waits for the flash once more.
-    """
+    """Cycles of everything executed, if no memory waits (flash that does: `flash.Waits`)."""
     blocks: dict[Block, float] = {}
     total = 0.0
     predicted = _predicted(edges, decode, core)
@@ -215,8 +210,6 @@ def estimate(
         if before is not None and before[0] + before[1] != block[0]:
             right = predicted.get((before, block), 0)
             cycles += taken_cycles(decode[before][-1], decode[block][0], core) * (1 - right / times)
-            if not cached:
-                cycles += wait_states
         total += cycles * times
     return total
 

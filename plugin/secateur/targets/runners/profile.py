@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from ..base import Image
 from ..boards import Board
 from ..builders import elf, gcc, library
 from ..estimates import energy
-from ..estimates.cycles import Edge, estimate
+from ..estimates.cycles import Block, Edge, estimate
 from ..wire import fault
 from ..wire.client import Client, DeviceFaultError
 from .sim import Machine, Sim
+from .trace import BlockCounter, Counted
 
 #: `inline` and always_inline stay what they say: the kernels are written with them.
 NO_INLINING = (
@@ -184,6 +186,32 @@ def _lines(path: Path, source: str, start: int, end: int) -> dict[int, int]:
     return out
 
 
+class _BySteps(Counted):
+    """Tells of every block, and what was waited for flash before and in the fetch of it."""
+
+    def __init__(
+        self,
+        board: Board,
+        epsr: int | None,
+        entered: Callable[[Block | None, int, int], None],
+        waited: Callable[[int], None],
+    ) -> None:
+        super().__init__(board, epsr)
+        self._entered, self._told_waits, self._told = entered, waited, 0
+
+    def _tell(self) -> None:
+        if self.waited > self._told:
+            self._told_waits(self.waited - self._told)
+            self._told = self.waited
+
+    def block(self, uc: Any, address: int, size: int, data: object) -> None:
+        before = self._last
+        self._tell()
+        super().block(uc, address, size, data)
+        self._entered(before, address, size)
+        self._tell()
+
+
 class _Profiler(Machine):
     """Counts blocks by the call of the model in which they ran."""
 
@@ -206,17 +234,24 @@ class _Profiler(Machine):
             if c.first <= line <= c.last
         }
         self._now: int | None = None
+        self._waits: Counter[int | None] = Counter()  #: cycles for flash, by step
+        self._waits_history: list[Counter[int | None]] = []
         self._steps: defaultdict[int | None, Counter[Edge]] = defaultdict(Counter)
         self._history: list[dict[int | None, Counter[Edge]]] = []
         self._accesses: Counter[tuple[int | None, str]] = Counter()
         self._access_history: list[Counter[tuple[int | None, str]]] = []
 
-    def _block(self, uc: Any, address: int, size: int, data: object) -> None:
-        before = self._last
-        super()._block(uc, address, size, data)
+    def _make_counter(self) -> BlockCounter:
+        return _BySteps(self._image.board, self._epsr, self._entered, self._waited)
+
+    def _entered(self, before: Block | None, address: int, size: int) -> None:
+        """A block begins."""
         if address in self._span:  # its last instruction is the call, if it calls
             self._now = self._call_at.get(address + size - 2)
         self._steps[self._now][before, (address, size)] += 1
+
+    def _waited(self, waits: int) -> None:
+        self._waits[self._now] += waits
 
     def _access(
         self, uc: Any, access: int, address: int, size: int, value: int, where: str
@@ -228,6 +263,8 @@ class _Profiler(Machine):
         self._steps = defaultdict(Counter)
         self._access_history.append(self._accesses)
         self._accesses = Counter()
+        self._waits_history.append(self._waits)
+        self._waits = Counter()
         self._now = None
         return super()._close_interval()
 
@@ -236,6 +273,7 @@ class _Profiler(Machine):
         history = self._history[1::2][2:]
         runs = len(history)
         accesses = sum(self._access_history[1::2][2:], Counter[tuple[int | None, str]]())
+        waits = sum(self._waits_history[1::2][2:], Counter[int | None]())
         steps: defaultdict[int | None, Counter[Edge]] = defaultdict(Counter)
         for run in history:
             for i, found in run.items():
@@ -247,7 +285,7 @@ class _Profiler(Machine):
             macs = sum(
                 energy.multiplications(self.decoded[b], riscv) * n for (_, b), n in edges.items()
             )
-            cycles = estimate(edges, self.decoded, board.core, board.wait_states, board.flash_cache)
+            cycles = estimate(edges, self.decoded, board.core) + waits[i]
             count = sum(len(self.decoded[b]) * n for (_, b), n in edges.items())
             reads, sram = accesses[i, "flash"], accesses[i, "sram"]
             count, reads, sram, macs = (round(n / runs) for n in (count, reads, sram, macs))

@@ -84,8 +84,11 @@ class Qemu(Target):
         hz = 10**9 if image.board.timer.kind == "mcycle" else talk.info.timer_hz
         per_run = [instructions(run, hz, ns) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
-        cycles = cycles_of(image, inputs, mean) if self.estimate else None
-        return RunResult(talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run)
+        found = cycles_of(image, inputs, mean) if self.estimate else None
+        cycles, notes = (found.cycles, found.note) if found else (None, ())
+        return RunResult(
+            talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run, notes=notes
+        )
 
 
 def instructions(run: Run, hz: int, ns: int) -> int:

@@ -122,8 +122,11 @@ class Renode(Target):
         rate = renode_files.mips(image.board) * 1e6
         per_run = [round(run.ticks * rate / hz) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
-        cycles = cycles_of(image, inputs, mean)
-        return RunResult(talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run)
+        found = cycles_of(image, inputs, mean)
+        cycles, notes = (found.cycles, found.note) if found else (None, ())
+        return RunResult(
+            talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run, notes=notes
+        )
 
 
 def read_totals(port: int, board: Board) -> Totals | None:

@@ -1,14 +1,14 @@
 """The simulator: unicorn runs the very image that is flashed, from pip packages alone.
 
 The functions of firmware/src/port.h are replaced by name, so no peripheral is modelled and any
-board's image runs. Instructions are counted by basic block; counting is slow (some 20 million a
-second), so by default only the first inputs are counted and the rest run bare.
+board's image runs. Instructions are counted by basic block (trace.py); by default only the first
+inputs are counted and the rest run bare.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,14 +19,16 @@ from ..base import Image, RunResult, Target
 from ..boards import Board
 from ..builders import elf
 from ..estimates.blocks import Decoder, Instruction
-from ..estimates.cycles import Block, Edge, estimate
-from ..wire.client import Client
+from ..estimates.cycles import Block, estimate
+from ..wire import fault
+from ..wire.client import Client, DeviceFaultError
 from ..wire.session import converse
+from .trace import BlockCounter, Counts, clear_it, counter
 
 _REPLACED = ("port_init", "port_getc", "port_putc", "port_flush", "timer_init", "timer_now",
              "timer_wraps", "port_mark")  # fmt: skip
 _PAGE = 0x1000
-_IT_BITS = 0x0600FC00  # of EPSR: which of the next instructions are conditional
+_FIRST_RUN = 5  #: reads of the clock when the model is first run: two around each empty model
 
 
 #: Seconds after which counting for an estimate of cycles is left at what was counted.
@@ -71,7 +73,6 @@ class Machine:
             self._sp = arm_const.UC_ARM_REG_SP
             self._epsr = arm_const.UC_ARM_REG_EPSR
         self._error: type[Exception] = unicorn.UcError
-        self._block_hook_kind = unicorn.UC_HOOK_BLOCK
         self._map()
         symbols = elf.symbols(image.elf)
         self._names = {symbols[n][0]: n for n in _REPLACED if n in symbols}
@@ -81,10 +82,9 @@ class Machine:
         self._started = False
         self._received = bytearray()
         self._sent = bytearray()
-        self._hook: int | None = None
-        self._interval: Counter[Edge] = Counter()
-        self._intervals: list[Counter[Edge]] = []
-        self._last: Block | None = None
+        self._counting = False
+        self._counter = self._make_counter()
+        self._intervals: list[Counts] = []
         self._decoder = Decoder(image.board.core)
         self.decoded: dict[Block, list[Instruction]] = {}
         self._clock = 0
@@ -125,6 +125,8 @@ class Machine:
             self._sent.append(uc.reg_read(self._results[0]) & 0xFF)
         elif name == "timer_now":
             self._clock += self._close_interval()
+            if self._counting and len(self._intervals) == _FIRST_RUN:
+                self._counter.watch(uc)
             uc.reg_write(self._results[0], self._clock & 0xFFFFFFFF)
             uc.reg_write(self._results[1], self._clock >> 32)
         elif name == "port_mark":
@@ -135,14 +137,17 @@ class Machine:
 
     # --- counting ----------------------------------------------------------------------------
 
+    def _make_counter(self) -> BlockCounter:
+        return counter(self._image.board, self._epsr)
+
     def count(self, on: bool) -> None:
         """Count instructions from here on, or stop counting."""
-        if on and self._hook is None:
-            self._hook = self._uc.hook_add(self._block_hook_kind, self._block)
-        elif not on and self._hook is not None:
-            self._uc.hook_del(self._hook)
-            self._hook = None
-        self._interval.clear()
+        if on and not self._counting:
+            self._counter.attach(self._uc)
+        elif not on and self._counting:
+            self._counter.detach(self._uc)
+        self._counting = on
+        self._counter.take()
 
     def count_accesses(self) -> None:
         """Count data accesses too (slow: about a million a second), by `_access`."""
@@ -156,15 +161,9 @@ class Machine:
             self._uc.hook_add(what, self._seen, name, begin=region.origin, end=end)
 
     def _seen(self, uc: Any, access: int, address: int, size: int, value: int, where: str) -> None:
-        """Tell `_access`; before, clear what unicorn leaves behind.
-
-        Unicorn 2.1 restores the processor's state for the hook and with it the IT bits of a
-        conditional load, which it then takes for those of the code that follows.
-        """
+        """Tell `_access`."""
         if self._epsr is not None:
-            state = uc.reg_read(self._epsr)
-            if state & _IT_BITS:
-                uc.reg_write(self._epsr, state & ~_IT_BITS)
+            clear_it(uc, self._epsr)
         self._access(uc, access, address, size, value, where)
 
     def _access(
@@ -172,30 +171,26 @@ class Machine:
     ) -> None:
         """A read or write of `where` ("flash" or "sram")."""
 
-    def _block(self, uc: Any, address: int, size: int, data: object) -> None:
-        block = (address, size)
-        self._interval[self._last, block] += 1
-        self._last = block
-
     def _close_interval(self) -> int:
         """Instructions since the clock was read last; begins anew."""
-        total = self._pending()
-        self._intervals.append(self._interval)
-        self._interval = Counter()
-        self._last = None
-        return total
+        counts = self._counter.take()
+        self._intervals.append(counts)
+        return self._instructions(counts)
 
     def _pending(self) -> int:
         """Instructions since the clock was read last."""
+        return self._instructions(self._counter.peek())
+
+    def _instructions(self, counts: Counts) -> int:
         total = 0
-        for (_, block), times in self._interval.items():
+        for (_, block), times in counts.edges.items():
             if block not in self.decoded:
                 code = bytes(self._uc.mem_read(*block))
                 self.decoded[block] = self._decoder.decode(code, block[0])
             total += len(self.decoded[block]) * times
         return total
 
-    def runs(self) -> list[Counter[Edge]]:
+    def runs(self) -> list[Counts]:
         """What each counted run of the model executed; the first is the empty model.
 
         The firmware reads its clock before and behind a run, and times an empty model twice
@@ -203,9 +198,9 @@ class Machine:
         """
         return self._intervals[1::2][1:]
 
-    def sample(self) -> tuple[Counter[Edge], int]:
+    def sample(self) -> tuple[Counts, int]:
         """The run that is going on, as far as it went: what it executed, and its instructions."""
-        return self._interval, self._pending()
+        return self._counter.peek(), self._pending()
 
     # --- Transport ---------------------------------------------------------------------------
 
@@ -293,38 +288,63 @@ class Sim(Target):
         return RunResult(outputs, mean, cycles, "estimated", stack, arena, per_run)
 
 
-def cycles_of(image: Image, inputs: np.ndarray, instructions: int | None) -> float | None:
+@dataclass(frozen=True)
+class Cycles:
+    """Estimated cycles of an inference; `share` of its instructions was looked at."""
+
+    cycles: float
+    share: float = 1.0
+
+    @property
+    def note(self) -> tuple[str, ...]:
+        """For the report, where the estimate is of a part."""
+        if self.share >= 1:
+            return ()
+        return (
+            f"cycles are estimated from the first {self.share:.0%} of an inference: the simulator "
+            f"got no further in {ESTIMATE_TIME:.0f} s",
+        )
+
+
+def cycles_of(image: Image, inputs: np.ndarray, instructions: int | None) -> Cycles | None:
     """Estimated cycles of the first input, for emulators that count instructions only.
 
-    Counting takes a thousandth of a second for some 20,000 instructions: where a run is longer
-    than ESTIMATE_TIME allows, the cycles an instruction took until then stand for all of its
-    `instructions`. None where the simulator has no model of the core.
+    One inference is counted, for ESTIMATE_TIME at most: the cycles an instruction took until then
+    stand for all of its `instructions`. None where the simulator has no model of the core.
     """
-    sim = Sim(run_time=ESTIMATE_TIME)
+    sim = Sim()
     if not sim.supports(image.board) or sim.available() or not len(inputs):
         return None
     tell("estimating cycles")
+    machine = Machine(image, ESTIMATE_TIME)
+    machine.count(True)
+    client = Client(machine, run_time=ESTIMATE_TIME, retries=1, greeting=ESTIMATE_TIME)
     try:
-        return sim.run(image, inputs[:1]).cycles
+        client.greet()
+        client.infer(inputs[0], client.info())
     except SlowError as error:
         return extrapolated(error.machine, image.board, instructions)
+    except DeviceFaultError as report:
+        raise fault.error(image, report) from None
+    cycles = _cycles(image.board, machine, machine.runs())
+    return None if cycles is None else Cycles(cycles)
 
 
-def extrapolated(machine: Machine, board: Board, instructions: int | None) -> float | None:
+def extrapolated(machine: Machine, board: Board, instructions: int | None) -> Cycles | None:
     """Cycles of `instructions`, by what those of the unfinished run took; None if unknown."""
-    edges, counted = machine.sample()
+    counts, counted = machine.sample()
     if not counted or instructions is None:
         return None
-    taken = estimate(edges, machine.decoded, board.core, board.wait_states, board.flash_cache)
-    return taken / counted * instructions
+    taken = estimate(counts.edges, machine.decoded, board.core) + counts.waits
+    return Cycles(taken / counted * instructions, min(1.0, counted / instructions))
 
 
-def _cycles(board: Board, machine: Machine, executed: list[Counter[Edge]]) -> float | None:
-    """Estimated cycles of a run, the mean over the counted ones; None if none was counted."""
+def _cycles(board: Board, machine: Machine, executed: list[Counts]) -> float | None:
+    """Estimated cycles of a run, the mean over the counted ones; None if none was counted.
+
+    What the empty model waited for flash is not taken off: a run finds those lines held.
+    """
     if len(executed) < 2:
         return None
-    empty, *runs = (
-        estimate(edges, machine.decoded, board.core, board.wait_states, board.flash_cache)
-        for edges in executed
-    )
-    return sum(runs) / len(runs) - empty
+    empty, *runs = (estimate(c.edges, machine.decoded, board.core) for c in executed)
+    return sum(runs) / len(runs) - empty + sum(c.waits for c in executed[1:]) / len(runs)

@@ -1,0 +1,282 @@
+"""Counting what a simulator executes: in C where this computer has a compiler, else in Python.
+
+Both give the same: how often control went from block to block, and what was waited for flash
+(`estimates.flash`). Unicorn calls C some thirty times faster than Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from ...cores.flash import ACCELERATORS, Accelerator, Cache
+from ...errors import TargetError
+from ..boards import Board
+from ..estimates.cycles import Edge
+from ..estimates.flash import Waits
+
+_SOURCE = Path(__file__).with_name("trace.c")
+_EDGES = 1 << 17  #: entries of the table; half of them may be used
+
+#: IT bits of EPSR: which of the next instructions are conditional.
+IT_BITS = 0x0600FC00
+
+
+@dataclass
+class Counts:
+    """What ran in an interval."""
+
+    edges: Counter[Edge] = field(default_factory=Counter)
+    waits: int = 0  #: cycles waited for flash
+
+
+class BlockCounter(Protocol):
+    """Counts while it is attached."""
+
+    def attach(self, uc: Any) -> None:
+        """Begin, on a unicorn machine; what is read of flash is not looked at."""
+
+    def watch(self, uc: Any) -> None:
+        """Look at reads of flash, too, where it waits: slower."""
+
+    def detach(self, uc: Any) -> None:
+        """Stop."""
+
+    def take(self) -> Counts:
+        """What was counted since the last time, and begin anew; caches keep their lines."""
+
+    def peek(self) -> Counts:
+        """What was counted since the last `take`."""
+
+
+def accelerator(board: Board) -> Accelerator:
+    """What the board's manifest says stands before its flash."""
+    return ACCELERATORS[board.accelerator]
+
+
+class Counted:
+    """In Python."""
+
+    def __init__(self, board: Board, epsr: int | None) -> None:
+        self._flash = board.memory.flash
+        self._waits = Waits(accelerator(board), board.wait_states) if board.wait_states else None
+        self._epsr = epsr
+        self._counts = Counts()
+        self._before = 0
+        self._last: tuple[int, int] | None = None
+        self._hooks: list[int] = []
+
+    @property
+    def waited(self) -> int:
+        """Cycles waited for flash, ever."""
+        return self._waits.code + self._waits.data if self._waits else 0
+
+    def attach(self, uc: Any) -> None:
+        import unicorn
+
+        self._hooks.append(uc.hook_add(unicorn.UC_HOOK_BLOCK, self.block))
+
+    def watch(self, uc: Any) -> None:
+        import unicorn
+
+        if self._waits is not None:
+            end = self._flash.origin + self._flash.length - 1
+            begin = self._flash.origin
+            hook = uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, begin=begin, end=end)
+            self._hooks.append(hook)
+
+    def detach(self, uc: Any) -> None:
+        for hook in self._hooks:
+            uc.hook_del(hook)
+        self._hooks.clear()
+        self.take()
+
+    def block(self, uc: Any, address: int, size: int, data: object) -> None:
+        """A block begins."""
+        block = (address, size)
+        self._counts.edges[self._last, block] += 1
+        self._last = block
+        start = self._flash.origin
+        if self._waits is not None and start <= address < start + self._flash.length:
+            self._waits.fetch(address, size)
+
+    def _read(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+        if self._epsr is not None:
+            clear_it(uc, self._epsr)
+        if self._waits is not None:
+            self._waits.read(address)
+
+    def peek(self) -> Counts:
+        self._counts.waits = self.waited - self._before
+        return self._counts
+
+    def take(self) -> Counts:
+        done = self.peek()
+        self._before += done.waits
+        self._counts, self._last = Counts(), None
+        return done
+
+
+def clear_it(uc: Any, epsr: int) -> None:
+    """Clear what unicorn leaves behind before it calls a hook of a load.
+
+    Unicorn 2.1 restores the processor's state for the hook and with it the IT bits of a conditional
+    load, which it then takes for those of the code that follows.
+    """
+    state = uc.reg_read(epsr)
+    if state & IT_BITS:
+        uc.reg_write(epsr, state & ~IT_BITS)
+
+
+class _EdgeStruct(ctypes.Structure):
+    _fields_: ClassVar = [
+        *((name, ctypes.c_uint32) for name in ("frm", "from_size", "to", "to_size")),
+        ("times", ctypes.c_uint64),
+    ]
+
+
+class _CacheStruct(ctypes.Structure):
+    _fields_: ClassVar = [
+        *((name, ctypes.c_uint32) for name in ("shift", "sets", "ways")),
+        ("held", ctypes.POINTER(ctypes.c_uint32)),
+    ]
+
+
+class _TraceStruct(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("edges", ctypes.POINTER(_EdgeStruct)),
+        *((name, ctypes.c_uint32) for name in ("mask", "used", "full", "last", "last_size")),
+        *((name, ctypes.c_uint32) for name in ("flash", "flash_end", "wait", "ahead")),
+        ("code", _CacheStruct),
+        ("data", _CacheStruct),
+        ("reads", ctypes.POINTER(_CacheStruct)),
+        ("last_line", ctypes.c_uint32),
+        *((name, ctypes.c_uint64) for name in ("code_waits", "data_waits", "flash_reads")),
+        ("reg_read", ctypes.c_void_p),
+        ("reg_write", ctypes.c_void_p),
+        ("epsr", ctypes.c_int32),
+    ]
+
+
+@cache
+def _native() -> tuple[ctypes.CDLL, Any] | None:
+    """trace.c as a library, and unicorn's own; None where either cannot be had."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    try:
+        from unicorn.unicorn_py3.unicorn import uclib
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "trace.so"
+        done = subprocess.run(
+            [compiler, "-std=c11", "-O2", "-shared", "-fPIC", str(_SOURCE), "-o", str(out)],
+            capture_output=True,
+        )
+        if done.returncode:
+            return None
+        try:
+            return ctypes.CDLL(str(out)), uclib
+        except OSError:
+            return None
+
+
+class CountedInC:
+    """By trace.c."""
+
+    def __init__(self, board: Board, epsr: int | None, native: tuple[ctypes.CDLL, Any]) -> None:
+        self._library, self._unicorn = native
+        flash, a = board.memory.flash, accelerator(board)
+        self._edges = (_EdgeStruct * _EDGES)()
+        t = self._trace = _TraceStruct()
+        t.edges, t.mask = self._edges, _EDGES - 1
+        t.flash, t.flash_end = flash.origin, min(flash.origin + flash.length, 0xFFFFFFFF)
+        t.wait = board.wait_states
+        ahead = max(0, board.wait_states - a.code.line // 4) if a.prefetch else board.wait_states
+        t.ahead, t.last_line = ahead, 0xFFFFFFF0
+        self._keep = [self._lines(t.code, a.code), self._lines(t.data, a.data or a.code)]
+        if a.shared:
+            t.reads = ctypes.pointer(t.code)
+        elif a.data is not None:
+            t.reads = ctypes.pointer(t.data)
+        t.epsr = -1 if epsr is None else epsr
+        t.reg_read = ctypes.cast(self._unicorn.uc_reg_read, ctypes.c_void_p).value
+        t.reg_write = ctypes.cast(self._unicorn.uc_reg_write, ctypes.c_void_p).value
+        self._before = 0
+        self._hooks: list[int] = []
+
+    @staticmethod
+    def _lines(out: _CacheStruct, cache_: Cache) -> Any:
+        held = (ctypes.c_uint32 * (cache_.sets * cache_.ways))()
+        out.shift, out.sets, out.ways = cache_.line.bit_length() - 1, cache_.sets, cache_.ways
+        out.held = held
+        return held
+
+    def _hook(self, uc: Any, kind: int, function: Any, begin: int, end: int) -> None:
+        handle = ctypes.c_size_t()
+        status = self._unicorn.uc_hook_add(
+            uc._uch, ctypes.byref(handle), kind, ctypes.cast(function, ctypes.c_void_p),
+            ctypes.cast(ctypes.pointer(self._trace), ctypes.c_void_p),
+            ctypes.c_uint64(begin), ctypes.c_uint64(end),
+        )  # fmt: skip
+        if status:
+            raise TargetError(f"unicorn takes no hook (its error {status}): try another version")
+        self._hooks.append(handle.value)
+
+    def attach(self, uc: Any) -> None:
+        import unicorn
+
+        self._hook(uc, unicorn.UC_HOOK_BLOCK, self._library.on_block, 1, 0)
+
+    def watch(self, uc: Any) -> None:
+        import unicorn
+
+        if self._trace.wait:
+            t = self._trace
+            read = unicorn.UC_HOOK_MEM_READ
+            self._hook(uc, read, self._library.on_read, t.flash, t.flash_end - 1)
+
+    def detach(self, uc: Any) -> None:
+        for hook in self._hooks:
+            self._unicorn.uc_hook_del(uc._uch, ctypes.c_size_t(hook))
+        self._hooks.clear()
+        self.take()
+
+    def peek(self) -> Counts:
+        t = self._trace
+        if t.full:
+            raise TargetError(
+                f"this program has more than {_EDGES // 2:,} different branches, too many to count"
+            )
+        import numpy as np
+
+        kind = [("frm", "<u4"), ("from_size", "<u4"), ("to", "<u4"), ("to_size", "<u4"),
+                ("times", "<u8")]  # fmt: skip
+        table = np.frombuffer(memoryview(self._edges), np.dtype(kind))
+        edges: Counter[Edge] = Counter()
+        for one in table[table["times"] > 0].tolist():
+            before = (one[0], one[1]) if one[1] else None
+            edges[before, (one[2], one[3])] = one[4]
+        return Counts(edges, t.code_waits + t.data_waits - self._before)
+
+    def take(self) -> Counts:
+        done = self.peek()
+        t = self._trace
+        self._before += done.waits
+        ctypes.memset(self._edges, 0, ctypes.sizeof(self._edges))
+        t.used = t.last = t.last_size = 0
+        return done
+
+
+def counter(board: Board, epsr: int | None) -> BlockCounter:
+    """The fastest one there is here."""
+    native = _native()
+    return CountedInC(board, epsr, native) if native else Counted(board, epsr)

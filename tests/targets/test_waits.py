@@ -1,0 +1,132 @@
+"""Flash that waits: caches counted by hand, and C against Python on every board's accelerator."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from secateur import targets
+from secateur.cores.flash import ACCELERATORS, Accelerator, Cache
+from secateur.errors import TargetError
+from secateur.targets import Image, boards
+from secateur.targets.estimates.flash import Waits
+from secateur.targets.runners import trace
+from secateur.targets.runners.sim import Machine
+from secateur.targets.wire.client import Client
+
+from .conftest import ECHO, need, samples
+
+LD = Path(__file__).parents[2] / "firmware" / "ld"
+
+
+def test_lines_of_code_are_waited_for_once() -> None:
+    waits = Waits(Accelerator("two lines of 16", Cache(16, 1, 2), None), 5)
+    waits.fetch(0x100, 20)  # two lines
+    waits.fetch(0x10C, 2)
+    assert waits.code == 10
+    waits.fetch(0x200, 4)  # 0x110 is the oldest now: 0x10C was used behind it
+    waits.fetch(0x100, 4)
+    assert waits.code == 15
+    waits.fetch(0x110, 4)
+    assert waits.code == 20
+
+
+def test_the_next_line_is_read_ahead() -> None:
+    waits = Waits(Accelerator("with prefetch", Cache(16, 1, 4), None, prefetch=True), 5)
+    waits.fetch(0x100, 48)
+    assert waits.code == 5 + 1 + 1  # four words of code hide four of five cycles
+    waits.fetch(0x200, 4)
+    assert waits.code == 12
+
+
+def test_constants() -> None:
+    code = Cache(8, 1, 8)
+    for data, shared, cycles in ((None, False, 15), (Cache(8, 1, 1), False, 10), (None, True, 5)):
+        waits = Waits(Accelerator("of a test", code, data, shared=shared), 5)
+        waits.fetch(0x100, 8)
+        for address in (0x200, 0x204, 0x100):
+            waits.read(address)
+        assert (waits.code, waits.data) == (5, cycles), (data, shared)
+
+
+def test_sets_are_those_of_the_address() -> None:
+    waits = Waits(Accelerator("two sets of one", Cache(8, 2, 1), None), 1)
+    for address in (0, 8, 0, 8, 16, 0):  # 0 and 16 share a set
+        waits.fetch(address, 2)
+    assert waits.code == 4
+
+
+def test_rows_are_powers_of_two_and_have_a_source() -> None:
+    for name, row in ACCELERATORS.items():
+        for cache in (row.code, row.data or row.code):
+            assert cache.line.bit_count() == cache.sets.bit_count() == 1, name
+        assert len(row.source) > 30, name
+    assert ACCELERATORS["stm32f4"].code.size == 64 * 16
+    assert ACCELERATORS["rp2040"].code.size == 16 * 1024
+
+
+def test_a_board_names_a_known_accelerator(tmp_path: Path) -> None:
+    manifest = json.loads((boards.assets.root() / "boards" / "pico.json").read_text())
+    manifest["secateur"]["accelerator"] = "magic"
+    path = tmp_path / "pico.json"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(TargetError, match=r"accelerator: .*'magic' is no known accelerator: none"):
+        boards.check(path)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "nucleo_h743zi", "pico", "arduino_zero"])
+def test_c_counts_what_python_counts(board: str, image: Callable[[str], Image]) -> None:
+    need("cc")
+    native = trace._native()
+    assert native is not None
+    built = image(board)
+    found = []
+    for make in (
+        lambda b, epsr: trace.CountedInC(b, epsr, native),
+        trace.Counted,
+    ):
+        machine = Machine(built)
+        machine._counter = make(built.board, machine._epsr)
+        machine.count(True)
+        client = Client(machine, retries=1)
+        client.infer(samples(1)[0], client.info())
+        found.append(machine.runs())
+    assert found[0] == found[1]
+    assert found[0][1].waits > 0
+
+
+@pytest.mark.emulator
+def test_waits_are_part_of_the_estimate(image: Callable[[str], Image]) -> None:
+    built = image("nucleo_l4r5zi")
+    fast = built.board.model_copy(update={"wait_states": 0})
+    cycles = [
+        targets.get("sim").run(Image(built.elf, board, built.sizes), samples(1)).cycles
+        for board in (built.board, fast)
+    ]
+    assert cycles[0] is not None
+    assert cycles[1] is not None
+    assert cycles[1] < cycles[0] < 1.2 * cycles[1]  # the loop of echo is held
+
+
+@pytest.mark.parametrize("script", ["cortexm.ld", "rv32.ld"])
+def test_the_linker_script_names_every_file_of_the_harness(script: str) -> None:
+    lists = re.findall(r"EXCLUDE_FILE\(([^)]*)\)", (LD / script).read_text())
+    stems = {p.stem for p in (LD.parent / "src").glob("harness_*.c")}
+    assert len(lists) == 4
+    for one in lists:
+        assert set(one.split()) == {f"*/{s}{end}" for s in stems for end in (".o", ".c.o")}
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", ["mps2_an386", "qemu_rv32"])
+def test_a_folder_called_like_the_harness(
+    board: str, image: Callable[[str], Image], tmp_path: Path
+) -> None:
+    plain = image(board)
+    folder = tmp_path / "my_harness_tests" / "build"
+    assert targets.build(ECHO, board, folder).sizes == plain.sizes
