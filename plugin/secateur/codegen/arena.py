@@ -47,9 +47,13 @@ class ArenaMap:
                 continue
             for i, (t, (first, last, _)) in enumerate(zip(block.names, block.spans, strict=True)):
                 what = f"output of {makers[t]}" if t in makers else "the input"
+                if t in graph.states:
+                    what = f"the state that {makers[graph.states[t].next]} writes anew"
                 if i:
                     what += f", written over {self._places['tensor:' + block.names[i - 1]].macro}"
                 kind = makers.get(t, "input")
+                if t in graph.states:
+                    kind = f"{makers[graph.states[t].next]}_before"
                 size = graph.tensors[t].stored_bytes
                 self._add(f"tensor:{t}", kind, "AT", block.offset, size, (first, last), what)
         self._spans = {

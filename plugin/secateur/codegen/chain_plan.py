@@ -17,7 +17,7 @@ from .chain import Chain, make
 from .costs import cost
 from .geometry import align4
 from .kernels import AnyKernel, Layer
-from .memory import MemoryPlan, Step, chain_step, last_uses, plan_memory, steps_of
+from .memory import MemoryPlan, Step, chain_step, last_uses, life_of, plan_memory, steps_of
 
 #: Rows of a chain's output that a step may make.
 ROWS = (1, 2, 4, 8)
@@ -87,6 +87,7 @@ class ChainChoice:
         steps = steps_of(graph, self._scratch, self._overwrites)
         self._last_use = last_uses(graph, steps)
         self._made = dict.fromkeys(graph.inputs, 0)
+        self._made |= {t: life_of(graph, s)[0] for t, s in graph.states.items()}
         self._made |= {op.output: i + 1 for i, op in enumerate(graph.ops)}
         self._cycles = {n: cost(kernels[n], la, core).cycles for n, la in layers.items()}
         self._single = [ChainGroup(i, i, self._live(s), 0.0) for i, s in enumerate(steps)]

@@ -12,7 +12,7 @@ from .. import names
 from ..coding import sources
 from ..coding.checksum import crc32
 from ..files import write_tree
-from ..lowering.qgraph import QGraph, QOp
+from ..lowering.qgraph import QGraph, QOp, QSums
 from ..version import __version__
 from .arena import ArenaMap
 from .chain import Chain
@@ -21,6 +21,7 @@ from .descriptor import header
 from .emit import CTYPES, ISAS, CArray, CFunction, Constant, Emission, render
 from .ends import End, Ends, copy_function, ends
 from .kernels import AnyKernel, Layer, get
+from .loop_code import LoopCode
 from .memory import MemoryPlan
 from .port import Runtime, port
 from .tables import bits_of
@@ -130,6 +131,8 @@ def _place(layer: Layer[QOp], kernel: AnyKernel, arena: ArenaMap) -> None:
     op = layer.op
     layer.inputs = [arena.expression(t) for t in op.inputs]
     layer.output = arena.at(op.output).expression
+    if isinstance(op, QSums):
+        layer.output = f"(int16_t *)(void *)({layer.output})"
     layer.in_place = arena.same(op.inputs[0], op.output)
     layer.kept = layer.scratch = "arena"
     kept = kernel.kept(layer)
@@ -203,6 +206,7 @@ def write(
         at = _typed(arena.at(end.tensor).expression, graph, end)
         call = _call(functions, copy_function(graph, end, False), f"{from_caller}, {at}")
         steps.append(f"/* {end.c_name}: {end.dtype} (H, W, C) to planes */\n{call}")
+    loops = LoopCode(graph, arena, layers)
     for op in graph:
         layer, chain = layers[op.name], chain_of.get(op.name)
         comment = f"/* {comments.get(op.name, layer.c_name)} */\n"
@@ -211,7 +215,8 @@ def write(
             comment = f"/* {note} */\n{comment}"
         if chain is None:
             setup, call = functions.add(emissions[op.name])
-            steps.append(comment + (f"{setup}\n{call}" if setup else call))
+            text = comment + (f"{setup}\n{call}" if setup else call)
+            steps += loops.add(op, text)
         elif op.output == chain.output:
             text = code(chain, emissions, functions.add, comments)
             steps.append(f"/* {note} */\n{text}" if note else text)

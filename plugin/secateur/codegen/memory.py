@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from ..lowering.qgraph import QGraph, QOp
+from ..lowering.qgraph import QGraph, QOp, QPutTime, State
 from .chain import Chain
 
 
@@ -108,7 +108,56 @@ def last_uses(graph: QGraph, steps: Sequence[Step]) -> dict[str, int]:
             last_use[t] = step.last
         last_use.setdefault(step.output, step.last)
     last_use |= dict.fromkeys(graph.outputs, len(graph.ops) + 1)
+    for _, last, ops in turns_of(graph):
+        inside = {op.output for op in ops}
+        for op in ops:  # what comes from outside is read again in the last turn
+            for t in op.inputs:
+                if t not in inside:
+                    last_use[t] = max(last_use[t], last)
+    for t, state in graph.states.items():  # both are one place
+        _, last = life_of(graph, state)
+        last_use[t] = max(last_use[t], last)
+        last_use[state.next] = max(last_use[state.next], last)
     return last_use
+
+
+def turns_of(graph: QGraph) -> list[tuple[int, int, list[QOp]]]:
+    """Of each loop the places of its first and last operator, from 1, and its operators."""
+    places = {op.name: i + 1 for i, op in enumerate(graph.ops)}
+    ends = [(places[loop.first], places[loop.last]) for loop in graph.loops]
+    return [(a, b, graph.ops[a - 1 : b]) for a, b in ends]
+
+
+def life_of(graph: QGraph, state: State) -> tuple[int, int]:
+    """The steps during which a state's place is its own, whatever else reads it."""
+    for loop, (first, last, _) in zip(graph.loops, turns_of(graph), strict=True):
+        if loop.name == state.loop:
+            return first, last
+    return 0, len(graph.ops) + 1
+
+
+def first_uses(graph: QGraph, last_use: dict[str, int]) -> dict[str, int]:
+    """Tensors that begin to live before their operator runs: a loop adds to them turn by turn, or
+    they are read behind it."""
+    out: dict[str, int] = {}
+    for first, last, ops in turns_of(graph):
+        for op in ops:
+            if isinstance(op, QPutTime) or last_use[op.output] > last:
+                out[op.output] = first
+    return out
+
+
+def _may_overwrite(graph: QGraph, tensor: str, output: str) -> bool:
+    """Whether a loop leaves an operator's input free once it is read: not what comes from outside
+    the loop, and not a state, in whose place nothing but its next value lies."""
+    held = {t for name, s in graph.states.items() for t in (name, s.next)}
+    if tensor in held or output in held:
+        return False
+    for _, _, ops in turns_of(graph):
+        inside = {op.output for op in ops}
+        if output in inside:
+            return tensor in inside
+    return True
 
 
 #: Bytes left free between blocks; tests set it, so that a layer that reaches too far is seen.
@@ -166,6 +215,7 @@ def plan_memory(
             if step.inputs[k] not in graph.constants
             and last_use[step.inputs[k]] == step.last
             and step.inputs.count(step.inputs[k]) == 1
+            and _may_overwrite(graph, step.inputs[k], step.output)
         ]
         choices.append(legal or [-1])
     total = 1
@@ -199,10 +249,20 @@ def _plan_with(
         size = _align(graph.tensors[name].stored_bytes)
         block_of[name] = Block([name], [(0, last_use[name], size)])
         blocks.append(block_of[name])
+    for name, state in graph.states.items():
+        size = _align(graph.tensors[name].stored_bytes)
+        first, last = life_of(graph, state)
+        block_of[name] = block_of[state.next] = Block([name], [(first, last, size)])
+        blocks.append(block_of[name])
+    early = first_uses(graph, last_use)
     for step, k in zip(steps, combo, strict=True):
         size = _align(graph.tensors[step.output].stored_bytes)
-        span = (step.first, last_use[step.output], size)
-        if k >= 0:
+        span = (early.get(step.output, step.first), last_use[step.output], size)
+        if step.output in block_of:  # the next value of a state
+            b = block_of[step.output]
+            b.names.append(step.output)
+            b.spans.append(span)
+        elif k >= 0:
             b = block_of[step.inputs[k]]
             b.names.append(step.output)
             b.spans.append(span)

@@ -200,8 +200,8 @@ def candidates(
 
 def _candidate(kernel: AnyKernel, layer: Layer[QOp], core: str) -> Candidate:
     estimate = cost(kernel, layer, core)
-    size = kernel.table(layer).bytes
-    return Candidate(kernel, layer, size, estimate.instructions, estimate.cycles)
+    size, turns = kernel.table(layer).bytes, layer.graph.turns(layer.op.name)
+    return Candidate(kernel, layer, size, turns * estimate.instructions, turns * estimate.cycles)
 
 
 def _code(chosen: Iterable[Candidate], core: str = REFERENCE) -> int:
@@ -400,8 +400,10 @@ def _build(
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {}
     for n, c in chosen.items():
-        estimate = cost(c.kernel, layers[n], core)
-        plans[n] = LayerPlan(n, kernels[n], c.encoding, estimate.instructions, estimate.cycles)
+        estimate, turns = cost(c.kernel, layers[n], core), graph.turns(n)
+        plans[n] = LayerPlan(
+            n, kernels[n], c.encoding, turns * estimate.instructions, turns * estimate.cycles
+        )
     code = BASE_CODE + _code(chosen.values(), core) + chained_code(chains)
     code += LISTED_BYTES * sum(len(arrays) for arrays in library.arrays.values())
     ends = price_of(end_work(graph), "ends", core)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..lowering.qgraph import Requant, Thresholds, WideRequant
+from ..lowering.qgraph import Requant, ShortRequant, Thresholds, WideRequant
 from .emit import CArray, CFunction, render
 
 
@@ -23,6 +23,7 @@ class RequantTable:
     pre_shift: int
     shift: int
     unit_bits: int  #: offsets are stored in units of 2**unit_bits
+    out: str = "uint8_t"  #: C type of what `code` gives
 
     @property
     def ctype(self) -> str:
@@ -41,7 +42,8 @@ class RequantTable:
     def code(self, acc: str, add: str = "{}") -> str:
         """C expression: the code of an int32 accumulator; `add` wraps what is shifted."""
         v = f"sc_macw({acc}, m, c)" if self.pre_shift else f"sc_mac({acc}, m, c)"
-        return f"sc_code({add.format(v)}, {self.shift})"
+        clamp = "sc_code" if self.out == "uint8_t" else "sc_short"
+        return f"{clamp}({add.format(v)}, {self.shift})"
 
     def lane_code(self, word: str, half: str, add: str = "{}") -> str:
         """C expression: the code of one lane of `word`; half is "lo" or "hi"."""
@@ -105,7 +107,7 @@ def _wide_table(name: str, r: WideRequant) -> WideTable:
     values = np.stack([r.multiplier.astype(np.int64), r.offset >> r.unit_bits], axis=1)
     note = "per output channel: multiplier, offset"
     array = CArray(f"{name}_q", "int32_t", values, note, {"requant": 32 * values.size})
-    return WideTable(array, ("*q++", "*q++"), 0, r.shift, r.unit_bits, r.low, r.high)
+    return WideTable(array, ("*q++", "*q++"), 0, r.shift, r.unit_bits, low=r.low, high=r.high)
 
 
 def inlined(r: Requant) -> tuple[int, int]:
@@ -132,7 +134,8 @@ def _threshold_table(name: str, r: Thresholds) -> ThresholdTable:
         if r.codes != tuple(range(n + 1)):
             note += "; then the codes"
             values = np.concatenate([values.reshape(-1), r.codes]).reshape(1, -1)
-    return ThresholdTable(CArray(f"{name}_q", ctype, values, note), get, 0, 0, 0, r.codes)
+    array = CArray(f"{name}_q", ctype, values, note)
+    return ThresholdTable(array, get, 0, 0, 0, codes=r.codes)
 
 
 def trailing_zero_bits(values: np.ndarray) -> int:
@@ -163,4 +166,5 @@ def requantization(name: str, r: Requant | Thresholds) -> RequantTable:
     values = np.stack(cols, axis=1)
     bits = {"requant": values.size * (16 if narrow else 32)}
     array = CArray(f"{name}_q", ctype, values, note, bits)
-    return RequantTable(array, get, r.pre_shift, r.shift, k if narrow else 0)
+    out = "int16_t" if isinstance(r, ShortRequant) else "uint8_t"
+    return RequantTable(array, get, r.pre_shift, r.shift, k if narrow else 0, out)

@@ -165,6 +165,7 @@ class CompiledModel:
             size = int(w.size) if w is not None else 0
             nonzeros = int(np.count_nonzero(w)) if w is not None else 0
             macs, effectual = layer_macs(shape, size, nonzeros)
+            turns = self.qgraph.turns(op.name)
             out.append(
                 LayerFigures(
                     name=op.name,
@@ -174,8 +175,8 @@ class CompiledModel:
                     nonzeros=nonzeros,
                     stored_bytes=self.plan.library.bytes_of(op.name),
                     entropy_bytes=entropy_bytes(w) if w is not None else 0.0,
-                    macs=macs,
-                    effectual_macs=effectual,
+                    macs=macs * turns,
+                    effectual_macs=effectual * turns,
                     kernel=p.kernel,
                     levels=int(np.unique(w[w != 0]).size) if w is not None else 0,
                     live=self._live(op),

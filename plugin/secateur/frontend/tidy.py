@@ -39,11 +39,12 @@ def _redirect(graph: Graph, old: str, new: str) -> None:
 
 
 def drop_dead(graph: Graph) -> Graph:
-    """Constants and layout changes that nobody reads go; other nodes are lowering's to judge."""
+    """Constants, layout changes and a layer's second outputs that nobody reads go; other nodes are
+    lowering's to judge."""
     kept: list[Node] = []
     read = set(graph.outputs)
     for n in reversed(graph.nodes):
-        if n.output in read or n.op not in ("constant", "transpose", *_LAYOUTS):
+        if n.output in read or n.op not in ("constant", "transpose", "cell_state", *_LAYOUTS):
             kept.append(n)
             read.update(n.inputs)
     graph.nodes = kept[::-1]

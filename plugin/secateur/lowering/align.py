@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .qgraph import QConv, QDense, QGraph, Requant, WideRequant
+from .qgraph import QConv, QDense, QGraph, Requant
 from .requant import storage_shift
 
 #: Smallest largest multiplier that still scales within 0.1 %.
@@ -26,8 +26,7 @@ def align(graph: QGraph) -> QGraph:
     graph = replace(graph, ops=[replace(op) for op in graph])
     groups: dict[tuple[object, ...], list[QConv | QDense]] = defaultdict(list)
     for op in graph:
-        wide = isinstance(op, (QConv, QDense)) and isinstance(op.requant, WideRequant)
-        if isinstance(op, (QConv, QDense)) and isinstance(op.requant, Requant) and not wide:
+        if isinstance(op, (QConv, QDense)) and type(op.requant) is Requant:
             if op.requant.pre_shift == 0 and op.requant.shift > 16:
                 _lower_shift(graph, op, 16)
             groups[_key(graph, op)].append(op)

@@ -10,6 +10,7 @@ import numpy as np
 from secateur.errors import DataError
 from secateur.frontend.execute import Inputs, as_inputs, batches
 from secateur.frontend.ir import Graph
+from secateur.frontend.ops import OPS
 
 Method = Literal["auto", "minmax", "percentile", "mse"]
 Range = tuple[float, float]
@@ -58,6 +59,7 @@ def observe(
     samples: dict[str, list[np.ndarray]] = {}
     for values in batches(graph, given, 32):
         share = max(1, _SAMPLES * len(values[graph.inputs[0]]) // total)
+        values |= _inside(graph, values)
         for name, v in values.items():
             low, high = ends.get(name, (0.0, 0.0))
             ends[name] = (min(low, float(v.min())), max(high, float(v.max())))
@@ -80,6 +82,17 @@ def observe(
         return {n: e if n in spared else METHODS[method](seen[n], *e) for n, e in ends.items()}
 
     return {method: ranges(method) for method in methods}
+
+
+def _inside(graph: Graph, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What operators compute inside, as "OUTPUT/NAME": states and sums of recurrent layers."""
+    found: dict[str, np.ndarray] = {}
+    for node in graph.nodes:
+        inside = OPS[node.op].inside
+        if inside is not None:
+            made = inside(node, [values[t] for t in node.inputs])
+            found |= {f"{node.output}/{name}": v for name, v in made.items()}
+    return found
 
 
 def _minmax(values: np.ndarray, low: float, high: float) -> Range:

@@ -115,6 +115,11 @@ class WideRequant(Requant):
 
 
 @dataclass(frozen=True)
+class ShortRequant(Requant):
+    """`Requant` to int16 around zero: v = clamp(..., -32768, 32767)."""
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """Accumulator to the code of a low-bit tensor, per output channel; nothing is rounded.
 
@@ -182,6 +187,14 @@ class QDense(QOp):
 
 
 @dataclass
+class QSums(QDense):
+    """The same with an int16 output around zero (`WideRequant`): one part of a recurrent layer's
+    pre-activations, which has a matrix, encodings and kernels like any fully connected layer."""
+
+    kind: ClassVar[str] = "sums"
+
+
+@dataclass
 class QPool(QOp):
     """Max or mean over a window; padding takes no part. The mean requantizes the sum.
 
@@ -196,6 +209,31 @@ class QPool(QOp):
     requant: Requant | None = None
     counts: tuple[int, ...] = ()
     kind: ClassVar[str] = "pool"
+
+
+@dataclass
+class _OfTime(QOp):
+    """An operator of a loop that works on another element of time (C, 1, T) each turn."""
+
+    reverse: bool = False  #: the first turn works on the last element
+
+    def column(self, turn: int, turns: int) -> int:
+        """The element of a turn."""
+        return turns - 1 - turn if self.reverse else turn
+
+
+@dataclass
+class QTakeTime(_OfTime):
+    """An element of time (C,) of a sequence (C, 1, T)."""
+
+    kind: ClassVar[str] = "take_time"
+
+
+@dataclass
+class QPutTime(_OfTime):
+    """A vector (C,) as an element of time of the output (C, 1, T)."""
+
+    kind: ClassVar[str] = "put_time"
 
 
 @dataclass
@@ -243,6 +281,29 @@ class QSoftmax(QOp):
     turns: ClassVar[bool] = True
 
 
+@dataclass(frozen=True)
+class TimeLoop:
+    """Operators that stand one behind the other and run `turns` times."""
+
+    name: str
+    first: str  #: name of the first operator
+    last: str
+    turns: int
+
+
+@dataclass(frozen=True)
+class State:
+    """A tensor that lasts from one turn of a loop to the next, or from one step to the next.
+
+    It holds `initial` in every element before the first, then what tensor `next` was, which an
+    operator writes in its place when nobody needs the state any more.
+    """
+
+    next: str
+    initial: int
+    loop: str = ""  #: name of the loop; "": it lasts from one step to the next
+
+
 @dataclass
 class QGraph:
     """Integer operators in execution order, and every tensor they touch.
@@ -274,6 +335,8 @@ class QGraph:
     #: were the reason with how many times their usual range the extremes span
     measured: dict[str, float] = field(default_factory=dict)
     outliers: dict[str, float] = field(default_factory=dict)
+    loops: tuple[TimeLoop, ...] = ()  #: in order, none inside another
+    states: dict[str, State] = field(default_factory=dict)  #: by the name of their tensor
 
     def __post_init__(self) -> None:
         self.inputs = (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)
@@ -321,6 +384,24 @@ class QGraph:
             if o.name == name:
                 return o
         raise KeyError(name)
+
+    def loop_of(self, op: str) -> TimeLoop | None:
+        """The loop that an operator runs in."""
+        return self.by_loop().get(op)
+
+    def turns(self, op: str) -> int:
+        """How often an operator runs in an inference."""
+        loop = self.loop_of(op)
+        return loop.turns if loop else 1
+
+    def by_loop(self) -> dict[str, TimeLoop]:
+        """The loop of every operator that runs in one."""
+        names = [op.name for op in self.ops]
+        return {
+            n: loop
+            for loop in self.loops
+            for n in names[names.index(loop.first) : names.index(loop.last) + 1]
+        }
 
 
 def _only(names: tuple[str, ...], what: str, model: str) -> str:

@@ -17,13 +17,19 @@ from secateur.lowering.qgraph import (
     QConv,
     QDense,
     QGraph,
+    QOp,
     QPack,
     QPad,
     QPool,
+    QPutTime,
     QRescale,
     QSoftmax,
+    QSums,
+    QTakeTime,
     Requant,
+    ShortRequant,
     Thresholds,
+    TimeLoop,
     WideRequant,
 )
 from secateur.lowering.registry import executes, execution_of
@@ -186,15 +192,61 @@ def _execute(qgraph: QGraph, given: list[Array], keep: bool) -> dict[str, Array]
         shape = qgraph.tensors[name].shape
         values[name] = np.broadcast_to(constant.reshape(1, *shape), (n, *shape))
     last = {t: i for i, op in enumerate(qgraph.ops) for t in op.inputs}
-    for i, op in enumerate(qgraph.ops):
-        y = execution_of(op)(qgraph, op, [values[t] for t in op.inputs])
-        t_out = qgraph.tensors[op.output]
-        values[op.output] = y.reshape(n, *t_out.shape).astype(t_out.dtype, copy=False)
-        if not keep:
-            for t in set(op.inputs):
-                if last[t] == i and t not in qgraph.outputs:
-                    del values[t]
+    for loop, ops in sections(qgraph):
+        if loop is not None:
+            _turns(qgraph, loop, ops, values, n)
+            continue
+        for i, op in ops:
+            _one(qgraph, op, values, n)
+            if not keep:
+                for t in set(op.inputs):
+                    if last[t] == i and t not in qgraph.outputs:
+                        del values[t]
     return values
+
+
+def _one(qgraph: QGraph, op: QOp, values: dict[str, Array], n: int) -> None:
+    y = execution_of(op)(qgraph, op, [values[t] for t in op.inputs])
+    t = qgraph.tensors[op.output]
+    values[op.output] = y.reshape(n, *t.shape).astype(t.dtype, copy=False)
+
+
+def sections(qgraph: QGraph) -> list[tuple[TimeLoop | None, list[tuple[int, QOp]]]]:
+    """Operators with their places, cut where a loop begins and ends."""
+    out: list[tuple[TimeLoop | None, list[tuple[int, QOp]]]] = []
+    inside = qgraph.by_loop()
+    for i, op in enumerate(qgraph.ops):
+        loop = inside.get(op.name)
+        if not out or out[-1][0] is not loop:
+            out.append((loop, []))
+        out[-1][1].append((i, op))
+    return out
+
+
+def start(qgraph: QGraph, tensor: str, n: int) -> Array:
+    """A state before the first turn or step, [n, *shape]."""
+    t = qgraph.tensors[tensor]
+    return np.full((n, *t.shape), qgraph.states[tensor].initial, t.dtype)
+
+
+def _turns(
+    qgraph: QGraph, loop: TimeLoop, ops: list[tuple[int, QOp]], values: dict[str, Array], n: int
+) -> None:
+    """Run a loop: operators of time see their turn in `at`."""
+    mine = {t: s for t, s in qgraph.states.items() if s.loop == loop.name}
+    values |= {t: start(qgraph, t, n) for t in mine}
+    for turn in range(loop.turns):
+        for _, op in ops:
+            if isinstance(op, QPutTime):
+                t = qgraph.tensors[op.output]
+                y = values.setdefault(op.output, np.zeros((n, *t.shape), t.dtype))
+                y[:, :, 0, op.column(turn, loop.turns)] = values[op.inputs[0]].reshape(n, -1)
+            elif isinstance(op, QTakeTime):
+                x = values[op.inputs[0]]
+                values[op.output] = x[:, :, 0, op.column(turn, loop.turns)]
+            else:
+                _one(qgraph, op, values, n)
+        values |= {t: values[s.next] for t, s in mine.items()}
 
 
 def requantize(
@@ -217,6 +269,8 @@ def requantize(
     if isinstance(requant, WideRequant):
         return _wide(acc.astype(np.int64) * m + extra + c, requant)
     t = ((acc.astype(np.int64) * m) >> requant.pre_shift) + extra + c
+    if isinstance(requant, ShortRequant):
+        return np.clip(t >> requant.shift, -32768, 32767).astype(np.int16)
     return np.clip(t >> requant.shift, 0, 255).astype(np.uint8)
 
 
@@ -290,6 +344,7 @@ def _conv(qgraph: QGraph, op: QConv, inputs: list[Array]) -> Array:
     return requantize(acc, op.requant, extra=extra)
 
 
+@executes(QSums)
 @executes(QDense)
 def _dense(qgraph: QGraph, op: QDense, inputs: list[Array]) -> Array:
     return requantize(accumulate(qgraph, op, inputs[0]), op.requant)

@@ -19,10 +19,14 @@ from secateur.lowering.qgraph import (
     QPack,
     QPad,
     QPool,
+    QPutTime,
     QRescale,
     QSoftmax,
+    QSums,
+    QTakeTime,
     QTensor,
     Requant,
+    ShortRequant,
     Thresholds,
     WideRequant,
 )
@@ -45,7 +49,7 @@ def verify(graph: QGraph) -> None:
     for name, tensor in graph.tensors.items():
         _require(name == tensor.name, f"tensor '{name}' calls itself '{tensor.name}'")
         _tensor(tensor)
-    defined = {*graph.inputs, *graph.constants}
+    defined = {*graph.inputs, *graph.constants, *graph.states}
     seen: set[str] = set()
     for op in graph:
         _require(op.name not in seen, f"two operators are called '{op.name}'")
@@ -61,11 +65,41 @@ def verify(graph: QGraph) -> None:
                 check(graph, op)
             except InvalidGraphError as error:
                 raise InvalidGraphError(f"operator '{op.name}' ({op.kind}): {error}") from None
+    _loops(graph)
     for t in graph.outputs:
         _require(t in defined, f"output '{t}' is written by no operator")
     for name, share in graph.zero_share.items():
         _require(name in graph.tensors, f"zero_share knows '{name}', which is no tensor")
         _require(share.size == graph.tensors[name].size, f"zero_share of '{name}' has another size")
+
+
+def _loops(graph: QGraph) -> None:
+    """Loops are stretches of operators, none in another; a state is written where it is read no
+    more in that turn."""
+    names = [op.name for op in graph]
+    end = -1
+    for loop in graph.loops:
+        for n in (loop.first, loop.last):
+            _require(n in names, f"loop '{loop.name}' has no operator '{n}'")
+        first, last = names.index(loop.first), names.index(loop.last)
+        _require(end < first <= last and loop.turns > 0, f"loop '{loop.name}' is no stretch")
+        end = last
+    inside = graph.by_loop()
+    made = {op.output: i for i, op in enumerate(graph)}
+    loops = {loop.name for loop in graph.loops}
+    for t, state in graph.states.items():
+        _require(t in graph.tensors and t not in made, f"state '{t}' is no tensor of its own")
+        _require(state.next in made, f"state '{t}' has no next value")
+        _require(state.loop in loops or not state.loop, f"state '{t}' is of no loop")
+        x, y = graph.tensors[t], graph.tensors[state.next]
+        _require((x.size, x.dtype) == (y.size, y.dtype), f"state '{t}' changes its form")
+        for op in graph.ops[made[state.next] + 1 :]:
+            _require(t not in op.inputs, f"state '{t}' is read behind its next value")
+        for op in graph:
+            loop_of = inside.get(op.name)
+            if t in op.inputs or op.output == state.next:
+                mine = loop_of.name if loop_of else ""
+                _require(mine == state.loop, f"state '{t}' is used outside its loop")
 
 
 def _require(holds: bool | np.bool_, otherwise: str) -> None:
@@ -163,12 +197,33 @@ def _conv(graph: QGraph, op: QConv) -> None:
     requant(op.requant, co, y, *accumulators(op.weight, x))
 
 
+@verifies(QSums)
 @verifies(QDense)
 def _dense(graph: QGraph, op: QDense) -> None:
     x, y = ends(graph, op)
     _require(op.weight.dtype == np.int8, f"weights are {op.weight.dtype}")
     _require(op.weight.shape == (y.size, x.size), f"{op.weight.shape} for {x.size} -> {y.size}")
+    short = isinstance(op.requant, ShortRequant)
+    _require(short == isinstance(op, QSums), "constants of the other width")
+    _require(y.dtype == "int16" or not short, f"writes {y.dtype}")
     requant(op.requant, y.size, y, *accumulators(op.weight, x))
+
+
+@verifies(QTakeTime)
+def _take_time(graph: QGraph, op: QTakeTime) -> None:
+    _time(graph, op, *ends(graph, op))
+
+
+@verifies(QPutTime)
+def _put_time(graph: QGraph, op: QPutTime) -> None:
+    _time(graph, op, *ends(graph, op)[::-1])
+
+
+def _time(graph: QGraph, op: QOp, whole: QTensor, part: QTensor) -> None:
+    loop = graph.loop_of(op.name)
+    turns = loop.turns if loop else 0
+    _require(whole.size == part.size * turns, f"{whole.shape} in {turns} turns of {part.shape}")
+    _like(whole, part)
 
 
 @verifies(QPool)

@@ -25,7 +25,7 @@ import numpy as np
 
 from ... import coding, names
 from ...coding.base import Encoded, Encoding
-from ...lowering.qgraph import DTYPES, QGraph, QOp
+from ...lowering.qgraph import DTYPES, QGraph, QOp, QSums
 from ..emit import CTYPES, Emission
 from ..geometry import Stripe
 from ..tables import Table
@@ -172,6 +172,8 @@ class Kernel(ABC, Generic[Op, Flash]):
         tensors = [layer.graph.tensors[t] for t in (*layer.op.inputs, layer.op.output)]
         if any(t.packed for t in tensors):
             return False
+        if isinstance(layer.op, QSums):  # `RequantTable.out` is the output's type
+            return not self.wide and not tensors[0].wide
         return self.wide or not any(t.wide for t in tensors)
 
     def scratch(self, layer: Layer[Op]) -> int:

@@ -52,6 +52,8 @@ class Op:
     dtype: str = "float32"
     pointwise: bool = False
     macs: Callable[[Node, list[Shape]], int] = lambda node, shapes: 0
+    #: what is inside and needs a range of its own, by name, for operands [N, *shape]
+    inside: Callable[[Node, list[Array]], dict[str, Array]] | None = None
 
     @property
     def doc(self) -> str:

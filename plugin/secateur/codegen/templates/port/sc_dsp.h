@@ -124,6 +124,14 @@ SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
         sc_code_;                                                                       \
     })
 
+/* v >> f, clamped to 16 bits, f a constant in 1..31. */
+#define sc_short(v, f)                                                                    \
+    __extension__({                                                                      \
+        int32_t sc_short_;                                                               \
+        __asm__("ssat %0, #16, %1, asr %2" : "=r"(sc_short_) : "r"((int32_t)(v)), "I"(f)); \
+        sc_short_;                                                                       \
+    })
+
 /* Two lanes from the low / high halves of u and v: u below v. */
 SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
 {

@@ -126,6 +126,13 @@ SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
 
 #define sc_code(v, f) sc_clamp((int32_t)(v) >> (f))
 
+SC_INLINE int32_t sc_short_of(int32_t v)
+{
+    return v < -32768 ? -32768 : v > 32767 ? 32767 : v;
+}
+
+#define sc_short(v, f) sc_short_of((int32_t)(v) >> (f))
+
 /* Two lanes from the low / high halves of u and v: u below v. */
 SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
 {
