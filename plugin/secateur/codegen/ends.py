@@ -26,6 +26,7 @@ class End:
     offset: int  #: bytes from the first one's begin, where all lie one behind the other
     scale: float
     zero_point: int
+    scales: tuple[float, ...] = ()  #: of each feature (last axis), where they have their own
 
     @property
     def ctype(self) -> str:
@@ -89,6 +90,7 @@ def ends(graph: QGraph, tensors: Sequence[str], kind: str) -> Ends:
             offset=offset,
             scale=float(scale),
             zero_point=int(zero),
+            scales=tuple(float(scale * f) for f in graph.factors.get(t, ())),
         )
         out.append(end)
         offset += -(-end.bytes // 4) * 4

@@ -296,4 +296,5 @@ def _described(end: End) -> dict[str, Any]:
     return {
         "name": end.title, "c_name": end.c_name, "dtype": end.dtype, "shape": list(end.shape),
         "scale": end.scale, "zero_point": end.zero_point,
+        **({"scales": list(end.scales)} if end.scales else {}),
     }  # fmt: skip

@@ -17,7 +17,7 @@ from ..frontend.load import load as load_graph
 from ..lowering import passes, wide
 from ..lowering.observe import observe_zeros
 from ..progress import tell
-from . import ranges
+from . import features, ranges
 from .arguments import (
     CalibrationMethod,
     Optimize,
@@ -135,8 +135,8 @@ def convert(
     if output_dtype is not None:
         one_of("output_dtype", output_dtype, OutputType)
     wide.check(activations)
-    if input_dtype is None and wide.default_of(activations) == "int16":
-        input_dtype = "int16"
+    if input_dtype is None and (isinstance(activations, str) or wide.ALL in (activations or {})):
+        input_dtype = "int16" if wide.default_of(activations) == "int16" else "int8"
     asked = Interface(input_dtype, output_dtype, logits, input_scale, input_zero_point)
     check_encodings(encodings)
     core, clock = core_and_clock(board)
@@ -148,10 +148,13 @@ def convert(
     given = execute.as_inputs(graph, calibration, "calibration data")
     tell(f"calibrating with {len(next(iter(given.values())))} inputs")
     graph.name = names.model(name or graph.name)
-    qgraph, head = with_head(graph, given, calibration_method, activations, asked)
+    parts = features.scaled(graph, given, wide=activations != "int8")
+    qgraph, head = with_head(parts.graph, parts.given, calibration_method, activations, asked)
+    qgraph.factors = parts.factors
     check_layers(encodings, qgraph)
     notes = [
-        *ranges.warned(ranges.of_calibration(graph, given)), *ranges.of_observers(qgraph), *head,
+        *ranges.warned([*ranges.of_calibration(graph, given), *parts.notes]),
+        *ranges.of_observers(qgraph), *head,
     ]  # fmt: skip
     qgraph = passes.run((*STORED, partial(observe_zeros, calibration=given)), qgraph)
     qgraph.interface = asked.types(qgraph)

@@ -54,7 +54,7 @@ def by_tensor(compiled: CompiledModel, inputs: Any) -> list[TensorError]:
         t = q.tensors[name]
         if name not in floats or t.dtype == "int32" or floats[name].size != codes[name].size:
             continue
-        want = floats[name].astype(np.float64)
+        want = floats[name].astype(np.float64) / q.factors.get(name, 1.0)
         if want.ndim > 2:
             want = np.moveaxis(want, -1, 1)
             want = want.swapaxes(2, 3) if q.transposed and want.ndim == 4 else want

@@ -84,11 +84,15 @@ class Interface:
                 return _with(node, activations="int16", step=scale)
             least = 0 if self.input_dtype == "uint8" else -128
             ends = ((least - zero) * scale, (least + 255 - zero) * scale)
-            return _with(node, range=ends)
+            return _with(node, range=ends, activations="int8")
         if self.input_dtype == "uint8":  # pixels: the code is the value
-            return _with(node, range=(0.0, 255.0))
+            return _with(node, range=(0.0, 255.0), activations="int8")
         if self.input_dtype == "int16":
-            return _with(node, activations="int16", **({"step": 1.0} if whole else {}))
+            own = {"step": 1.0} if whole else {}
+            return _with(node, activations="int16", **own)
+        if self.input_dtype == "int8":  # whatever the source has
+            attrs = {k: v for k, v in node.attrs.items() if k not in ("activations", "step")}
+            return replace(node, attrs=attrs)
         return node
 
     def types(self, graph: QGraph) -> dict[str, str]:

@@ -137,6 +137,7 @@ def of_inputs(compiled: CompiledModel, inputs: np.ndarray | None) -> list[str]:
     if x.dtype == np.int8 or x.dtype.kind not in "fiub" or len(x) < 8:
         return []
     t = q.tensors[q.input]
+    x = x / q.factors.get(q.input, 1.0)
     low, high = (0 - t.zero_point) * t.scale, (255 - t.zero_point) * t.scale
     outside = float(np.mean((x < low - t.scale) | (x > high + t.scale)))
     seen = f"inputs go from {float(x.min()):g} to {float(x.max()):g} and calibration saw "

@@ -256,6 +256,10 @@ class Lowering:
         if any(s.dtype == "int32" for s in sources):
             raise ModelError(f"tensor '{tensor}' joins tensors of different kinds")
         if any(s.wide for s in sources):
+            fixed = [n.attrs["step"] for n in self.graph.nodes if n.output == tensor
+                     and "step" in n.attrs]  # fmt: skip
+            if fixed:  # by the source
+                return QTensor(name, shape, float(fixed[0]), 0, dtype="int16")
             steps = [s.scale * (1 if s.wide else 255 / 32767) for s in sources]
             most = max(32767 * max(steps), abs(value.fill))
             return wide_codes.tensor(name, shape, -most, most)

@@ -326,6 +326,9 @@ class QGraph:
     #: type of a model's end as the caller sees it, where it is not the tensor's own ("int8" for
     #: codes): "uint8" passes codes as they are, "float32" (outputs only) real numbers
     interface: dict[str, str] = field(default_factory=dict)
+    #: inputs whose features (last axis) have scales of their own: what real ones are divided by,
+    #: float64 [channels], before the tensor's scale is
+    factors: dict[str, np.ndarray] = field(default_factory=dict)
     #: what the source calls an output, where that is not its tensor's name
     titles: dict[str, str] = field(default_factory=dict)
     #: tensors that lie in flash: name -> values as stored, of the tensor's dtype and size

@@ -65,7 +65,8 @@ def _quantize(qgraph: QGraph, tensor: str, values: Array) -> Array:
         if not np.array_equal(x, np.rint(x)):
             raise DataError(f"input '{tensor}' of model '{qgraph.name}' takes whole numbers")
         return x.astype(np.int32)
-    u = np.floor(x.astype(np.float64) / t.scale + 0.5) + t.zero_point
+    real = x.astype(np.float64) / qgraph.factors.get(tensor, 1.0)
+    u = np.floor(real / t.scale + 0.5) + t.zero_point
     return (np.clip(u, t.bottom, t.top) - (128 if kind == "int8" else 0)).astype(kind)
 
 

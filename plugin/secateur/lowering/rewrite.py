@@ -44,8 +44,7 @@ def merge_into(graph: Graph, producer: Node, node: Node) -> None:
 
 def keep_type(node: Node, other: Node) -> None:
     """Whichever of two nodes that become one has been asked for a type: `node` keeps it."""
-    if "activations" in other.attrs:
-        node.attrs["activations"] = other.attrs["activations"]
+    node.attrs |= {k: other.attrs[k] for k in ("activations", "step") if k in other.attrs}
 
 
 def sweep(graph: Graph) -> Graph:

@@ -105,21 +105,23 @@ def shift_for(ratios: tuple[float, ...], reaches: tuple[float, ...], target: flo
 def interpolated(
     exact: np.ndarray, y: QTensor, ends: tuple[int, int]
 ) -> tuple[np.ndarray, int, int]:
-    """(table int16 [2^b + 1], fraction bits F = 16 - b, extra bits p) of a function.
+    """(table [2^b + 1], fraction bits F = 16 - b, extra bits p) of a function.
 
     exact: float64 [65537], real output codes at every input code -32768..32768. b is the least of
-    5..11 whose straight lines stay within 3/4 code of it (1/2 for 8-bit outputs), else 11.
+    5..11 whose straight lines stay within 3/4 code of it (1/2 for 8-bit outputs), else 11. The
+    table is int16, or int32 where the function goes on beyond the output's codes.
     """
     extra = 0 if y.wide else 7
-    aim = np.clip(np.nan_to_num(exact, nan=float(y.zero_point)), *ends)
-    table, fraction = np.zeros(0, np.int16), 0
+    real = np.nan_to_num(exact, nan=float(y.zero_point))
+    entries = np.clip(np.rint(real * 2.0**extra), -65536, 65536).astype(np.int32)
+    aim, q = np.clip(real[:-1], *ends), np.arange(-32768, 32768)
     for b in range(5, 12):
-        fraction = 16 - b
-        table = np.rint(aim[:: 1 << fraction] * 2.0**extra).astype(np.int16)
-        got = lines(table, fraction, np.arange(-32768, 32768)) / 2.0 ** (fraction + extra)
-        if np.abs(got - aim[:-1]).max() <= (0.75 if y.wide else 0.5):
+        table, fraction = entries[:: 1 << (16 - b)], 16 - b
+        got = np.clip(lines(table, fraction, q) / 2.0 ** (fraction + extra), *ends)
+        if np.abs(got - aim).max() <= (0.75 if y.wide else 0.5):
             break
-    return table, fraction, extra
+    small = table.min() >= -32768 and table.max() <= 32767
+    return table.astype(np.int16 if small else np.int32), fraction, extra
 
 
 def lines(table: np.ndarray, fraction: int, q: np.ndarray) -> np.ndarray:
@@ -157,6 +159,11 @@ def asked(graph: Graph, wanted: Wanted) -> None:
     A layer's name also stands for the nodes that were made of it (its activation). Raises
     ModelError for a name that the model has not.
     """
+    if isinstance(wanted, str) or (wanted and ALL in wanted):  # whatever the source has
+        for n in graph.nodes:
+            if n.op != "input":
+                n.attrs.pop("activations", None)
+                n.attrs.pop("step", None)
     for layer, kind in wanted.items() if isinstance(wanted, Mapping) else ():
         if layer == ALL:
             continue

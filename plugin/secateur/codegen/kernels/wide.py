@@ -12,7 +12,7 @@ from ... import names
 from ...lowering.operators.wide import EXP2, QInterpolate, QWideArithmetic, QWideSoftmax
 from ...lowering.qgraph import DTYPES, QConv, QDense, QTensor
 from ...lowering.wide import products
-from ..emit import CArray, CFunction, Emission, by_isa, render
+from ..emit import CTYPES, CArray, CFunction, Emission, by_isa, render
 from ..geometry import align4
 from ..nest import c_loops, element
 from ..requant import wide_code
@@ -237,13 +237,15 @@ class Interpolate(Kernel[QInterpolate, Table]):
 
     def table(self, layer: Layer[QInterpolate]) -> Table:
         note = f"{layer.c_name}: the function at {len(layer.op.table)} codes"
-        return Table((CArray(f"{layer.prefix}_lines", "int16_t", layer.op.table, note),))
+        kind = CTYPES[layer.op.table.dtype.name]
+        return Table((CArray(f"{layer.prefix}_lines", kind, layer.op.table, note),))
 
     def emit(self, layer: Layer[QInterpolate], table: Table) -> Emission:
         op = layer.op
         name = f"interpolate_{layer.c_name}"
         to = layer.ctype(op.output)
-        text = render("interpolate.c.j2", name=name, op=op, to=to, n=layer.out_size)
+        entry = table.arrays[0].ctype
+        text = render("interpolate.c.j2", name=name, op=op, to=to, n=layer.out_size, entry=entry)
         call = f"{name}({', '.join([*table.names, *layer.pointers])});"
         return Emission(call, [CFunction(name, text)])
 

@@ -93,7 +93,11 @@ def _recode(r: TfliteReader, op: TfliteOp) -> str | None:
     if data is not None:
         r.tensors[op.output].data = data.astype(np.float32)
         return None
-    return r.tensor(op)
+    x, step = r.tensor(op), r.tensors[op.output].step
+    if step and r.step(x) not in (0.0, step):  # the same value in two scales of 16 bits
+        codes = {"scale": step, "low": -32768, "high": 32767, "zero_point": 0}
+        return r.b.emit("fake_quant", op.name, [x], None, codes)
+    return x
 
 
 @reads("CAST")

@@ -16,7 +16,7 @@ import numpy as np
 from secateur.errors import ModelError
 from secateur.frontend.build import Builder, Operand
 from secateur.frontend.flatbuffer import FlatTable
-from secateur.frontend.ir import Graph
+from secateur.frontend.ir import Graph, Node
 
 from .names import BUILTIN
 
@@ -32,6 +32,7 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: str
     data: np.ndarray | None  #: real values of a constant
+    step: float = 0.0  #: real value of a step of 16-bit codes, where it holds such
 
 
 @dataclass
@@ -120,7 +121,10 @@ class TfliteReader:
         dtype = _TYPES.get(kind, "")
         raw = buffers[t.integer(2, "<I")]
         if not raw.size:
-            return Tensor(name, shape, dtype, None)
+            q = t.table(4)
+            scale = q.array(2, "f4") if q and dtype == "i2" else np.zeros(0)
+            known = scale.size == 1 and 1e-30 < scale[0] < 1e30
+            return Tensor(name, shape, dtype, None, float(scale[0]) if known else 0.0)
         if t.table(6) is not None or not dtype:
             raise ModelError(
                 f"tensor '{name}' in {self.path} has a storage type that is not supported; convert "
@@ -163,6 +167,7 @@ class TfliteReader:
             name = "input" if single else _plain(t.name)
             dtype = "int32" if t.dtype in ("i4", "i8") else "float32"
             self.values[i] = self.b.add_input(name, t.shape[1:], dtype)
+            self._mark(t, self.values[i])
         for i, (code, custom, t) in enumerate(self.ops):
             kind = BUILTIN[code] if 0 <= code < len(BUILTIN) else f"number {code}"
             op = TfliteOp(
@@ -187,7 +192,12 @@ class TfliteReader:
                     "input; convert the model again"
                 )
             ends.append(self.values[o])
-        return self.b.finish(ends, names)
+        graph = self.b.finish(ends, names)
+        if any(t.step for t in self.tensors):  # what lies between two of its tensors, too
+            for node in graph.nodes:
+                if node.op != "input":
+                    node.attrs.setdefault("activations", "int16")
+        return graph
 
     def _visit(self, op: TfliteOp, custom: str) -> None:
         known = [j in self.shapes or j < 0 or self.tensors[j].data is not None for j in op.inputs]
@@ -209,10 +219,19 @@ class TfliteReader:
         made = found if isinstance(found, list) else [found]
         for o, value in zip(op.outputs, made, strict=True):
             self.values[o] = value
+            self._mark(self.tensors[o], value)
             if spread and op.kind != "BATCH_TO_SPACE_ND":
                 self.spread[o] = Spread(value, self.spread[spread[0]].block)
             else:
                 self.b.name_shape(value, self.tensors[o].shape[1:])
+
+    def _mark(self, tensor: Tensor, value: str) -> None:
+        """Note the 16-bit codes of a tensor at the node that makes it."""
+        if tensor.step:
+            self._maker(value).attrs |= {"activations": "int16", "step": tensor.step}
+
+    def _maker(self, value: str) -> Node:
+        return next(n for n in self.b.nodes if n.output == value)
 
     # -- for handlers ----------------------------------------------------------------------------
 
@@ -222,6 +241,10 @@ class TfliteReader:
             f"operator '{op.name}' ({op.kind}) of {self.path} {what}, which is not supported; "
             "change the layer it came from"
         )
+
+    def step(self, value: str) -> float:
+        """Real value of a step of a tensor's 16-bit codes; 0 where the file has not said so."""
+        return float(self._maker(value).attrs.get("step", 0.0))
 
     def tensor(self, op: TfliteOp, i: int = 0) -> str:
         """Operand i as a tensor of the graph; a constant becomes a node."""

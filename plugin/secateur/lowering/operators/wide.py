@@ -48,7 +48,7 @@ class QInterpolate(QOp):
     y = clamp((t[i] * 2^fraction + (t[i + 1] - t[i]) * r + half) >> (fraction + extra), low, high).
     """
 
-    table: np.ndarray  #: int16 [2^(16 - fraction) + 1]
+    table: np.ndarray  #: int16 or int32 [2^(16 - fraction) + 1]
     fraction: int
     extra: int
     low: int
@@ -165,7 +165,7 @@ def _function(lo: Lowering, node: Node, f: Callable[[np.ndarray], np.ndarray], i
     if x.wide and (line := _clamped_line(f, x, y)) is not None:
         _line(lo, node, *line[:2], i, line[2:])
         return
-    y = lo.elementwise(node, _whole(f, x, y) if "step" not in node.attrs else y, i)
+    y = lo.elementwise(node, y, i)
     if not x.wide:  # 256 codes in: exact
         lo.emit(QTable(node.name, (x.name,), y.name, table_of(f, x, y)))
         return
@@ -175,17 +175,6 @@ def _function(lo: Lowering, node: Node, f: Callable[[np.ndarray], np.ndarray], i
     low, high = wide.ends(y, node.attrs.get("clamp"))
     made = wide.interpolated(exact, y, (low, high))
     lo.emit(QInterpolate(node.name, (x.name,), y.name, *made, low, high))
-
-
-def _whole(f: Callable[[np.ndarray], np.ndarray], x: QTensor, y: QTensor) -> QTensor:
-    """`y`, up to twice as wide where the function goes beyond what calibration saw of it: its
-    table then needs no corner where values would be clipped."""
-    if not (x.wide and y.wide):
-        return y
-    with np.errstate(all="ignore"):
-        v = np.abs(np.asarray(f(np.arange(-32768, 32769) * x.scale), np.float64))
-    most = float(v.max()) / 32767
-    return replace(y, scale=most) if y.scale < most <= 2 * y.scale else y
 
 
 def _clamped_line(
