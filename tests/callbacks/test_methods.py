@@ -436,8 +436,14 @@ def test_quantize_activations_keeps_weights_and_splits_fused_relus() -> None:
     np.testing.assert_allclose(split.predict(x, verbose=0), expected, atol=1e-5)
     inputs = keras.Input((8, 3))
     conv = layers.Conv1D(4, 3, activation="relu", name="c")
-    functional = keras.Model(inputs, layers.Flatten()(conv(conv.__class__.from_config(
-        {**conv.get_config(), "name": "b", "filters": 3})(inputs))))
+    functional = keras.Model(
+        inputs,
+        layers.Flatten()(
+            conv(
+                conv.__class__.from_config({**conv.get_config(), "name": "b", "filters": 3})(inputs)
+            )
+        ),
+    )
     names = [x.name for x in sc.quantize_activations(functional, 4, include=["c"]).layers]
     assert names[1:4] == ["b", "c", "c_activation"]
     with pytest.raises(ModelError, match="no ReLU layer"):

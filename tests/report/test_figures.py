@@ -47,8 +47,16 @@ KEYS = {
     "regression": {"mae", "r2"},
     "classes": {"counts", "device", "float", "confusion", "changed", "changed_total"},
     "against": {
-        "file", "runtime", "bytes", "inputs", "accuracy", "equal", "flash", "arena",
-        "instructions", "source",
+        "file",
+        "runtime",
+        "bytes",
+        "inputs",
+        "accuracy",
+        "equal",
+        "flash",
+        "arena",
+        "instructions",
+        "source",
     },
 }
 LAYER_KEYS = {

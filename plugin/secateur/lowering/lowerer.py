@@ -60,7 +60,7 @@ class Lowering:
         narrow_ends: bool = False,
     ) -> None:  # fmt: skip
         self.graph = graph
-        self.ranges = ranges
+        self.ranges = dict(ranges)  # rules add those of tensors they make
         self.wide = set(wide)  #: float tensors that shall have 16 bits
         self.narrow_ends = narrow_ends  #: whether the model's outputs have 8, whatever makes them
         self.q = QGraph(graph.name, [], {}, graph.inputs, graph.outputs)
