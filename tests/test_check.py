@@ -139,3 +139,56 @@ def test_a_damaged_baseline_is_named(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(SecateurError, match="baseline update"):
             load_baseline(path)
+
+
+def test_every_budget_has_its_line(tmp_path: Path) -> None:
+    from secateur.config import line_of, lines
+
+    path = tmp_path / "secateur.toml"
+    path.write_text(
+        """# two models
+[[model]]
+path = "a.keras"
+budgets.flash = "1 kB"
+
+[model.tolerance]
+ram = "2 %"
+
+[[model]]
+path = "b.keras"
+budgets = { flash = "1 kB", ram = "2 kB" }
+[model.plan]
+ram = "4k"
+"""
+    )
+    first, second = lines(path)
+    assert line_of(first, "budgets", "flash") == 4
+    assert line_of(first, "tolerance", "ram") == 7
+    assert line_of(first, "tolerance", "arena") == 6
+    assert line_of(second, "budgets", "ram") == 11
+    assert line_of(second, "tolerance", "ram") == 9
+    assert line_of({}, "budgets", "ram") == 1
+
+
+def test_a_baseline_of_another_ref(tmp_path: Path) -> None:
+    import subprocess
+
+    from secateur.config import baseline_at
+    from secateur.errors import SecateurError
+
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    file = tmp_path / "secateur-baseline.json"
+    file.write_text('{"runs": {"net@host": {"flash": 100.0}}, "schema": 1}')
+    git("init", "-b", "main")
+    git("add", ".")
+    git("commit", "-m", "a")
+    file.write_text("damaged")
+    assert baseline_at(file, "main") == {"net@host": {"flash": 100.0}}
+    with pytest.raises(SecateurError, match=r"holds no secateur-baseline\.json at nowhere"):
+        baseline_at(file, "nowhere")
+    for wrong in ("--output=x", "a b", "", "a:b"):
+        with pytest.raises(SecateurError, match="is no name of a commit or branch"):
+            baseline_at(file, wrong)

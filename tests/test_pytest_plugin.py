@@ -109,3 +109,49 @@ def test_board_and_emulator_come_from_options_or_the_ini_file(folder: pytest.Pyt
     )
     folder.runpytest().assert_outcomes(passed=1)
     folder.runpytest("--secateur-board", "host").assert_outcomes(failed=1)
+
+
+def test_a_figure_that_does_not_exist_is_one_sentence(folder: pytest.Pytester) -> None:
+    folder.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.secateur_budget(flsh="32 kB")
+        def test_marked(secateur_deploy):
+            raise AssertionError("not even begun")
+        """
+    )
+    result = folder.runpytest()
+    result.assert_outcomes(failed=1)
+    said = "secateur_budget: no figure 'flsh' to budget; did you mean 'flash'? There are flash, *"
+    result.stdout.fnmatch_lines([said])
+    result.stdout.no_fnmatch_line("*not even begun*")
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_what_was_deployed_before_is_read_from_the_cache(folder: pytest.Pytester) -> None:
+    folder.makepyfile(
+        """
+        import pathlib, pytest, secateur
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_it(secateur_deploy, monkeypatch, n):
+            made = secateur.deploy
+            def counted(*a, **k):
+                with open("count", "a") as f:
+                    f.write("x")
+                return made(*a, **k)
+            monkeypatch.setattr(secateur, "deploy", counted)
+            assert secateur_deploy("model.keras", calibration=[0]).bit_exact
+        """
+    )
+    count = folder.path / "count"
+    folder.runpytest("-p", "no:xdist").assert_outcomes(passed=3)
+    assert count.read_text() == "x"
+    folder.runpytest("-p", "no:xdist").assert_outcomes(passed=3)
+    assert count.read_text() == "x"
+    folder.runpytest("-p", "no:xdist", "--secateur-no-cache").assert_outcomes(passed=3)
+    assert count.read_text() == "xxxx"
+    (folder.path / "model.keras").write_bytes(b"another model")
+    folder.runpytest("-p", "no:xdist").assert_outcomes(passed=3)
+    assert count.read_text() == "xxxxx"

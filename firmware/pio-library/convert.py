@@ -1,8 +1,8 @@
 """Run by PlatformIO when a project that depends on the library `secateur` is built.
 
-Reads custom_secateur_model, _calibration, _optimize, _name from the environment in
-platformio.ini, converts when anything they say has changed, and adds the generated C to the
-build. It installs nothing: where the command `secateur` is missing it says so and stops.
+Reads custom_secateur_model (or _models: several), _calibration, _optimize, _name from the
+environment in platformio.ini, converts when anything they say has changed, and adds the generated C
+to the build. It installs nothing: where the command `secateur` is missing it says so and stops.
 """
 
 import hashlib
@@ -30,14 +30,43 @@ def given(name, default=""):
     return str(option(f"custom_secateur_{name}", default)).strip()
 
 
-def file_of(name):
-    value = given(name)
-    if not value:
-        stop(f"platformio.ini, [env:{env['PIOENV']}]: custom_secateur_{name} is missing")  # noqa: F821
+def listed(name):
+    """The values of an option, which commas or lines separate."""
+    return [part.strip() for part in re.split(r"[,\n]", given(name)) if part.strip()]
+
+
+def file_of(value, name):
     path = project / value
     if not path.is_file():
         stop(f"platformio.ini, custom_secateur_{name}: {path} does not exist")
     return path
+
+
+def models():
+    """(model, calibration, name or "") of each; one calibration may serve for all."""
+    option_name = "models" if given("models") else "model"
+    found, names = listed(option_name), listed("name")
+    calibrations = listed("calibration")
+    for what, values in ((option_name, found), ("calibration", calibrations)):
+        if not values:
+            where = env["PIOENV"]  # noqa: F821
+            stop(f"platformio.ini, [env:{where}]: custom_secateur_{what} is missing")
+    if len(calibrations) not in (1, len(found)):
+        stop(
+            f"platformio.ini, custom_secateur_calibration: {len(calibrations)} files for "
+            f"{len(found)} models; give one for all, or one each"
+        )
+    if names and len(names) != len(found):
+        stop(
+            f"platformio.ini, custom_secateur_name: {len(names)} names for {len(found)} models; "
+            "give one each"
+        )
+    calibrations *= len(found) if len(calibrations) == 1 else 1
+    names = names or [""] * len(found)
+    return [
+        (file_of(m, option_name), file_of(c, "calibration"), n)
+        for m, c, n in zip(found, calibrations, names, strict=True)
+    ]
 
 
 def digest(*parts):
@@ -48,11 +77,9 @@ def digest(*parts):
     return h.hexdigest()
 
 
-def convert():
-    model, calibration = file_of("model"), file_of("calibration")
+def convert(model, calibration, name):
     optimize = given("optimize", "balanced")
     # A folder's name, too: nothing that leads out of the build's.
-    name = given("name")
     if not name:
         name = re.sub(r"[^A-Za-z0-9]+", "_", model.stem).strip("_")[:40]
         name = name if name[:1].isalpha() else f"m_{name}"
@@ -86,6 +113,11 @@ def convert():
     return library
 
 
-sources = convert() / "src"
-env.Append(CPPPATH=[str(sources)])  # noqa: F821
-env.BuildSources(os.path.join("$BUILD_DIR", "secateur", "objects"), str(sources))  # noqa: F821
+made = [convert(*model) for model in models()]
+if len(set(made)) < len(made):
+    stop("platformio.ini: two models have one name; give custom_secateur_name, one each")
+for library in made:
+    # Headers of the runtime are the same in all of them, byte by byte, and hold no objects.
+    env.Append(CPPPATH=[str(library / "src")])  # noqa: F821
+    where = os.path.join("$BUILD_DIR", "secateur", "objects", library.name)
+    env.BuildSources(where, str(library / "src"))  # noqa: F821

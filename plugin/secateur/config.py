@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +104,43 @@ def load(path: Path) -> Config:
     return config
 
 
+def lines(path: Path) -> list[dict[tuple[str, str], int]]:
+    """Of each [[model]], in order: the line of every key of its tables, by (table, key).
+
+    (table, "") is the line where the table begins, ("", "") the model's own. Dotted keys and inline
+    tables count; what is written otherwise has its table's line.
+    """
+    found: list[dict[tuple[str, str], int]] = []
+    table = ""
+    for number, text in enumerate(reading.text(path).splitlines(), 1):
+        stripped = text.strip()
+        if re.match(r"\[\[\s*model\s*\]\]", stripped):
+            found.append({("", ""): number})
+            table = ""
+        elif header := re.match(r"\[\s*([\w.-]+)\s*\]", stripped):
+            table = header[1].removeprefix("model.")
+            if found:
+                found[-1].setdefault((table, ""), number)
+        elif found and (entry := re.match(r"([\w-]+)(?:\.([\w-]+))?\s*=\s*(\{?)", stripped)):
+            first, second, inline = entry.groups()
+            where = (first, second) if second else (table, first)
+            found[-1].setdefault(where, number)
+            found[-1].setdefault((where[0], ""), number)
+            if inline:
+                found[-1].setdefault((first, ""), number)
+                for name in re.findall(r"[{,]\s*([\w-]+)\s*=", stripped):
+                    found[-1].setdefault((first, name), number)
+    return found
+
+
+def line_of(lines_: dict[tuple[str, str], int], table: str, key_: str) -> int:
+    """The line of a key; its table's, or the model's, where that is not known."""
+    for place in ((table, key_), (table, ""), ("", "")):
+        if place in lines_:
+            return lines_[place]
+    return 1
+
+
 def key(report: Report) -> str:
     """What a run is called in the baseline."""
     return f"{report.model}@{report.board}"
@@ -122,6 +162,35 @@ def load_baseline(path: Path) -> dict[str, dict[str, float]]:
         raise SecateurError(
             f"baseline {path} cannot be read ({e}): write it again with `secateur baseline update`."
         ) from e
+
+
+def baseline_at(path: Path, ref: str) -> dict[str, dict[str, float]]:
+    """`load_baseline` as it is committed at a git ref (branch, tag or commit).
+
+    Raises SecateurError where git, the ref or the file there is missing.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][\w./@{}^~+-]*", ref):
+        raise SecateurError(f"--against {ref!r} is no name of a commit or branch")
+    try:
+        done = subprocess.run(
+            ["git", "show", f"{ref}:./{path.name}"], cwd=path.resolve().parent,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise SecateurError(f"--against {ref} needs git, which does not run ({e})") from e
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise SecateurError(
+            f"the repository of {path.resolve().parent} holds no {path.name} at {ref} "
+            f"({said[-1] if said else 'git says nothing'}): commit one with "
+            "`secateur baseline update`"
+        )
+    if len(done.stdout) > 16 << 20:
+        raise SecateurError(f"{path.name} at {ref} is larger than any baseline")
+    with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
+        there = Path(folder) / path.name
+        there.write_bytes(done.stdout)
+        return load_baseline(there)
 
 
 def save_baseline(path: Path, runs: dict[str, dict[str, float]]) -> Path:

@@ -180,3 +180,133 @@ def test_an_unknown_format_is_named(compiled: CompiledModel, tmp_path: Path) -> 
     with pytest.raises(ModelError, match=r"'bazel'.*platformio"):
         compiled.save(tmp_path / "lib", "bazel")
     assert not (tmp_path / "lib").exists()
+
+
+@needs_cc
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_has_a_readme_and_an_example(
+    compiled: CompiledModel, tmp_path: Path, form: str
+) -> None:
+    folder = compiled.save(tmp_path / "lib", form)
+    readme = (folder / "README.md").read_text()
+    assert readme.startswith("# The network tiny\n")
+    assert f"{compiled.plan.arena:,} bytes of arena" in readme
+    assert "tiny_run_float(in, out)" in readme
+    if form == "arduino":
+        with zipfile.ZipFile(folder / "tiny.zip") as z:
+            z.extractall(tmp_path)
+        folder = tmp_path / "tiny"
+        properties = (folder / "library.properties").read_text()
+        assert "architectures=samd," in properties
+        assert ",avr" not in properties  # its constants would be copied to RAM
+    example = folder / ("tiny_example.c" if form == "plain" else "examples/main.c")
+    sources = {"plain": folder, "rust": folder / "csrc"}.get(form, folder / "src")
+    others = [p for p in sources.glob("*.c") if p != example]
+    flags = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-DTINY_EXAMPLE", "-I", sources]
+    run("cc", "-std=c99", *flags, example, *others, "-o", tmp_path / "a")
+    assert run(tmp_path / "a").startswith("0: ")
+
+
+@needs_cc
+def test_real_numbers_in_and_out_are_the_references(
+    compiled: CompiledModel, tmp_path: Path
+) -> None:
+    """Every rounding and both ends of the codes, in C and in C++."""
+    rng = np.random.default_rng(1)
+    (end,) = compiled.inputs.ends
+    halves = (np.arange(-140, 140)[:, None] + 0.5 - np.zeros(4)) * end.scale
+    x = np.vstack([halves, rng.normal(size=(50, 4)) * 3]).astype(np.float32)
+    folder = compiled.save(tmp_path / "lib", "plain")
+    values = ", ".join(f"{v.hex()}f" for v in map(float, x.reshape(-1)))
+    (tmp_path / "main.c").write_text(f"""#include <stdio.h>
+#include "tiny_real.h"
+static const float x[] = {{{values}}};
+int main(void)
+{{
+    int i, j;
+    float y[3];
+    int8_t out[3];
+    for (i = 0; i < {len(x)}; i++) {{
+        if (tiny_run_float(x + 4 * i, y) != TINY_OK) {{ return 1; }}
+        for (j = 0; j < 4; j++) {{ printf("%d ", tiny_quantize(x[4 * i + j])); }}
+        for (j = 0; j < 3; j++) {{
+            printf("%a ", (double)y[j]);
+            out[j] = (int8_t)(y[j] > 0.0f ? 1 : 0);
+        }}
+        printf("%d\\n", tiny_argmax(out));
+    }}
+    return 0;
+}}
+""")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-I", folder]
+    sources = [p for p in folder.glob("*.c") if p.name != "tiny_example.c"]
+    run("cc", *flags, tmp_path / "main.c", *sources, "-o", tmp_path / "a")
+    rows = [line.split() for line in run(tmp_path / "a").splitlines()]
+    codes = np.array([[int(v) for v in r[:4]] for r in rows])
+    np.testing.assert_array_equal(codes, compiled.quantize(x))
+    real = np.array([[float.fromhex(v) for v in r[4:7]] for r in rows], np.float32)
+    np.testing.assert_array_equal(real, compiled.predict(x))
+    assert [int(r[7]) for r in rows] == (real > 0).argmax(1).tolist()
+    if shutil.which("c++"):
+        plus = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-fsyntax-only"]
+        (tmp_path / "x.cpp").write_text('#include "tiny_real.h"\n')
+        run("c++", *plus, "-I", folder, tmp_path / "x.cpp")
+
+
+@needs_cc
+@needs_cmake
+def test_two_networks_in_one_cmake_project(compiled: CompiledModel, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from secateur.codegen.plan import make_plan
+
+    other = replace(compiled.qgraph, name="other")
+    second = replace(compiled, name="other", qgraph=other, plan=make_plan(other))
+    compiled.save(tmp_path / "tiny", "cmake")
+    second.save(tmp_path / "other", "cmake")
+    (tmp_path / "main.c").write_text(
+        '#include "tiny_real.h"\n#include "other_real.h"\nint main(void) {\n'
+        "    static float in[4], a[3], b[3];\n    tiny_run_float(in, a);\n"
+        "    other_run_float(in, b);\n    return a[0] == b[0] ? 0 : 1;\n}\n"
+    )
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\nproject(app LANGUAGES C)\nadd_subdirectory(tiny)\n"
+        "add_subdirectory(other)\nadd_executable(app main.c)\n"
+        "target_link_libraries(app PRIVATE tiny other)\n"
+    )
+    run("cmake", "-S", tmp_path, "-B", tmp_path / "build")
+    run("cmake", "--build", tmp_path / "build")
+    run(tmp_path / "build" / "app")
+
+
+def test_rust_declares_what_the_header_does(compiled: CompiledModel, tmp_path: Path) -> None:
+    folder = compiled.save(tmp_path / "lib", "rust")
+    lib = (folder / "src" / "lib.rs").read_text()
+    assert "pub const INPUT_SIZE: usize = 4;" in lib
+    assert f"pub const ARENA_BYTES: usize = {compiled.plan.arena};" in lib
+    assert f"pub const INPUT_SCALE: f64 = {compiled.inputs.ends[0].scale!r};" in lib
+    assert "pub fn tiny_run(input: *const i8, output: *mut i8) -> i32;" in lib
+    if shutil.which("rustc"):
+        out = tmp_path / "out"
+        out.mkdir()
+        run("rustc", "--crate-type", "lib", "--edition", "2021", folder / "src/lib.rs",
+            "--out-dir", out)  # fmt: skip
+        run("rustc", "--edition", "2021", folder / "build.rs", "-o", out / "build")
+
+
+def test_a_pack_lists_every_source(compiled: CompiledModel, tmp_path: Path) -> None:
+    from xml.etree import ElementTree
+
+    folder = compiled.save(tmp_path / "lib", "cmsis-pack")
+    root = ElementTree.parse(folder / "Secateur.tiny.pdsc").getroot()
+    listed = {f.get("name") for f in root.iter("file")} - {"src/"}
+    assert listed == {f"src/{p.name}" for p in (folder / "src").iterdir()}
+
+
+def test_a_library_of_another_format_is_told_apart(compiled: CompiledModel, tmp_path: Path) -> None:
+    from secateur.errors import ToolError
+    from secateur.targets.builders.library import read
+
+    folder = compiled.save(tmp_path / "lib", "plain")
+    with pytest.raises(ToolError, match="is a library in another format; firmware is built of"):
+        read(folder)

@@ -102,8 +102,10 @@ def verdicts() -> list[budget.Verdict]:
 
 
 def test_junit(verdicts: list[budget.Verdict]) -> None:
+    verdicts[0] = replace(verdicts[0], seconds=12.3456)
     root = ElementTree.fromstring(ci.junit(verdicts))
-    assert root.attrib == {"tests": "3", "failures": "1", "errors": "1"}
+    assert root.attrib == {"tests": "3", "failures": "1", "errors": "1", "time": "12.346"}
+    assert root.findall("testsuite/testcase")[0].get("time") == "12.346"
     cases = root.findall("testsuite/testcase")
     assert [c.get("name") for c in cases] == ["flash", "ram", "latency"]
     failure = cases[0].find("failure")
@@ -114,6 +116,7 @@ def test_junit(verdicts: list[budget.Verdict]) -> None:
 
 
 def test_sarif(verdicts: list[budget.Verdict]) -> None:
+    verdicts = [replace(v, line=9) for v in verdicts]
     data = json.loads(ci.sarif(verdicts, "secateur.toml", "1.0"))
     assert data["version"] == "2.1.0"
     (run,) = data["runs"]
@@ -123,6 +126,7 @@ def test_sarif(verdicts: list[budget.Verdict]) -> None:
         assert result["ruleId"] in rules
         place = result["locations"][0]["physicalLocation"]
         assert place["artifactLocation"]["uri"] == "secateur.toml"
+        assert place["region"] == {"startLine": 9}
 
 
 def test_github(verdicts: list[budget.Verdict]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +30,8 @@ _config_option = click.option(
 )
 
 
-def _runs(config: Config, build: Path) -> list[tuple[Any, Report]]:
-    """Every model of the file on every board of its."""
+def _runs(config: Config, build: Path) -> list[tuple[Any, Report, float]]:
+    """Every model of the file on every board of its, and the seconds each took."""
     import secateur
 
     from .inputs import load_calibration, load_inputs
@@ -37,6 +39,7 @@ def _runs(config: Config, build: Path) -> list[tuple[Any, Report]]:
     import_keras()
     out = []
     for model in config.model:
+        began = time.monotonic()
         x, y = load_inputs(config.resolve(model.inputs)) if model.inputs else (None, None)
         compiled = secateur.convert(
             config.resolve(model.path),
@@ -55,7 +58,9 @@ def _runs(config: Config, build: Path) -> list[tuple[Any, Report]]:
                 emulator=model.emulator,
                 build_dir=build / compiled.name / board,
             )
-            out.append((model, report))
+            now = time.monotonic()
+            out.append((model, report, now - began))
+            began = now
     return out
 
 
@@ -76,6 +81,11 @@ def _runs(config: Config, build: Path) -> list[tuple[Any, Report]]:
     default=None,
     help="Print GitHub annotations (default: inside GitHub Actions).",
 )
+@click.option(
+    "--against",
+    metavar="REF",
+    help="Take the baseline that is committed at this git ref, such as main.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -86,6 +96,7 @@ def command(
     sarif: Path | None,
     markdown: Path | None,
     github: bool | None,
+    against: str | None,
     as_json: bool,
 ) -> None:
     """Check the budgets of secateur.toml.
@@ -93,7 +104,7 @@ def command(
     Exits with 0 if all are kept, 1 if one is broken, 2 if that could not be told.
     """
     from secateur import __version__
-    from secateur.config import key, load, load_baseline
+    from secateur.config import baseline_at, key, line_of, lines, load, load_baseline
     from secateur.files import check as free
     from secateur.files import write
     from secateur.report import budget, ci
@@ -102,16 +113,23 @@ def command(
         if wanted is not None:
             free(wanted, ours)  # now, not after minutes of work
     config = load(path)
-    baseline = load_baseline(config.resolve(config.baseline))
+    committed = config.resolve(config.baseline)
+    baseline = load_baseline(committed) if against is None else baseline_at(committed, against)
     with work(as_json), progress("converting"):
         runs = _runs(config, build)
-    verdicts = [
-        verdict
-        for model, report in runs
-        for verdict in budget.check(
-            report, model.budgets, baseline.get(key(report)), model.tolerance
-        )
-    ]
+    verdicts: list[budget.Verdict] = []
+    places = lines(path)
+    for model, report, seconds in runs:
+        at = places[config.model.index(model)] if len(places) == len(config.model) else {}
+        of_run = budget.check(report, model.budgets, baseline.get(key(report)), model.tolerance)
+        verdicts += [
+            replace(
+                v,
+                line=line_of(at, "budgets" if v.source == "budget" else "tolerance", v.figure),
+                seconds=seconds if i == 0 else 0.0,
+            )
+            for i, v in enumerate(of_run)
+        ]
     if not verdicts:
         raise SecateurError(f"{path} sets no budgets: add a [model.budgets] table, see docs/ci.md.")
     if junit is not None:
@@ -131,7 +149,7 @@ def command(
     data = {
         "result": {KEPT: "kept", BROKEN: "broken", UNKNOWN: "unknown"}[code],
         "verdicts": [v.to_dict() for v in verdicts],
-        "reports": [report.to_dict() for _, report in runs],
+        "reports": [report.to_dict() for _, report, _ in runs],
     }
     print_result(as_json, data, lambda: _table(verdicts))
     ctx.exit(code)
@@ -195,7 +213,7 @@ def update(path: Path, build: Path, as_json: bool) -> None:
     free(target, OURS)
     before = load_baseline(target)
     with work(as_json), progress("converting"):
-        runs = {key(report): budget.snapshot(report) for _, report in _runs(config, build)}
+        runs = {key(report): budget.snapshot(report) for _, report, _ in _runs(config, build)}
     save_baseline(target, runs)
     data = {"baseline": str(target), "runs": runs}
     changed = [name for name, figures in runs.items() if before.get(name) != figures]

@@ -144,7 +144,7 @@ def _quantity(_ctx: click.Context, param: click.Parameter, value: str | None) ->
     "form",
     default="platformio",
     show_default=True,
-    help="platformio, plain, cmake, arduino or zephyr.",
+    help="platformio, plain, cmake, arduino, zephyr, rust or cmsis-pack.",
 )
 @click.option("--board", help="Plan for this board's core and clock; see `secateur boards`.")
 @conversion_options

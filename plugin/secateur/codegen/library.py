@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from .. import names
 from ..coding import sources
@@ -31,8 +31,14 @@ from .tidy import tidy, wrapped
 WeightsIn = Literal["separate", "static"]
 WEIGHTS_IN = get_args(WeightsIn)
 
+#: A program around the library, empty unless NAME_EXAMPLE is defined.
+EXAMPLE = "examples/main.c"
+
 #: Names of a library beside its arrays, behind its own name.
-_PARTS = ("run", "run_in", "run_bytes_in", "inputs", "outputs", "arena", "check_weights")
+_PARTS = (
+    "run", "run_in", "run_bytes_in", "inputs", "outputs", "arena", "check_weights", "run_float",
+    "quantize", "dequantize", "argmax",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -258,6 +264,12 @@ def write(
         f"src/{name}.c": tidy(render("model.c.j2", **context)),
         "library.json": render("library.json.j2", **context),
     }
+    real = _real(graph, inputs, outputs)
+    if real:
+        files[f"src/{name}_real.h"] = render("real.h.j2", **context, **real)
+    files[EXAMPLE] = render(
+        "example.c.j2", **context, real=bool(real), input=inputs.ends[0], output=outputs.ends[0]
+    )
     if form.weights == "separate":
         files[f"src/{name}_weights.h"] = render("weights.h.j2", **context)
         files[f"src/{name}_weights.c"] = render("weights.c.j2", **context)
@@ -269,6 +281,21 @@ def write(
         if wrong := re.search(r"[^ -~\n\t]", text):
             raise ValueError(f"{path} would hold {wrong[0]!r}; please report it")
     return Library(name, files, arrays, constants, form.isas)
+
+
+def _real(graph: QGraph, inputs: Ends, outputs: Ends) -> dict[str, Any]:
+    """What NAME_real.h needs; nothing where an end is not one tensor of codes (or real outputs)."""
+    if len(inputs.ends) != 1 or len(outputs.ends) != 1:
+        return {}
+    first, last = inputs.ends[0], outputs.ends[0]
+    codes = ("int8", "uint8", "int16")
+    if first.dtype not in codes or last.dtype not in (*codes, "float32"):
+        return {}
+    t = graph.tensors[first.tensor]
+    shift = 128 if first.dtype == "int8" else 0
+    return {
+        "input": first, "output": last, "low": t.bottom - shift, "high": t.top - shift,
+    }  # fmt: skip
 
 
 def _constant_tensors(graph: QGraph, name: str) -> dict[str, CArray]:

@@ -20,7 +20,7 @@ from ..errors import BudgetError
 from ..frontend.ir import Graph
 from ..lowering import reference
 from ..lowering.qgraph import QDense, QGraph, QOp
-from ..names import shown
+from ..names import cell, comment, shown
 from ..progress import tell
 from ..report import gains
 from ..report.figures import Size
@@ -251,11 +251,21 @@ class CompiledModel:
     def save(self, folder: str | Path, form: str = "platformio") -> Path:
         """Write the library and its manifest `secateur.json`; replaces an earlier one whole.
 
-        form: "platformio", "plain", "cmake", "arduino" or "zephyr" (codegen/formats.py).
+        form: "platformio", "plain", "cmake", "arduino", "zephyr", "rust" or "cmsis-pack"
+        (codegen/formats.py).
         """
         manifest = json.dumps(self.manifest(), indent=2) + "\n"
         self.plan.library.files["secateur.json"] = manifest
-        return save_as(self.plan.library, Path(folder), form)
+        plan = self.plan
+        about = {
+            "flash, estimated": f"{plan.flash:,} bytes, constants {plan.library.constant_bytes:,}",
+            "RAM": f"{plan.arena:,} bytes of arena, {self.inputs.bytes + self.outputs.bytes:,} of "
+            "input and output",
+            "inference, estimated": f"{plan.instructions:,.0f} instructions on {plan.core}",
+            "input": _in_words(self.inputs),
+            "output": _in_words(self.outputs),
+        }
+        return save_as(plan.library, Path(folder), form, about)
 
     def manifest(self) -> dict[str, Any]:
         """What `inspect` and the build need to know of a saved library."""
@@ -290,6 +300,14 @@ class CompiledModel:
             kind: {"size": e.size, "scale": e.scale, "zero_point": e.zero_point}
             for kind, e in (("input", first), ("output", last))
         }
+
+
+def _in_words(group: Ends) -> str:
+    return "; ".join(
+        f"{comment(cell(e.title))}: {e.dtype}, {e.layout}, scale {e.scale:.6g}, "
+        f"zero point {e.zero_point}"
+        for e in group.ends
+    )
 
 
 def _described(end: End) -> dict[str, Any]:

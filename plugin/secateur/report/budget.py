@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from secateur.errors import SecateurError
@@ -74,6 +75,8 @@ class Verdict:
     last_good: float | None = None  #: of the baseline
     costliest: str = ""  #: layer
     source: str = "budget"  #: or "tolerance"
+    line: int = 1  #: of the budget file, where it is set
+    seconds: float = 0.0  #: that the run took, of the first verdict of a run
 
     @property
     def text(self) -> str:
@@ -109,7 +112,9 @@ class Verdict:
 def limit_of(figure: str, value: Value) -> float:
     """`"32 kB"` as the figure's limit. Raises SecateurError for an unknown figure or unit."""
     if figure not in FIGURES:
-        raise SecateurError(f"no figure {figure!r} to budget: choose from {', '.join(FIGURES)}.")
+        near = get_close_matches(figure, FIGURES, 1)
+        meant = f"; did you mean {near[0]!r}? There are" if near else ": choose from"
+        raise SecateurError(f"no figure {figure!r} to budget{meant} {', '.join(FIGURES)}.")
     unit = FIGURES[figure].unit
     if isinstance(value, bool):
         if figure != "bit_exact" or not value:

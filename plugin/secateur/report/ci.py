@@ -25,12 +25,17 @@ def junit(verdicts: Sequence[Verdict]) -> str:
     """JUnit XML: a test case a budget; what could not be told is an error."""
     broken = sum(v.kept is False for v in verdicts)
     unknown = sum(v.kept is None for v in verdicts)
-    counts = {"tests": str(len(verdicts)), "failures": str(broken), "errors": str(unknown)}
+    counts = {
+        "tests": str(len(verdicts)), "failures": str(broken), "errors": str(unknown),
+        "time": f"{sum(v.seconds for v in verdicts):.3f}",
+    }  # fmt: skip
     root = ElementTree.Element("testsuites", counts)
     suite = ElementTree.SubElement(root, "testsuite", {"name": "secateur", **counts})
     for v in verdicts:
         name = v.figure if v.source == "budget" else f"{v.figure} against baseline"
-        attributes = {"classname": shown(f"{v.model}.{v.board}"), "name": name}
+        attributes = {
+            "classname": shown(f"{v.model}.{v.board}"), "name": name, "time": f"{v.seconds:.3f}",
+        }  # fmt: skip
         case = ElementTree.SubElement(suite, "testcase", attributes)
         if v.kept is not True:
             kind = "failure" if v.kept is False else "error"
@@ -40,14 +45,18 @@ def junit(verdicts: Sequence[Verdict]) -> str:
 
 
 def sarif(verdicts: Sequence[Verdict], file: str, version: str) -> str:
-    """SARIF 2.1.0 with the budget file as the place of every result."""
-    place = {"physicalLocation": {"artifactLocation": {"uri": file}, "region": {"startLine": 1}}}
+    """SARIF 2.1.0 with the budget's line of its file as the place of every result."""
+
+    def place(line: int) -> dict[str, object]:
+        where = {"artifactLocation": {"uri": file}, "region": {"startLine": line}}
+        return {"physicalLocation": where}
+
     results = [
         {
             "ruleId": f"budget/{v.figure}",
             "level": "error" if v.kept is False else "warning",
             "message": {"text": v.text},
-            "locations": [place],
+            "locations": [place(v.line)],
         }
         for v in verdicts
         if v.kept is not True
@@ -73,7 +82,7 @@ def github(verdicts: Sequence[Verdict], file: str) -> str:
 
     place = escape(file).replace(",", "%2C").replace(":", "%3A")
     lines = [
-        f"::{'error' if v.kept is False else 'warning'} file={place},line=1,"
+        f"::{'error' if v.kept is False else 'warning'} file={place},line={v.line},"
         f"title=secateur {v.figure}::{escape(v.text)}"
         for v in verdicts
         if v.kept is not True
@@ -93,6 +102,10 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         relation = "≥" if f.higher_is_better else "≤"
         source = "" if v.source == "budget" else " (baseline)"
         last = f.show(v.last_good) if v.last_good is not None else ""
+        if v.last_good and v.measured is not None and v.measured != v.last_good:
+            points = f.unit == "fraction"
+            change = v.measured - v.last_good if points else v.measured / v.last_good - 1
+            last += f" ({100 * change:+.2f} {'points' if points else '%'})"
         lines.append(
             f"| {cell(v.model)} | {cell(v.board)} | {v.figure}{source} | {f.show(v.measured)} | "
             f"{relation} {f.show(v.limit)} | {last} | {sign[v.kept]} | {cell(v.costliest)} |"

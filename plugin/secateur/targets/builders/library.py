@@ -32,6 +32,11 @@ def read(folder: Path) -> LibraryFolder:
             raise ValueError(f"{name!r} is no name of a library")
         header = reading.text(folder / "src" / f"{name}.h")
     except (FileError, ValueError, KeyError, TypeError) as error:
+        if (folder / "secateur.json").is_file() and not (folder / "library.json").exists():
+            raise ToolError(
+                f"{folder} is a library in another format; firmware is built of the one that "
+                "'secateur convert --format platformio' writes"
+            ) from None
         raise ToolError(
             f"{folder} is not a generated library ({error}): write one with 'secateur convert'"
         ) from None
