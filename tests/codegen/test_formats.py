@@ -310,3 +310,38 @@ def test_a_library_of_another_format_is_told_apart(compiled: CompiledModel, tmp_
     folder = compiled.save(tmp_path / "lib", "plain")
     with pytest.raises(ToolError, match="is a library in another format; firmware is built of"):
         read(folder)
+
+
+@needs_cc
+def test_real_numbers_of_features_with_scales_of_their_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    spread = np.array([1.0, 1000.0, 0.01, 30.0], np.float32)
+    x = (rng.normal(size=(64, 4)) * spread).astype(np.float32)
+    kernel = (rng.normal(size=(4, 3)) / spread[:, None]).astype(np.float32)
+    nodes = [
+        Node("input", "in", (), "x", (4,), {"shape": (4,)}),
+        Node("dense", "fc", ("x",), "y", (3,), {}, {"kernel": kernel}),
+    ]
+    made = convert(Graph("tiny", nodes, "x", "y"), x, name="tiny")
+    assert made.inputs.ends[0].scales, "features that differ so much have scales of their own"
+    folder = made.save(tmp_path / "lib", "plain")
+    values = ", ".join(f"{v.hex()}f" for v in map(float, x.reshape(-1)))
+    (tmp_path / "main.c").write_text(f"""#include <stdio.h>
+#include "tiny_real.h"
+static const float x[] = {{{values}}};
+int main(void)
+{{
+    int i, j;
+    float y[3];
+    for (i = 0; i < 64; i++) {{
+        if (tiny_run_float(x + 4 * i, y) != TINY_OK) {{ return 1; }}
+        for (j = 0; j < 3; j++) {{ printf("%a ", (double)y[j]); }}
+    }}
+    return 0;
+}}
+""")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-I", folder]
+    sources = [p for p in folder.glob("*.c") if p.name != "tiny_example.c"]
+    run("cc", *flags, tmp_path / "main.c", *sources, "-o", tmp_path / "a")
+    real = np.array([float.fromhex(v) for v in run(tmp_path / "a").split()], np.float32)
+    np.testing.assert_array_equal(real.reshape(64, 3), made.predict(x))

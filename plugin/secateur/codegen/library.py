@@ -295,6 +295,8 @@ def _real(graph: QGraph, inputs: Ends, outputs: Ends) -> dict[str, Any]:
     shift = 128 if first.dtype == "int8" else 0
     return {
         "input": first, "output": last, "low": t.bottom - shift, "high": t.top - shift,
+        "factors": [repr(float(f)) for f in graph.factors.get(first.tensor, ())],
+        "scale": repr(float(t.scale)),
     }  # fmt: skip
 
 
