@@ -270,11 +270,14 @@ secateur check-model model.onnx
 
 A `torch.nn.Module` is converted by `sc.convert(module, example_input)` where torch is installed: it
 is exported by `torch.onnx.export` with the first sample, and the whole array calibrates.
+Attention is written out; where the tracing exporter fails and onnxscript is there, the
+capturing one is asked.
 
 - Opsets 11 to 23; older ones where their operators mean the same. Float, QDQ and QOperator models.
   Weights are taken as the real numbers they stand for: what is sparse, clustered or ternary stays
   so.
-- Axis 0 is the batch. Models without one (fixed shapes) are taken as functions of whole arrays.
+- Axis 0 is the batch. Models without one (fixed shapes) are taken as functions of whole arrays;
+  where axis 0 is 1 at every end, samples have no such axis.
   The model takes and gives arrays of the same shape as in onnxruntime, images (C, H, W); inside,
   images are (H, W, C), and the transposes that this takes cancel but for those at the two ends.
 - Shapes are fixed at conversion; constant subgraphs are folded by the onnx package's evaluator. An

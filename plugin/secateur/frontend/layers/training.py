@@ -25,6 +25,7 @@ from .base import Layer, handles
     "RandomShear",
     "RandomTranslation",
     "RandomZoom",
+    "StochasticDepth",  # ConvNeXt's, of keras.applications
 )
 def _identity(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     return inputs[0]

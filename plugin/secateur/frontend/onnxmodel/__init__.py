@@ -31,7 +31,8 @@ def from_onnx(
 
     The graph takes and gives arrays as the model does, images (C, H, W); inside, they are
     (H, W, C). batch: whether axis 0 of every tensor is the batch; None finds out, and takes models
-    that mix along axis 0 (and have fixed shapes) as functions of whole arrays, one a sample.
+    that mix along axis 0 (and have fixed shapes) as functions of whole arrays, one a sample; where
+    axis 0 is 1 at all ends, as exporters write a batch of one sample, samples have no such axis.
     Raises ModelError for damaged files and for operators outside `supported()`; `tolerant` puts an
     `opaque` node in their place.
     """
@@ -45,13 +46,13 @@ def from_onnx(
         if not _fixed(model):
             raise
         try:
-            return _read(model, title, False, tolerant)
+            return _read(model, title, False, tolerant, single=_single(model))
         except ModelError:
             raise e from None
 
 
-def _read(model: Any, title: str, batch: bool, tolerant: bool) -> Graph:
-    reader = OnnxReader(model, title, batch, tolerant)
+def _read(model: Any, title: str, batch: bool, tolerant: bool, single: bool = False) -> Graph:
+    reader = OnnxReader(model, title, batch, tolerant, single)
     try:
         return reader.read()
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, AttributeError) as e:
@@ -71,6 +72,14 @@ def _fixed(model: Any) -> bool:
         if i.name not in known
         for d in i.type.tensor_type.shape.dim
     )
+
+
+def _single(model: Any) -> bool:
+    """Whether every input and output is a batch of one sample."""
+    known = {t.name for t in model.graph.initializer}
+    ends = [i for i in model.graph.input if i.name not in known] + list(model.graph.output)
+    shapes = [list(e.type.tensor_type.shape.dim) for e in ends]
+    return all(len(s) > 1 and s[0].dim_value == 1 for s in shapes)
 
 
 def _loaded(model_or_path: Any) -> tuple[Any, str]:

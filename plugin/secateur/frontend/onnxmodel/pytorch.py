@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from secateur.frontend.ir import Graph
 
 #: Opset of the export: the newest that every torch since 2.1 writes.
 _OPSET = 17
+#: Opset of the exporter that captures instead of tracing; it writes 18 and later ones.
+_CAPTURED = 18
 
 
 def from_torch(
@@ -41,18 +46,12 @@ def from_torch(
     else:
         parts = [example]
     names = names or (["input"] if len(parts) == 1 else [f"input_{i}" for i in range(len(parts))])
-    buffer, training = io.BytesIO(), bool(module.training)
-    keywords: dict[str, Any] = {
-        "input_names": names, "opset_version": _OPSET, "do_constant_folding": True,
-    }  # fmt: skip
+    training = bool(module.training)
     module.eval()
     try:
         arguments = tuple(torch.as_tensor(_first(p)) for p in parts)
-        with torch.no_grad():
-            try:
-                torch.onnx.export(module, arguments, buffer, dynamo=False, **keywords)
-            except TypeError:  # before torch 2.5 there is one exporter
-                torch.onnx.export(module, arguments, buffer, **keywords)
+        with torch.no_grad(), _written_out(torch):
+            content = _exported(torch, module, arguments, names)
     except Exception as e:  # whatever the tracer or the module trips over
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise ModelError(
@@ -62,7 +61,48 @@ def from_torch(
     finally:
         module.train(training)
     title = name or type(module).__name__
-    return from_onnx(buffer.getvalue(), title, batch=True, tolerant=tolerant)
+    return from_onnx(content, title, tolerant=tolerant)
+
+
+def _exported(torch: Any, module: Any, arguments: tuple[Any, ...], names: list[str]) -> bytes:
+    """The module as an ONNX file: by the exporter that traces, else by the one that captures."""
+    keywords: dict[str, Any] = {"input_names": names, "opset_version": _OPSET}
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that this exporter is the older one
+            torch.onnx.export(
+                module, arguments, buffer, dynamo=False, do_constant_folding=True, **keywords
+            )
+    except TypeError:  # before torch 2.5 there is one exporter
+        torch.onnx.export(module, arguments, buffer, do_constant_folding=True, **keywords)
+    except Exception as traced:
+        if find_spec("onnxscript") is None:
+            raise
+        try:
+            program = torch.onnx.export(
+                module, arguments, dynamo=True, input_names=names, opset_version=_CAPTURED,
+                verbose=False,
+            )  # fmt: skip
+        except Exception:
+            raise traced from None  # the sentence of the exporter that knows the module's lines
+        return bytes(program.model_proto.SerializeToString())
+    return buffer.getvalue()
+
+
+@contextmanager
+def _written_out(torch: Any) -> Iterator[None]:
+    """Attention as the operations it is made of: torch's fused form has no ONNX operator."""
+    mha = getattr(torch.backends, "mha", None)
+    if mha is None or not hasattr(mha, "set_fastpath_enabled"):
+        yield
+        return
+    before = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        mha.set_fastpath_enabled(before)
 
 
 def _first(value: Any) -> np.ndarray:

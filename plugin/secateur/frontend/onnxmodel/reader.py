@@ -87,12 +87,15 @@ def supported() -> list[str]:
 class OnnxReader:
     """Reads one ONNX graph; `values` holds what every tensor of it is."""
 
-    def __init__(self, model: Any, title: str, batch: bool, tolerant: bool) -> None:
+    def __init__(
+        self, model: Any, title: str, batch: bool, tolerant: bool, single: bool = False
+    ) -> None:
         self.model, self.graph, self.batch = model, model.graph, batch
         self.b = Builder(title, tolerant)
         self.values: dict[str, Operand] = {}
         #: tensors that stand for integer codes: (scale, zero point), the tensor holds real numbers
         self.codes: dict[str, tuple[float, float]] = {}
+        self.single = single  #: axis 0 of inputs and outputs is 1, and is none of the graph's
         self.size = 1  #: of the batch in the file
         self.at = ""  #: the node that is being read
         self.opsets = {o.domain or "ai.onnx": int(o.version) for o in model.opset_import}
@@ -121,6 +124,12 @@ class OnnxReader:
             if o not in self.values:
                 raise ModelError(f"model '{self.b.name}' has the output '{o}', which nothing makes")
         tensors = [self.b.tensor(o, self._stripped(self.values[o])) for o in outputs]
+        if self.single:
+            nominal = [self.b.nominal(t) for t in tensors]
+            tensors = [
+                self.b.reshape(f"{o}_sample", t, s[1:] if s[0] == 1 else s)
+                for o, t, s in zip(outputs, tensors, nominal, strict=True)
+            ]
         return self.b.finish(tensors, outputs)
 
     def _keep(self, name: str, value: np.ndarray) -> None:
@@ -165,6 +174,11 @@ class OnnxReader:
                 "makes numbers of it out of the model"
             )
         kind_of = "float32" if dtype in (*_FLOATS, "bool") else input_dtype(dtype)
+        if self.single:
+            x = self.b.add_input(info.name, tuple(dims[1:]), kind_of)
+            whole = tuple(d or 1 for d in dims)
+            self.values[info.name] = self.b.reshape(f"{info.name}_batch", x, whole)
+            return
         self.values[info.name] = self.b.add_input(info.name, tuple(dims), kind_of)
 
     def _vectors(self) -> bool:

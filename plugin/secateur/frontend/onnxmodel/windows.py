@@ -190,6 +190,8 @@ def _resize(r: OnnxReader, n: Call) -> Operand:
         grid = "asymmetric"
     names = {"half_pixel": "half_pixel", "pytorch_half_pixel": "half_pixel",
              "asymmetric": "asymmetric", "align_corners": "align_corners"}  # fmt: skip
+    for of_other_modes in ("cubic_coeff_a", "extrapolation_value", "nearest_mode"):
+        n.attr(of_other_modes)  # exporters state them always; nearest asks for its own below
     odd = n.attr("antialias", 0) or n.attr("exclude_outside", 0) or (
         n.attr("keep_aspect_ratio_policy", "stretch") != "stretch"
     )  # fmt: skip

@@ -150,11 +150,11 @@ def _dense(lo: Lowering, node: Node) -> None:
 def _batch_norm(lo: Lowering, node: Node) -> None:
     """A lone normalisation is a depthwise 1x1 convolution whose weights are all one."""
     scale, shift = node.params["scale"], node.params["shift"]
-    x = lo.image(node)
+    x = lo.image(node) if len(node.shape) == 1 else lo.as_image(node)
     weights = QWeights(np.ones((len(scale), 1), np.int8), np.ones(len(scale)), 1.0, "ternary")
     as_conv = replace(node, params={"factor": scale, "bias": shift})
     y, requant, _ = lo.weighted(as_conv, x, weights, None)
-    for name in {y.name, node.output} if len(y.shape) == 1 else ():
+    for name in {y.name, node.output} if len(y.shape) != 3 else ():
         lo.q.tensors[name] = replace(lo.q.tensors[name], shape=x.shape)
     kernel = weights.values.reshape(-1, 1, 1, 1)
     lo.emit(

@@ -1,0 +1,275 @@
+"""Integers beside LiteRT's int8, and floats beside Keras and LiteRT, on networks people deploy.
+
+    python -m benchmarks.integer_accuracy                  all networks
+    python -m benchmarks.integer_accuracy unet tcn         some; the others' results stay
+    python -m benchmarks.integer_accuracy --error unet     where a network loses
+
+Every network of benchmarks/zoo.py, and MobileNetV2 as torchvision exports it, is converted twice
+with the same calibration data: by `secateur` and by the TensorFlow Lite converter (int8,
+per-channel weights). `ratio` is the mean absolute error of this package's dequantized outputs over
+that of LiteRT's, both against Keras' floats, on other inputs; of several outputs the worst.
+`float` is the largest difference of the float executor from Keras and from LiteRT's float32 (read
+from the .tflite file), relative to the output's largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from secateur.frontend import execute
+from secateur.frontend.ir import Graph
+from secateur.frontend.load import load
+from secateur.lowering import reference
+from secateur.lowering.quantize import lower
+
+RESULTS = Path(__file__).resolve().parent / "results" / "integer_accuracy.json"
+TORCH = Path(__file__).resolve().parents[1] / "tests" / "data" / "onnx" / "mobilenet_v2.onnx"
+CALIBRATION, TEST = 160, 100
+LIMIT = 1.1
+
+Arrays = list[np.ndarray]
+
+
+def networks() -> list[str]:
+    """All names, torch's last."""
+    from benchmarks import zoo
+
+    return [*zoo.NETWORKS, "MobileNetV2 from torch"]
+
+
+def network(name: str) -> tuple[Any, Any, Arrays, Arrays]:
+    """What this package reads, the Keras model, calibration data and test data of a network."""
+    from benchmarks import zoo
+
+    if name in zoo.NETWORKS:
+        model = source = zoo.made(name)
+    else:
+        source = load(TORCH)
+        model = twin(source)
+    x, test = (zoo.samples(name, model, n, seed) for n, seed in ((CALIBRATION, 2), (TEST, 3)))
+    return source, model, x, test
+
+
+def outputs(value: Any) -> Arrays:
+    """A model's outputs as a list of arrays."""
+    many = value if isinstance(value, list | tuple) else [value]
+    return [np.asarray(v, np.float64).reshape(len(v), -1) for v in many]
+
+
+def lite(model: Any, calibration: Arrays | None = None, plain: bytes = b"") -> bytes:
+    """The TensorFlow Lite converter's int8 model, float32 without calibration.
+
+    plain: the float32 model, whose order of inputs calibration data have to have.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if calibration is not None:
+        ordered = _by_shape(calibration, [d["shape"] for d in _interpreter(plain)[1]])
+
+        def rows() -> Iterator[Arrays]:
+            for i in range(len(ordered[0])):
+                yield [a[i : i + 1] for a in ordered]
+
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = rows
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink):
+        return bytes(converter.convert())
+
+
+def run_lite(content: bytes, x: Arrays, want: Arrays) -> Arrays:
+    """LiteRT's outputs, in the order of `want` (matched: converters name outputs as they like)."""
+    interpreter, ins = _interpreter(content)
+    found: list[Arrays] = [[] for _ in interpreter.get_output_details()]
+    for i in range(len(x[0])):
+        for a, d in zip(_by_shape(x, [d["shape"] for d in ins]), ins, strict=True):
+            interpreter.set_tensor(d["index"], a[i : i + 1])
+        interpreter.invoke()
+        for rows, d in zip(found, interpreter.get_output_details(), strict=True):
+            rows.append(interpreter.get_tensor(d["index"]).reshape(-1))
+    got = [np.stack(rows).astype(np.float64) for rows in found]
+    ordered = []
+    for w in want:
+        alike = [g for g in got if g.shape == w.shape]
+        ordered.append(min(alike, key=lambda g, w=w: float(np.abs(g - w).mean())))  # type: ignore[misc]
+    return ordered
+
+
+def _interpreter(content: bytes) -> tuple[Any, list[Any]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    return interpreter, interpreter.get_input_details()
+
+
+def _by_shape(x: Arrays, shapes: list[Any]) -> Arrays:
+    """Inputs in a file's order: that of shapes, and of the model among equal ones."""
+    left = list(x)
+    found = []
+    for shape in shapes:
+        size = int(np.prod(shape[1:]))
+        found.append(left.pop(next(i for i, a in enumerate(left) if a[0].size == size)))
+    return [a.reshape(len(a), *(int(n) for n in s[1:])) for a, s in zip(found, shapes, strict=True)]
+
+
+def integers(source: Any, calibration: Arrays, x: Arrays) -> Arrays:
+    """This package's integer reference, dequantized."""
+    graph = load(source)
+    q = lower(graph, dict(zip(graph.inputs, calibration, strict=True)))
+    given = reference.quantize_input(q, dict(zip(graph.inputs, x, strict=True)))
+    return outputs(reference.dequantize_output(q, reference.run(q, given)))
+
+
+def twin(graph: Graph) -> Any:
+    """A Keras model of a graph of convolutions, for the TensorFlow Lite converter."""
+    import keras
+    import tensorflow as tf
+
+    class Node(keras.layers.Layer):
+        """One operator of the graph."""
+
+        def __init__(self, node: Any) -> None:
+            super().__init__()
+            self.node = node
+
+        def call(self, inputs: Any) -> Any:
+            n = self.node
+            x = inputs[0] if isinstance(inputs, list | tuple) else inputs
+            a, p = n.attrs, n.params
+            if n.op in ("conv2d", "depthwise_conv2d"):
+                t, left, b, r = a["pads"]
+                x = tf.pad(x, [[0, 0], [t, b], [left, r], [0, 0]]) if any(a["pads"]) else x
+                s = (1, *a["strides"], 1)
+                work = tf.nn.conv2d if n.op == "conv2d" else tf.nn.depthwise_conv2d
+                y = work(x, p["kernel"], s, "VALID")
+                return y + p["bias"] if "bias" in p else y
+            if n.op == "dense":
+                return tf.matmul(x, p["kernel"]) + p.get("bias", np.float32(0))
+            if n.op == "batch_norm":
+                return x * p["scale"] + p["shift"]
+            if n.op == "relu":
+                top = a.get("max_value")
+                return tf.nn.relu(x) if top is None else tf.clip_by_value(x, 0.0, top)
+            if n.op == "add":
+                return inputs[0] + inputs[1]
+            if n.op == "avg_pool":
+                return tf.reduce_mean(x, axis=[1, 2], keepdims=True)
+            if n.op == "transpose":
+                return tf.transpose(x, [0, *(i + 1 for i in a["perm"])])
+            if n.op in ("reshape", "flatten"):
+                return tf.reshape(x, [-1, *n.shape])
+            raise ValueError(f"{n.op} has no twin")
+
+    tensors: dict[str, Any] = {}
+    for n in graph:
+        if n.op == "input":
+            tensors[n.output] = keras.Input(n.shape, name=n.output)
+            continue
+        given = [tensors[t] for t in n.inputs]
+        tensors[n.output] = Node(n)(given if len(given) > 1 else given[0])
+    return keras.Model([tensors[t] for t in graph.inputs], [tensors[t] for t in graph.outputs])
+
+
+def floats(source: Any, content: bytes, x: Arrays, want: Arrays) -> tuple[float, float]:
+    """Largest relative difference of the float executor from Keras, and from LiteRT's float32."""
+    few = [a[:8] for a in x]
+    graph = load(source)
+    got = outputs(execute.run_outputs(graph, dict(zip(graph.inputs, few, strict=True))))
+    keras_error = max(_relative(g, w[:8]) for g, w in zip(got, want, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "float.tflite"
+        path.write_bytes(content)
+        file = load(path)
+    shapes = [file.node(t).shape for t in file.inputs]
+    feed = dict(zip(file.inputs, _by_shape(few, [(0, *s) for s in shapes]), strict=True))
+    read = outputs(execute.run_outputs(file, feed))
+    theirs = run_lite(content, few, read)
+    return keras_error, max(_relative(g, w) for g, w in zip(read, theirs, strict=True))
+
+
+def _relative(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-3))
+
+
+def measure(name: str, with_floats: bool = True) -> dict[str, Any]:
+    """One row of the results."""
+    source, model, x, test = network(name)
+    want = outputs(model.predict(test if len(test) > 1 else test[0], verbose=0, batch_size=50))
+    started = time.process_time()
+    ours = integers(source, x, test)
+    seconds = time.process_time() - started
+    plain = lite(model)
+    theirs = run_lite(lite(model, x, plain), test, want)
+    errors = [
+        (float(np.abs(a - w).mean()), float(np.abs(b - w).mean()), float(w.std()))
+        for a, b, w in zip(ours, theirs, want, strict=True)
+    ]
+    own, peer, spread = max(errors, key=lambda e: e[0] / max(e[1], 1e-12))
+    row: dict[str, Any] = {
+        "network": name, "parameters": int(model.count_params()), "error": own, "litert": peer,
+        "ratio": own / max(peer, 1e-12), "spread": spread,
+    }  # fmt: skip
+    if with_floats:
+        row["keras"], row["tflite"] = floats(source, plain, test, want)
+    print(f"{table_row(row)} {seconds:.0f} s", flush=True)
+    return row
+
+
+def table_row(r: dict[str, Any]) -> str:
+    """A row of docs/integer-accuracy.md."""
+    cells = [r["network"], f"{r['error']:.5f}", f"{r['litert']:.5f}", f"{r['ratio']:.2f}",
+             f"{r['spread']:.4f}"]  # fmt: skip
+    if "keras" in r:
+        cells += [f"{r['keras']:.1e}", f"{r['tflite']:.1e}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def where(name: str) -> None:
+    """Signal-to-noise ratio tensor by tensor."""
+    from secateur.flow import convert
+    from secateur.flow.errors_by_tensor import by_tensor
+
+    source, _, x, test = network(name)
+    compiled = convert(source, x if len(x) > 1 else x[0], name="net")
+    for r in by_tensor(compiled, test if len(test) > 1 else test[0]):
+        print(f"{r.tensor[:60]:60} {r.op:12} {r.sqnr_db:6.1f} dB {r.step:.4g} {r.used:4.0%} "
+              f"{r.clipped:.2%}")  # fmt: skip
+
+
+def main() -> None:
+    """Measure, print, and write the results where all networks were measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NETWORK")
+    parser.add_argument("--error", metavar="NETWORK", help="one network, tensor by tensor")
+    parser.add_argument("--no-float", action="store_true", help="leave the floats out")
+    args = parser.parse_args()
+    if args.error:
+        where(args.error)
+        return
+    rows = {r["network"]: r for r in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
+    wanted = args.names or networks()
+    for name in wanted:
+        rows[name] = measure(name, not args.no_float)
+        if not args.no_float:
+            kept = [rows[n] for n in networks() if n in rows]
+            RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    worst = max((rows[n] for n in wanted), key=lambda r: float(r["ratio"]))
+    print(f"worst: {worst['network']}, {worst['ratio']:.2f} (limit {LIMIT})")
+
+
+if __name__ == "__main__":
+    main()
