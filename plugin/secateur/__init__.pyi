@@ -97,6 +97,36 @@ from .errors import (
 from .errors import (
     ToolError as ToolError,
 )
+from .exploration import (
+    Combinations as Combinations,
+)
+from .exploration import (
+    Exploration as Exploration,
+)
+from .exploration import (
+    Point as Point,
+)
+from .exploration import (
+    Space as Space,
+)
+from .exploration import (
+    combinations as combinations,
+)
+from .exploration import (
+    compress as compress,
+)
+from .exploration import (
+    default_space as default_space,
+)
+from .exploration import (
+    explore as explore,
+)
+from .exploration import (
+    quality as quality,
+)
+from .exploration import (
+    retrain as retrain,
+)
 from .flow import (
     CompiledModel as CompiledModel,
 )

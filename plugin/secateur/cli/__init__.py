@@ -20,6 +20,7 @@ from . import (
     demo,
     deploy,
     doctor,
+    explore,
     flash,
     history,
     inspect,
@@ -90,8 +91,11 @@ for _module in (
     history,
     renode,
     slim,
+    explore,
 ):
     main.add_command(_module.command)
+main.add_command(explore.compress_command)
+main.add_command(explore.combinations_command)
 main.add_command(check.baseline)
 main.add_command(flash.monitor)
 main.add_command(history.compare)
