@@ -10,6 +10,15 @@
 #define SECATEUR_TEXT_MODEL SECATEUR_MODEL
 #endif
 
+#if defined(SECATEUR_TEXT_ANOMALY)
+/* Inputs come as float32; the answer is how far the model's output is off them. */
+_Static_assert(SC_GLUE_INPUT_SIZE == SC_GLUE_OUTPUT_SIZE, "the model must give back its input");
+#define TEXT_INPUT (4u * SC_GLUE_INPUT_SIZE)
+static float real_input[SC_GLUE_INPUT_SIZE];
+#else
+#define TEXT_INPUT SC_GLUE_INPUT_SIZE
+#endif
+
 static uint32_t expected, loaded; /* of `db load` */
 
 static void put(const char *text) {
@@ -94,6 +103,41 @@ static void timestamp(void) {
 #endif
 }
 
+/* Thousandths as a number with three decimals. */
+static void put_milli(uint64_t milli) {
+  uint32_t part = divide(&milli, 1000);
+  put_number(milli);
+  port_putc('.');
+  for (uint32_t unit = 100; unit > 0; unit = unit == 100 ? 10 : unit == 10 ? 1 : 0) {
+    char digit = '0';
+    for (; part >= unit; part -= unit) digit++;
+    port_putc((uint8_t)digit);
+  }
+}
+
+#if defined(SECATEUR_TEXT_ANOMALY)
+/* The anomaly score: the mean squared error of what the model gives back. */
+static void results(void) {
+  float sum = 0.0f;
+  for (uint32_t i = 0; i < SC_GLUE_OUTPUT_SIZE; i++) {
+    float real = SC_GLUE_OUTPUT_SCALE * (float)(harness_output[i] - (SC_GLUE_OUTPUT_ZERO_POINT));
+    sum += (real - real_input[i]) * (real - real_input[i]);
+  }
+  sum = sum * 1000.0f / (float)SC_GLUE_OUTPUT_SIZE + 0.5f;
+  put("m-results-[");
+  put_milli(sum >= 0.0f && sum < 1e12f ? (uint64_t)sum : 1000000000000u); /* infinite, no number */
+  put("]\r\n");
+}
+
+/* The loaded bytes as real numbers, and those as the model's codes. */
+static void take_input(void) {
+  for (uint32_t i = 0; i < SC_GLUE_INPUT_SIZE; i++) {
+    float code = real_input[i] / SC_GLUE_INPUT_SCALE + (float)(SC_GLUE_INPUT_ZERO_POINT);
+    int32_t q = code >= 127.0f ? 127 : code > -128.0f ? (int32_t)(code + 256.5f) - 256 : -128;
+    harness_input[i] = (int8_t)q;
+  }
+}
+#else
 /* Real values of the outputs with three decimals. */
 static void results(void) {
   const int32_t shift = SC_GLUE_OUTPUT_SCALE < 2.0f ? 12 : 0;
@@ -105,17 +149,11 @@ static void results(void) {
     uint64_t milli = (size + (shift ? 1u << (shift - 1) : 0u)) >> shift;
     if (i > 0) port_putc(',');
     if (code < 0 && milli != 0) port_putc('-');
-    uint32_t part = divide(&milli, 1000);
-    put_number(milli);
-    port_putc('.');
-    for (uint32_t unit = 100; unit > 0; unit = unit == 100 ? 10 : unit == 10 ? 1 : 0) {
-      char digit = '0';
-      for (; part >= unit; part -= unit) digit++;
-      port_putc((uint8_t)digit);
-    }
+    put_milli(milli);
   }
   put("]\r\n");
 }
+#endif
 
 static void infer(char *rest) {
   char *first = word(&rest), *second = word(&rest);
@@ -152,6 +190,15 @@ static void infer(char *rest) {
     put("e-[The model's weights are damaged]\r\n");
 }
 
+/* Where `db` puts bytes. */
+static uint8_t *text_input(void) {
+#if defined(SECATEUR_TEXT_ANOMALY)
+  return (uint8_t *)real_input;
+#else
+  return (uint8_t *)harness_input;
+#endif
+}
+
 static void load_bytes(const char *digits) {
   uint32_t size = text_size(digits);
   if (size & 1u) {
@@ -171,15 +218,19 @@ static void load_bytes(const char *digits) {
 #if defined(SECATEUR_TEXT_UNSIGNED)
     byte ^= 0x80u; /* images come as 0..255 */
 #endif
-    harness_input[loaded++] = (int8_t)(uint8_t)byte;
-    if (loaded == expected) put("m-load-done\r\n");
+    text_input()[loaded++] = (uint8_t)byte;
+    if (loaded != expected) continue;
+#if defined(SECATEUR_TEXT_ANOMALY)
+    take_input();
+#endif
+    put("m-load-done\r\n");
   }
 }
 
 static void print_buffer(void) {
   for (uint32_t i = 0; i < expected; i++) {
     if (i % 8 == 0) put("m-buffer-");
-    put_hex((uint8_t)harness_input[i]);
+    put_hex(text_input()[i]);
     if (i % 8 == 7 || i + 1 == expected)
       end_line();
     else
@@ -199,9 +250,9 @@ static void buffer(char *rest) {
       put("e-[Command 'db load' requires the # of bytes]\r\n");
     } else if (bytes <= 0) {
       put("e-[Command 'db load' must be >0 bytes]\r\n");
-    } else if ((uint32_t)bytes > SC_GLUE_INPUT_SIZE) {
+    } else if ((uint32_t)bytes > TEXT_INPUT) {
       put("e-[The model takes ");
-      put_number(SC_GLUE_INPUT_SIZE);
+      put_number(TEXT_INPUT);
       put(" bytes]\r\n");
     } else {
       expected = (uint32_t)bytes;

@@ -133,11 +133,31 @@ def test_the_table_in_the_readme_is_what_the_manifests_say() -> None:
             assert set(board.emulators) & {"qemu", "sim"}, board.id
 
 
-def test_a_board_somebody_has_flashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = _edit("secateur.flashed", "A. Tester, 2026-11-24")
-    (tmp_path / "nucleo_f446re.json").write_text(json.dumps(manifest))
-    monkeypatch.setenv("SECATEUR_BOARDS", str(tmp_path))
-    assert "| yes | simulator | A. Tester, 2026-11-24 |" in boards.table()
+def _measured(**more: object) -> dict[str, object]:
+    return {"schema": 1, "board": "nucleo_f446re", "date": "2026-11-24", "version": "0.1.0",
+            "by": "A. Tester", "model": "kws", "flashed_by": "openocd", "echo": True,
+            "identical": 8, "total": 8, "cycles": 4000000.0, "estimated": 3900000.0,
+            **more}  # fmt: skip
+
+
+def test_a_board_somebody_has_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert boards.measured() == [], "then the README says who"
+    path = tmp_path / "boards" / "measured" / "nucleo_f446re-1.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(_measured()))
+    found = boards.read_measured(path)
+    said = "A. Tester, 2026-11-24: 8 of 8 identical, 4,000,000 cycles, estimate -2.5%"
+    assert str(found) == said
+    monkeypatch.setattr(boards, "measured", lambda board=None: [found] * (board == found.board))
+    assert f"| yes | simulator | {said} |" in boards.table()
+
+
+@pytest.mark.parametrize("field", [{"by": "<b>"}, {"cycles": -1.0}, {"date": "today"}, {"x": 1}])
+def test_what_is_sent_back_is_checked(field: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(_measured(**field)))
+    with pytest.raises(TargetError, match="is no file of 'secateur bringup'"):
+        boards.read_measured(path)
 
 
 def test_pins_are_numbered_as_the_port_counts_them() -> None:

@@ -16,7 +16,7 @@ import pytest
 import serial
 
 from secateur import targets
-from secateur.cli.flash import _flags
+from secateur.flow.mlperf import flags as runner_flags
 from secateur.targets import Image
 from secateur.targets.runners.sim import Machine
 
@@ -155,7 +155,7 @@ def test_time_passes_on_a_microcontroller(image: Callable[[str], Image]) -> None
 def test_energy_mode_stamps_time_with_edges(board: str, tmp_path: Path) -> None:
     """Two falling edges of a microsecond or more around the runs, none by the runs themselves."""
     need("arm-none-eabi-gcc")
-    flags = _flags("kws", energy=True)
+    flags = runner_flags("kws", energy=True)
     built = targets.build(ECHO, board, tmp_path, flags=flags)
     machine = Machine(built)
     machine.count(True)
@@ -178,7 +178,7 @@ def test_energy_mode_runs_at_9600_baud(tmp_path: Path) -> None:
     need("arm-none-eabi-gcc")
     for energy, baud in ((False, 115_200), (True, 9_600)):
         built = targets.build(
-            ECHO, "nucleo_l4r5zi", tmp_path / str(baud), flags=_flags(None, energy)
+            ECHO, "nucleo_l4r5zi", tmp_path / str(baud), flags=runner_flags(None, energy)
         )
         code = built.elf.read_bytes()
         divider = 256 * 120_000_000 // baud

@@ -14,6 +14,7 @@ from secateur.names import shown
 
 from . import (
     boards,
+    bringup,
     check,
     check_model,
     convert,
@@ -24,6 +25,7 @@ from . import (
     flash,
     history,
     inspect,
+    mlperf,
     profile,
     renode,
     report,
@@ -88,6 +90,8 @@ for _module in (
     doctor,
     profile,
     flash,
+    mlperf,
+    bringup,
     history,
     renode,
     slim,

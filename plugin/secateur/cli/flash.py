@@ -9,22 +9,8 @@ import click
 from secateur.errors import TargetError
 from secateur.names import shown
 
+from .mlperf import NAMES
 from .output import json_option, print_result, progress
-
-#: Runner's model name and input bytes of each benchmark network (MLPerf Tiny).
-_BENCHMARKS = {"kws": ("kws01", False), "ic": ("ic01", True), "vww": ("vww01", True)}
-
-
-def _flags(benchmark: str | None, energy: bool) -> list[str]:
-    """Compiler flags of a firmware for the benchmark's runner; docs/harness.md."""
-    flags = []
-    if benchmark is not None:
-        name, unsigned = _BENCHMARKS[benchmark]
-        flags += [f"-DSECATEUR_TEXT_MODEL={name}"]
-        flags += ["-DSECATEUR_TEXT_UNSIGNED"] if unsigned else []
-    if energy:
-        flags += ["-DSECATEUR_TEXT_ENERGY", "-USECATEUR_BAUD", "-DSECATEUR_BAUD=9600u"]
-    return flags
 
 
 @click.command("flash")
@@ -41,7 +27,7 @@ def _flags(benchmark: str | None, energy: bool) -> list[str]:
 @click.option("--all", "everyone", is_flag=True, help="Every such board with a known USB id.")
 @click.option(
     "--benchmark",
-    type=click.Choice(sorted(_BENCHMARKS)),
+    type=click.Choice(NAMES),
     help="Answer MLPerf Tiny's runner as this network.",
 )
 @click.option(
@@ -64,6 +50,7 @@ def command(
 ) -> None:
     """Build the firmware of LIBRARY (a folder `secateur convert` wrote) and flash it."""
     from secateur import targets
+    from secateur.flow.mlperf import flags
     from secateur.targets.flashing import flash
 
     chosen = targets.boards.load(board)
@@ -81,7 +68,7 @@ def command(
     folder = out or Path("build") / "flash" / board
     done: list[dict[str, str | None]]
     with progress(f"building for {board}"):
-        image = targets.build(library, chosen, folder, flags=_flags(benchmark, energy))
+        image = targets.build(library, chosen, folder, flags=flags(benchmark, energy))
         if len(ports) > 1:
             by = flash.flash_all(image, protocol, ports)
             done = [{"board": board, "port": port, "by": by[port]} for port in ports]

@@ -236,6 +236,67 @@ class Flasher(_Block):
     usb: list[UsbId] = []  #: USB ids vendor:product of the board's serial port
 
 
+class MeasuredEnergy(_Block):
+    """Microjoules of an inference, above idle."""
+
+    uj: Amount
+    spread_uj: Amount
+    source: str = Field(min_length=2, max_length=200)
+
+
+class Measured(_Block):
+    """One run on a real board, as `secateur bringup` writes it (boards/measured/*.json)."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    board: str = Field(pattern=r"^[a-z0-9_]+$")
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    version: str = Field(pattern=r"^[A-Za-z0-9.+-]{1,40}$")  #: of this program
+    by: str | None = Field(default=None, pattern=r"^[\w .,'@+-]{2,80}$")
+    model: Word
+    flashed_by: Word
+    echo: bool  #: bytes came back as they were sent
+    identical: int = Field(ge=0)  #: outputs that are the reference's bytes
+    total: int = Field(gt=0)
+    cycles: Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]  #: by the board's counter
+    estimated: Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)] | None = None
+    energy: MeasuredEnergy | None = None
+
+    @property
+    def off(self) -> float | None:
+        """How far the estimate of cycles is off, as a fraction of what was measured."""
+        return None if self.estimated is None else self.estimated / self.cycles - 1
+
+    def __str__(self) -> str:
+        estimate = "" if self.off is None else f", estimate {self.off:+.1%}"
+        by = f"{self.by}, " if self.by else ""
+        same = f"{self.identical} of {self.total} identical"
+        return f"{by}{self.date}: {same}, {self.cycles:,.0f} cycles{estimate}"
+
+
+def measured(board: str | None = None) -> list[Measured]:
+    """What people have sent back, the latest first; of one board or of all.
+
+    Raises TargetError that names the file, if one is not what `bringup` writes.
+    """
+    found = []
+    for path in sorted((assets.root() / "boards" / "measured").glob("*.json")):
+        found.append(read_measured(path))
+    chosen = [m for m in found if board in (None, m.board)]
+    return sorted(chosen, key=lambda m: m.date, reverse=True)
+
+
+def read_measured(path: Path) -> Measured:
+    """One file of `secateur bringup`. Raises TargetError."""
+    try:
+        return Measured.model_validate(reading.json_file(path, largest=1 << 16, kind=TargetError))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise TargetError(
+            f"{path} is no file of 'secateur bringup': {where}: {str(first['msg'])[:200]}"
+        ) from None
+
+
 class Board(_Block):
     """A microcontroller board, real or emulated."""
 
@@ -257,8 +318,6 @@ class Board(_Block):
     accelerator: Annotated[str, AfterValidator(_accelerator)] = "none"
     min_stack: int = Field(default=1024, ge=256, le=2**24)
     defines: dict[Macro, Token] = {}
-    #: Who ran the firmware on the real board, and when; None while nobody has said so.
-    flashed: str | None = Field(default=None, min_length=4, max_length=200)
     manifest: dict[str, Any] = Field(repr=False)  #: the whole file
     path: Path
 
@@ -415,7 +474,7 @@ def load(name: str) -> Board:
 def table() -> str:
     """Markdown: each board, and how far it has been tried. README.md holds it."""
     lines = [
-        "| board | | builds | runs in an emulator | flashed on hardware by anyone yet |",
+        "| board | | builds | runs in an emulator | run on hardware by anyone |",
         "|---|---|---|---|---|",
     ]
     for board in all():
@@ -424,7 +483,8 @@ def table() -> str:
         # Renode's files are written and checked, which is not the same as having run.
         where = [{"qemu": "QEMU", "sim": "simulator"}[e] for e in board.emulators if e != "renode"]
         real = bool(board.flasher.protocols)
-        flashed = board.flashed or ("no" if real else "emulated only")
+        ran = measured(board.id)
+        flashed = str(ran[0]) if ran else "no" if real else "emulated only"
         lines.append(f"| `{board.id}` | {board.title} | yes | {', '.join(where)} | {flashed} |")
     return "\n".join(lines) + "\n"
 
