@@ -46,6 +46,8 @@ class PlanOptions(_Table):
     input_scale: float | None = None
     input_zero_point: int | None = None
     logits: bool | None = None
+    streaming: bool | None = None
+    causal: bool | None = None
 
 
 class Model(_Table):

@@ -21,7 +21,11 @@ _KERNELS: dict[type, tuple[str, ...]] = {
     keras.layers.DepthwiseConv1D: ("kernel",),
     keras.layers.SeparableConv2D: ("depthwise_kernel", "pointwise_kernel"),
     keras.layers.SeparableConv1D: ("depthwise_kernel", "pointwise_kernel"),
+    keras.layers.LSTMCell: ("kernel", "recurrent_kernel"),
+    keras.layers.GRUCell: ("kernel", "recurrent_kernel"),
+    keras.layers.SimpleRNNCell: ("kernel", "recurrent_kernel"),
 }
+_CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)
 _DEPTHWISE = (keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D)
 
 
@@ -55,6 +59,17 @@ def leaves(model: keras.Model) -> list[keras.layers.Layer]:
     return list(seen.values())
 
 
+def _owners(model: keras.Model) -> dict[int, list[keras.layers.Layer]]:
+    """By cell the layers around it, whose names stand for it as well: an LSTM, a Bidirectional."""
+    out: dict[int, list[keras.layers.Layer]] = {}
+    for layer in leaves(model):
+        inner = layer._flatten_layers(include_self=False, recursive=True)
+        for cell in inner if not _kernels(layer) else ():
+            if isinstance(cell, _CELLS):
+                out.setdefault(id(cell), []).append(layer)
+    return out
+
+
 def select(
     model: keras.Model,
     include: Sequence[Pattern] | None,
@@ -77,10 +92,12 @@ def select(
     _check_patterns(model, [*(include or ()), *exclude], who)
     order = {id(v): i for i, v in enumerate(model.trainable_variables)}
     found: dict[int, Weight] = {}
+    owners = _owners(model)
     for layer in layers:
-        if include is not None and not any(matches(layer, p) for p in include):
+        called = [layer, *owners.get(id(layer), ())]
+        if include is not None and not any(matches(c, p) for c in called for p in include):
             continue
-        if any(matches(layer, p) for p in exclude):
+        if any(matches(c, p) for c in called for p in exclude):
             continue
         if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
             raise ModelError(

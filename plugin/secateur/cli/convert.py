@@ -68,6 +68,16 @@ def conversion_options(f: Any) -> Any:
         help="Leave out the softmax or sigmoid at the end.",
     )(f)
     f = click.option(
+        "--streaming",
+        is_flag=True,
+        help="A network of a step: one element of time a call (docs/streaming.md).",
+    )(f)
+    f = click.option(
+        "--causal",
+        is_flag=True,
+        help="With --streaming: pad before the first element of time alone; another function.",
+    )(f)
+    f = click.option(
         "--portable",
         is_flag=True,
         help="Write the code of every core, not the board's alone; without a board it is.",

@@ -21,7 +21,7 @@ from .descriptor import header
 from .emit import CTYPES, ISAS, CArray, CFunction, Constant, Emission, render
 from .ends import End, Ends, copy_function, ends
 from .kernels import AnyKernel, Layer, get
-from .loop_code import LoopCode
+from .loop_code import LoopCode, TimedCode, stream_code
 from .memory import MemoryPlan
 from .port import Runtime, port
 from .tables import bits_of
@@ -38,6 +38,7 @@ EXAMPLE = "examples/main.c"
 _PARTS = (
     "run", "run_in", "run_bytes_in", "inputs", "outputs", "arena", "check_weights", "run_float",
     "quantize", "dequantize", "argmax",
+    "step", "step_in", "step_bytes_in", "reset", "reset_in",
 )  # fmt: skip
 
 
@@ -212,7 +213,7 @@ def write(
         at = _typed(arena.at(end.tensor).expression, graph, end)
         call = _call(functions, copy_function(graph, end, False), f"{from_caller}, {at}")
         steps.append(f"/* {end.c_name}: {end.dtype} (H, W, C) to planes */\n{call}")
-    loops = LoopCode(graph, arena, layers)
+    loops, timed = LoopCode(graph, arena, layers), TimedCode(graph, steps)
     for op in graph:
         layer, chain = layers[op.name], chain_of.get(op.name)
         comment = f"/* {comments.get(op.name, layer.c_name)} */\n"
@@ -222,10 +223,12 @@ def write(
         if chain is None:
             setup, call = functions.add(emissions[op.name])
             text = comment + (f"{setup}\n{call}" if setup else call)
-            steps += loops.add(op, text)
+            for whole in loops.add(op, text):
+                timed.add(op, whole)
         elif op.output == chain.output:
             text = code(chain, emissions, functions.add, comments)
             steps.append(f"/* {note} */\n{text}" if note else text)
+    timed.end()
     for end in outputs.ends:
         to_caller = end.c_name if len(outputs.ends) == 1 else f"outputs->{end.c_name}"
         at = _typed(arena.expression(end.tensor), graph, end)
@@ -248,6 +251,8 @@ def write(
         "inputs": inputs,
         "outputs": outputs,
         "arena": max(memory.arena, 4),
+        "stream": stream_code(graph, arena, memory),
+        "entry": "run" if graph.step_due is None else "step",
         "places": arena.places,
         "weights": form.weights,
         "runtime": runtime,

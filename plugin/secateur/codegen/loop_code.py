@@ -1,12 +1,16 @@
-"""The C of loops over time: states set before the first turn, operators once a turn."""
+"""The C of time: loops whose states are set before the first turn, networks of a step whose
+operators run when they are due."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ..lowering.qgraph import QGraph, QOp, TimeLoop
+from ..lowering.qgraph import Due, QGraph, QOp, TimeLoop
+from ..lowering.streaming import cycle
 from .arena import ArenaMap
 from .kernels import Layer
+from .memory import MemoryPlan
 
 
 def fill(graph: QGraph, arena: ArenaMap, tensor: str) -> str:
@@ -45,3 +49,65 @@ class LoopCode:
         for text in texts:
             lines += [f"    {line}" if line else line for line in text.split("\n")]
         return "\n".join([*lines, "}"])
+
+
+def condition(due: Due | None) -> str:
+    """C that is true in the steps in which something is due; "" where that is all of them."""
+    if due is None or (due.period == 1 and due.offset == 0):
+        return ""
+    late = f"now >= {due.offset}u" if due.offset else ""
+    if due.period == 1:
+        return late
+    since = f"(now - {due.offset}u)" if due.offset else "now"
+    turn = f"{since} % {due.period}u == 0u"
+    return f"{late} && {turn}" if late else turn
+
+
+class TimedCode:
+    """Statements of operators, those that are due together behind one condition, to `steps`."""
+
+    def __init__(self, graph: QGraph, steps: list[str]) -> None:
+        self._graph, self._steps = graph, steps
+        self._when, self._texts = "", list[str]()
+
+    def add(self, op: QOp, text: str) -> None:
+        """The statements of the next operator, or of a loop that ends with it."""
+        when = condition(self._graph.due.get(op.name))
+        if when != self._when:
+            self.end()
+            self._when = when
+        self._texts.append(text)
+
+    def end(self) -> None:
+        """What has been added is complete."""
+        if self._when and self._texts:
+            lines = [line for text in self._texts for line in text.split("\n")]
+            inner = "\n".join(f"    {line}" if line else line for line in lines)
+            self._texts = [f"if ({self._when}) {{\n{inner}\n}}"]
+        self._steps += self._texts
+        self._texts, self._when = [], ""
+
+
+@dataclass(frozen=True)
+class StreamCode:
+    """What model.c.j2 knows of a network of a step."""
+
+    counter: int  #: offset of the count of steps in the arena
+    first: int  #: the count begins again here ...
+    end: int  #: ... when it would reach this
+    fills: list[str]  #: statements that set the states
+    waits: str  #: condition under which there is an output
+    warm_up: int  #: steps without an output before the first
+    period: int
+
+
+def stream_code(graph: QGraph, arena: ArenaMap, memory: MemoryPlan) -> StreamCode | None:
+    """None for a network of a window."""
+    if graph.step_due is None or memory.counter is None:
+        return None
+    first, length = cycle(graph)
+    fills = [fill(graph, arena, t) for t, s in graph.states.items() if not s.loop]
+    due = graph.step_due
+    return StreamCode(
+        memory.counter, first, first + length, fills, condition(due), due.offset, due.period
+    )

@@ -420,6 +420,8 @@ def _chains(
     RAM wants it, what they cost. Where flash counts most, only the last."""
     if wanted is not None:
         return tuple(choice.make(*w) for w in wanted)
+    if choice.graph.step_due is not None:  # rows are kept from step to step already
+        return ()
     small = weight >= SMALL or budget.flash is not None
     chains = () if small else choice.best(COST_SHARE * choice.cycles)
     if budget.ram is not None and choice.memory(chains).arena > budget.ram:

@@ -16,7 +16,7 @@ from ..codegen.formats import save_as
 from ..codegen.kernels import get as get_kernel
 from ..codegen.plan import Budget, Plan, make_plan, matrix
 from ..coding.entropy import entropy_bytes
-from ..errors import BudgetError
+from ..errors import BudgetError, DataError
 from ..frontend.ir import Graph
 from ..lowering import reference
 from ..lowering.qgraph import QDense, QGraph, QOp
@@ -233,6 +233,17 @@ class CompiledModel:
         """The NumPy reference's outputs, codes (int8), for real inputs or codes; a list for several
         outputs."""
         return reference.run(self.qgraph, self.quantize(inputs))
+
+    def stream(self, n: int = 1) -> reference.Stream:
+        """The NumPy reference of a model converted with `streaming=True`: `step(frame)` takes codes
+        [n, ...] of one frame for n streams side by side and gives output codes, or None in steps
+        without; `reset()` begins anew.
+
+        Raises DataError for a model of whole windows.
+        """
+        if self.qgraph.step_due is None:
+            raise DataError(f"'{self.name}' runs on whole windows; convert with streaming=True")
+        return reference.Stream(self.qgraph, n)
 
     def predict(self, inputs: Any) -> Any:
         """Real numbers, as `keras.Model.predict` gives them, computed in the model's integers.

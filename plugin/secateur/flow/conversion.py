@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from .. import names
 from ..codegen.packing import pack
 from ..codegen.plan import make_plan
+from ..errors import DataError
 from ..frontend import execute
 from ..frontend.ir import Graph
 from ..frontend.load import load as load_graph
@@ -31,6 +32,7 @@ from .arguments import (
 from .compiled import CompiledModel
 from .head import with_head
 from .interface import InputType, Interface, OutputType
+from .streaming import beside_window, stream
 
 #: Types of activations: of all layers, or by layer ("*": all others).
 Activations = Literal["int8", "int16"] | Mapping[str, str] | None
@@ -73,6 +75,8 @@ def convert(
     input_scale: float | None = None,
     input_zero_point: int | None = None,
     logits: bool = False,
+    streaming: bool = False,
+    causal: bool = False,
 ) -> CompiledModel:
     """Convert a trained model to integers and plan how it is stored and executed.
 
@@ -117,6 +121,11 @@ def convert(
             feeds another model's codes); default: from calibration.
         input_zero_point: the input's code of real 0; goes with `input_scale`.
         logits: leave out the softmax or sigmoid that the model ends in.
+        streaming: `NAME_step(frame, output)` in place of `NAME_run`: one element of time at a time,
+            what the network needs of earlier ones kept in the arena (docs/streaming.md).
+            Calibration data are whole windows. A note holds a step's cost beside the window's.
+        causal: of a stream: pad every convolution before the first element of time alone, where
+            the model pads at both ends. That is another function; a `RangeWarning` says so.
 
     Returns:
         The model in integers, with its plan and its C. The planner's estimates keep the budgets.
@@ -148,15 +157,23 @@ def convert(
     given = execute.as_inputs(graph, calibration, "calibration data")
     tell(f"calibrating with {len(next(iter(given.values())))} inputs")
     graph.name = names.model(name or graph.name)
-    parts = features.scaled(graph, given, wide=activations != "int8")
-    qgraph, head = with_head(parts.graph, parts.given, calibration_method, activations, asked)
-    qgraph.factors = parts.factors
+    of_features: Sequence[str] = ()
+    head: Sequence[str]
+    if streaming:
+        qgraph, head = stream(graph, given, calibration_method, activations, asked, causal)
+    elif causal:
+        raise DataError("causal=True is for streaming=True: give both")
+    else:
+        parts = features.scaled(graph, given, wide=activations != "int8")
+        qgraph, head = with_head(parts.graph, parts.given, calibration_method, activations, asked)
+        qgraph.factors, of_features = parts.factors, parts.notes
     check_layers(encodings, qgraph)
     notes = [
-        *ranges.warned([*ranges.of_calibration(graph, given), *parts.notes]),
+        *ranges.warned([*ranges.of_calibration(graph, given), *of_features]),
         *ranges.of_observers(qgraph), *head,
     ]  # fmt: skip
-    qgraph = passes.run((*STORED, partial(observe_zeros, calibration=given)), qgraph)
+    observed = () if streaming else (partial(observe_zeros, calibration=given),)
+    qgraph = passes.run((*STORED, *observed), qgraph)
     qgraph.interface = asked.types(qgraph)
     qgraph.name = graph.name
     tell("choosing encodings and kernels")
@@ -164,6 +181,8 @@ def convert(
     plan = make_plan(
         qgraph, encodings, optimize, budget, core, weights=weights, portable=everywhere
     )
+    if streaming:
+        notes.append(beside_window(graph, qgraph, given, plan, optimize, core, causal))
     return CompiledModel(
         graph.name,
         graph,

@@ -102,6 +102,11 @@ def deploy(
     else:
         codes = compiled.quantize(inputs)
         x = [codes] if len(compiled.inputs.ends) == 1 else codes
+    if compiled.qgraph.step_due is not None:
+        raise DataError(
+            f"'{compiled.name}' was converted for streaming, and the harness runs whole windows: "
+            "write its library (save) and call NAME_step, or deploy the model of the window"
+        )
     asked = accuracy.task(compiled, inputs, labels)
     notes = (*compiled.notes, *ranges.warned(ranges.of_inputs(compiled, inputs)))
     compiled = compiled.planned_for(b)

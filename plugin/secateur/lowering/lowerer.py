@@ -71,6 +71,10 @@ class Lowering:
     def run(self) -> QGraph:
         for node in self.graph.nodes:
             self.lower(node)
+        return self.finish()
+
+    def finish(self) -> QGraph:
+        """The integer graph, once every node has been lowered."""
         self.q.outputs = tuple(self._end(t).name for t in self.graph.outputs)
         self.q.titles = dict(zip(self.q.outputs, self.graph.output_names, strict=True))
         for t in [t for t in self.q.constants if not self._read(t)]:

@@ -304,6 +304,18 @@ class State:
     loop: str = ""  #: name of the loop; "": it lasts from one step to the next
 
 
+@dataclass(frozen=True)
+class Due:
+    """In which steps of a stream something happens: step `offset` and every `period` behind."""
+
+    period: int
+    offset: int
+
+    def at(self, step: int) -> bool:
+        """Whether in this step, counted from 0."""
+        return step >= self.offset and (step - self.offset) % self.period == 0
+
+
 @dataclass
 class QGraph:
     """Integer operators in execution order, and every tensor they touch.
@@ -340,6 +352,9 @@ class QGraph:
     outliers: dict[str, float] = field(default_factory=dict)
     loops: tuple[TimeLoop, ...] = ()  #: in order, none inside another
     states: dict[str, State] = field(default_factory=dict)  #: by the name of their tensor
+    #: a network of a step (lowering/streaming.py): when each operator runs, and when outputs come
+    due: dict[str, Due] = field(default_factory=dict)
+    step_due: Due | None = None
 
     def __post_init__(self) -> None:
         self.inputs = (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)

@@ -186,7 +186,59 @@ def input_codes(qgraph: QGraph, tensor: str, q: Array) -> Array:
     return np.ascontiguousarray(u)
 
 
+class Stream:
+    """A network of a step, executed step by step for `n` streams side by side.
+
+    step(q) takes a frame in the interface's type [n, ...] and gives the outputs, or None in steps
+    in which there are none.
+    """
+
+    def __init__(self, qgraph: QGraph, n: int = 1) -> None:
+        if qgraph.step_due is None:
+            raise ValueError(f"'{qgraph.name}' is no network of a step")
+        self.qgraph, self.n = qgraph, n
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._count = 0
+        lasting = [t for t, s in self.qgraph.states.items() if not s.loop]
+        self._states = {t: start(self.qgraph, t, self.n) for t in lasting}
+
+    def step(self, frame: Array) -> Any:
+        """One element of time."""
+        q, n = self.qgraph, self.n
+        values = dict(self._states)
+        given = zip(q.inputs, _interface(q, frame), strict=True)
+        values |= {t: input_codes(q, t, v) for t, v in given}
+        for name, constant in q.constants.items():
+            shape = q.tensors[name].shape
+            values[name] = np.broadcast_to(constant.reshape(1, *shape), (n, *shape))
+        for loop, ops in sections(q):
+            due = [(i, op) for i, op in ops if q.due[op.name].at(self._count)]
+            if loop is not None and due:
+                _turns(q, loop, ops, values, n)
+            elif loop is None:
+                for _, op in due:
+                    _one(q, op, values, n)
+        for t, s in q.states.items():
+            if not s.loop and s.next in values:
+                self._states[t] = values[s.next].reshape(n, *q.tensors[t].shape)
+        assert q.step_due is not None
+        due_now = q.step_due.at(self._count)
+        self._count += 1
+        if not due_now:
+            return None
+        out = [output_codes(q, values[t], t) for t in q.outputs]
+        return out[0] if len(out) == 1 else out
+
+
 def _execute(qgraph: QGraph, given: list[Array], keep: bool) -> dict[str, Array]:
+    if qgraph.step_due is not None:
+        raise DataError(
+            f"'{qgraph.name}' was converted for streaming and has no whole windows; feed it frame "
+            "by frame: CompiledModel.stream()"
+        )
     n = len(given[0])
     values = {t: input_codes(qgraph, t, q) for t, q in zip(qgraph.inputs, given, strict=True)}
     for name, constant in qgraph.constants.items():

@@ -33,6 +33,7 @@ _ATTRS = {
     "sequence": True,  # outputs of all times, else the one made last
     "reset_after": True,  # a GRU's reset gate acts behind the recurrent product
     "stateful": False,  # the state is kept from one call to the next
+    "step": False,  # one turn, of a stream that keeps the state
 }
 _PARAMS = {
     "kernel": "[in, gates * units]", "recurrent": "[units, gates * units]",

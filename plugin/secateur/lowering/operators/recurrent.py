@@ -349,6 +349,10 @@ def narrow(scale: float, y: QTensor) -> tuple[int, int, int]:
 @lowers("recurrent")
 def _recurrent(lo: Lowering, node: Node) -> None:
     source = lo.settle(node.inputs[0])
+    if node.attr("step"):  # of a stream: one turn, the state is the stream's
+        t = step(lo, node, replace(source, shape=(source.size,)), "")
+        lo.declare(node, replace(lo.q.tensors[t], shape=stored_shape(node.shape)))
+        return
     channels, turns = source.shape[0], source.size // source.shape[0]
     row = replace(
         source, name=f"{node.name}_row", shape=(channels,), planes=(), packed=False

@@ -1,0 +1,211 @@
+"""Networks of a step: at every position what the network of a window computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from secateur.errors import ModelError
+from secateur.frontend.ir import Graph
+from secateur.frontend.layers import Builder
+from secateur.lowering import passes, reference
+from secateur.lowering.calibrate import calibrate
+from secateur.lowering.lowerer import Lowering
+from secateur.lowering.qgraph import QGraph
+from secateur.lowering.simplify import simplify
+from secateur.lowering.streaming import lower_stream
+from secateur.lowering.views import place_reshapes
+from tests.codegen import run_c
+
+from .graphs import layer
+
+
+def conv(
+    b: Builder, rng: np.random.Generator, t: str, name: str, co: int, k: int, stride: int = 1,
+    dilation: int = 1, causal: bool = True,
+) -> str:  # fmt: skip
+    """A convolution along time with ReLU."""
+    ci = b.shape(t)[2]
+    before = (k - 1) * dilation if causal else 0
+    params = {
+        "kernel": rng.normal(0, 0.5, (1, k, ci, co)).astype(np.float32),
+        "bias": rng.normal(0, 0.3, co).astype(np.float32),
+    }
+    attrs = {"strides": (1, stride), "pads": (0, before, 0, 0), "dilations": (1, dilation)}
+    y = b.emit("conv2d", name, [t], None, attrs, params)
+    return b.emit("relu", f"{name}_relu", [y], None, {"max_value": None})
+
+
+@st.composite
+def causal_graphs(draw: st.DrawFn) -> tuple[Graph, np.ndarray]:
+    """Stacks of causal convolutions and recurrent layers over 48 elements of time."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    b = Builder("net")
+    t = b.add_input("x", (48, draw(st.integers(1, 5))))
+    for i in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from(("conv", "conv", "strided", "dilated", "lstm", "gru", "add")))
+        n = draw(st.integers(1, 6))
+        if kind in ("lstm", "gru"):
+            t = layer(b, rng, t, f"r{i}", kind, n)
+        elif kind == "add":
+            c = b.shape(t)[2]
+            t = b.emit("add", f"a{i}", [conv(b, rng, t, f"c{i}", c, 3), t])
+        else:
+            k, stride = draw(st.integers(1, 4)), 2 if kind == "strided" else 1
+            d = draw(st.integers(2, 3)) if kind == "dilated" else 1
+            t = conv(b, rng, t, f"c{i}", n, k, stride, d)
+    x = rng.normal(0, 1, (4, 48, b.shape("x")[2])).astype(np.float32)
+    return b.finish(t), x
+
+
+def window(graph: Graph, x: np.ndarray) -> QGraph:
+    simple = simplify(graph)
+    return Lowering(place_reshapes(simple), calibrate(simple, x, "minmax")).run()
+
+
+def streamed(q: QGraph, codes: np.ndarray) -> list[np.ndarray | None]:
+    s = reference.Stream(q, len(codes))
+    return [s.step(codes[:, :, t : t + 1]) for t in range(codes.shape[2])]
+
+
+@settings(
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(drawn=causal_graphs())
+def test_every_position_is_that_of_the_window(drawn: tuple[Graph, np.ndarray]) -> None:
+    graph, x = drawn
+    whole, q = window(graph, x), lower_stream(graph, x)
+    codes = reference.quantize_input(whole, x)
+    want = reference.run(whole, codes)
+    got = [y for y in streamed(q, codes) if y is not None]
+    assert len(got) == want.shape[2]
+    for t, y in enumerate(got):
+        np.testing.assert_array_equal(y.reshape(len(x), -1), want[:, 0, t])
+
+
+def recogniser(causal: bool = True, head: str = "pool") -> Graph:
+    rng = np.random.default_rng(2)
+    b = Builder("net")
+    t = b.add_input("x", (20, 4))
+    t = conv(b, rng, t, "c0", 6, 4, 2, causal=causal)
+    t = conv(b, rng, t, "c1", 6, 3, causal=causal)
+    turns, c = b.nominal(t)
+    if head == "pool":
+        t = b.reduce("mean", "pool", t, [0], False)
+    elif head == "flatten":
+        t = b.reshape("flat", t, (turns * c,))
+    kernel = rng.normal(0, 1, (b.shape(t)[-1], 3)).astype(np.float32)
+    return b.finish(b.emit("dense", "out", [t], None, {}, {"kernel": kernel}))
+
+
+def sound(n: int = 2, turns: int = 60) -> np.ndarray:
+    return np.random.default_rng(3).normal(0, 1, (n, turns, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("head", ["pool", "flatten"])
+def test_a_window_slides(head: str) -> None:
+    graph, x = recogniser(False, head), sound()
+    cal = np.concatenate([x[:, i : i + 20] for i in range(0, 40, 5)])
+    whole, q = window(graph, cal), lower_stream(graph, cal)
+    codes = reference.quantize_input(whole, x.reshape(2, 60, 4)[:, :20])
+    t = whole.tensors[whole.input]
+    codes = np.clip(np.floor(x / t.scale + 0.5) + t.zero_point, 0, 255).astype(np.int16) - 128
+    codes = codes.astype(np.int8)[:, None]
+    got = streamed(q, codes)
+    seen = 0
+    for end, y in enumerate(got):
+        if y is None:
+            continue
+        begin = end + 1 - 20 + (20 - 4) % 2
+        want = reference.run(whole, np.ascontiguousarray(codes[:, :, begin : begin + 20]))
+        np.testing.assert_array_equal(y.reshape(2, -1), want)
+        seen += 1
+    assert seen == (60 - 20) // 2 + 1
+
+
+_FRAMES = """
+#include "{name}.h"
+/* {n} frames in two arenas that take turns; behind each output whether there was one. */
+static uint32_t second[({upper}_ARENA_BYTES + 3) / 4];
+int {name}_run_in(void *arena, const int8_t *in, int8_t *out);
+int {name}_run_in(void *arena, const int8_t *in, int8_t *out)
+{{
+    int8_t other[{size}];
+    {name}_reset_in(arena);
+    {name}_reset_in(second);
+    for (int i = 0; i < {n}; i++, in += {frame}, out += {size} + 1) {{
+        for (int k = 0; k < {size}; k++) {{
+            out[k] = 0;
+        }}
+        out[{size}] = (int8_t){name}_step_in(arena, in, out);
+        if (i % 3 != 0 && {name}_step_in(second, in - (i % 2) * {frame}, other) < 0) {{
+            return -1;
+        }}
+    }}
+    return 0;
+}}
+"""
+
+
+def _framed(q: QGraph, name: str, n: int) -> run_c.Plan:
+    p = run_c.plan(q, name)
+    size, frame = q.tensors[q.output].size, q.tensors[q.input].size
+    text = _FRAMES.format(name=name, upper=name.upper(), n=n, size=size, frame=frame)
+    p.library.files[f"src/{name}_frames.c"] = text
+    h = p.library.files[f"src/{name}.h"]
+    h = h.replace(f"_INPUT_SIZE {frame} ", f"_INPUT_SIZE {frame * n} ")
+    h = h.replace(f"_OUTPUT_SIZE {size} ", f"_OUTPUT_SIZE {(size + 1) * n} ")
+    entry = f"int {name}_run_in(void *arena, const int8_t *in, int8_t *out);\n"
+    p.library.files[f"src/{name}.h"] = h.replace(
+        "#ifdef __cplusplus\n}", entry + "#ifdef __cplusplus\n}"
+    )
+    return p
+
+
+@pytest.mark.parametrize("core", ["", *run_c.CORES])
+def test_the_same_bytes_in_c(core: str, tmp_path: Path) -> None:
+    graphs = [recogniser(), recogniser(False, "flatten"), recogniser(True, "sequence")]
+    rng = np.random.default_rng(4)
+    b = Builder("net")
+    t = conv(b, rng, b.add_input("x", (20, 4)), "c", 5, 3, dilation=2)
+    t = layer(b, rng, layer(b, rng, t, "r0", "gru", 5), "r1", "lstm", 4, sequence=False)
+    graphs.append(b.finish(t))
+    x = sound(2, 24)
+    plans, codes, expected = [], [], []
+    for i, graph in enumerate(graphs):
+        q = passes.run(passes.INTEGER, lower_stream(graph, sound(4, 20)))
+        t = q.tensors[q.input]
+        c = np.clip(np.floor(x / t.scale + 0.5) + t.zero_point, 0, 255) - 128
+        c = c.astype(np.int8)[:, None]
+        size = q.tensors[q.output].size
+        rows = []
+        for y in streamed(q, c):
+            none = y is None
+            out = np.zeros((2, size), np.int8) if none else y.reshape(2, size)
+            rows.append(np.concatenate([out, np.full((2, 1), none, np.int8)], axis=1))
+        plans.append(_framed(q, f"net{i}", 24))
+        codes.append(c.reshape(2, -1))
+        expected.append(np.concatenate(rows, axis=1))
+    if core:
+        got = run_c.on_core(core, plans, codes, tmp_path)
+    else:
+        got = run_c.on_host(plans, codes, tmp_path)
+    for one, want in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, want)
+
+
+def test_same_padding_is_refused_with_the_way_out() -> None:
+    rng = np.random.default_rng(2)
+    b = Builder("net")
+    x = b.add_input("x", (20, 4))
+    kernel = rng.normal(0, 1, (1, 3, 4, 3)).astype(np.float32)
+    attrs = {"strides": (1, 1), "pads": (0, 1, 0, 1)}
+    graph = b.finish(b.emit("conv2d", "c", [x], None, attrs, {"kernel": kernel}))
+    with pytest.raises(ModelError, match="causal=True"):
+        lower_stream(graph, sound(2, 20))
+    with pytest.warns(UserWarning, match="see the past alone"):
+        lower_stream(graph, sound(2, 20), make_causal=True)
