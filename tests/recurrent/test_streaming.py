@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from secateur.errors import ModelError
+import secateur as sc
+from secateur.errors import DataError, ModelError
 from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder
 from secateur.lowering import passes, reference
@@ -209,3 +210,24 @@ def test_same_padding_is_refused_with_the_way_out() -> None:
         lower_stream(graph, sound(2, 20))
     with pytest.warns(UserWarning, match="see the past alone"):
         lower_stream(graph, sound(2, 20), make_causal=True)
+
+
+def test_convert_says_what_a_step_costs_and_refuses_whole_windows() -> None:
+    x = sound(4, 20)
+    compiled = sc.convert(recogniser(False, "flatten"), x, name="net", streaming=True)
+    assert "a whole window would cost" in compiled.notes[-1]
+    header = compiled.plan.library.files["src/net.h"]
+    assert "#define NET_WARM_UP 19 " in header
+    assert "#define NET_PERIOD 2 " in header
+    assert "int net_step_in(" in header
+    assert "net_run_in(" not in header
+    stream = compiled.stream()
+    frames = np.zeros((1, 1, 1, 4), np.int8)
+    given = [stream.step(frames) is not None for _ in range(22)]
+    assert given == [n >= 19 and n % 2 == 1 for n in range(22)]
+    with pytest.raises(DataError, match="stream"):
+        compiled.predict(x)
+    with pytest.raises(DataError, match="harness runs whole windows"):
+        sc.deploy(compiled, "host")
+    with pytest.raises(DataError, match="streaming=True"):
+        sc.convert(recogniser(False, "flatten"), x, name="net", causal=True)
