@@ -83,8 +83,42 @@ def test_quantized_weights_take_the_fewest_bits_that_tell_levels_apart() -> None
     """stem: 200 non-zeros of many levels; conv: 410 of two; dense: 99 of at most eight."""
     first = len(details().histograms[0].values)
     bits = 200 * (first - 1).bit_length() + 410 + 99 * 3
-    assert f"quantized: {-(-bits // 8)} bytes" in page()
-    assert f"quantized: {200 + 410 + 99} bytes" in html.render(report())
+    assert f"quantized, values: {-(-bits // 8)} bytes" in page()
+    assert f"quantized, values: {200 + 410 + 99} bytes" in html.render(report())
+
+
+def test_bytes_are_told_by_what_they_are() -> None:
+    """No step looks worse for having what an earlier one left out: positions are in both."""
+    d = replace(details(), stored={"values": 300.0, "positions": 400.0, "tables": 20.0})
+    text = html.render(report(), d)
+    assert "coded, values: 300 bytes" in text
+    assert "coded, positions: 400 bytes" in text
+    assert "coded, other: 40 bytes" in text  # what the sum lacks to the 760 stored
+    assert "values 300, positions 400, tables 20 bytes" in text
+    assert "quantized, positions: " in text
+    plain = html.render(report())
+    assert "coded: 760 bytes" in plain
+
+
+def test_zeros_are_drawn_and_few_levels_have_shares() -> None:
+    text = page()
+    zeros = details().histograms[1].zeros
+    assert f"<title>0: {zeros:,}</title>" in text
+    assert "; shares -1: " in text
+    assert "(not drawn)" not in text
+    assert "code of the weight" in text
+
+
+def test_codes_are_explained() -> None:
+    text = page()
+    assert "ternary: columns of the +1 and of the -1." in text
+    assert html.code_in_words("rice_ternary") == (
+        "columns of the +1 and of the -1; gaps to the next weight in Rice code"
+    )
+    from secateur import coding
+
+    unnamed = [e.name for e in coding.all_encodings() if not html.code_in_words(e.name)]
+    assert unnamed == []
 
 
 def test_names_of_runs_that_lie_together_do_not_overlap() -> None:

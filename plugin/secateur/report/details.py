@@ -11,6 +11,7 @@ import numpy as np
 
 from secateur.files import held, lock_of
 
+from ..coding.base import columns_of_causes
 from .figures import Report
 
 
@@ -53,6 +54,8 @@ class Details:
     #: share of the energy estimate of each operator, and by cause (targets/estimates/energy.py)
     shares: dict[str, float] = field(default_factory=dict)
     causes: dict[str, float] = field(default_factory=dict)
+    #: stored bytes by what they are (coding.base.causes): values, positions, tables ...
+    stored: dict[str, float] = field(default_factory=dict)
 
 
 def histogram(layer: str, weight: np.ndarray) -> Histogram:
@@ -79,7 +82,9 @@ def of(compiled: Any, board: str | None = None, folder: Path | None = None) -> D
     if board is not None:
         compiled = compiled.planned_for(boards.load(board))
     memory = compiled.plan.memory
-    details = collect(compiled.qgraph, memory.blocks, memory.arena)
+    details = replace(
+        collect(compiled.qgraph, memory.blocks, memory.arena), stored=_stored(compiled)
+    )
     if board is None or folder is None:
         return details
     b, sim = boards.load(board), Sim()
@@ -96,6 +101,14 @@ def of(compiled: Any, board: str | None = None, folder: Path | None = None) -> D
         costs[step.layer] = (n + step.instructions, cycles + step.cycles)
         shares[step.layer] = shares.get(step.layer, 0.0) + sum(step.energy.values())
     return replace(details, costs=costs, shares=shares, causes=run.causes)
+
+
+def _stored(compiled: Any) -> dict[str, float]:
+    bits = [compiled.plan.library.bits_of(op.name) for op in compiled.qgraph]
+    return {
+        column: sum(layer.get(cause, 0) for layer in bits for cause in causes) / 8
+        for column, causes in columns_of_causes().items()
+    }
 
 
 def with_causes(report: Report, details: Details) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from secateur.files import looks_like, write
 from secateur.names import shown
 
 from . import svg
-from .details import Details
+from .details import Details, Histogram
 from .figures import Report
 from .layers import total
 from .units import show
@@ -51,6 +52,9 @@ def _tiles(r: Report) -> list[_Tile]:
             tiles.append(_Tile("Latency", f"{count:,}", note))
         else:
             detail = "" if count is None else f", {count:,} instructions"
+            if r.latency.low is not None and r.latency.high is not None:
+                between = f"{show(r.latency.low, 'ms')} to {show(r.latency.high, 'ms')}"
+                note = f"{note}, {between}"
             tiles.append(_Tile("Latency", str(r.latency), note + detail))
     if r.energy.uj is not None:
         tiles.append(_Tile("Energy", str(r.energy), f"{r.energy.kind}, per inference"))
@@ -78,6 +82,53 @@ def _quantized(report: Report, d: Details) -> int:
     return -(-bits // 8)
 
 
+def _positions(report: Report) -> int:
+    """Bytes that tell which weights are zero, at least: the entropy of each layer's mask."""
+    bits = 0.0
+    for x in report.layers:
+        if 0 < x.nonzeros < x.parameters:
+            p = x.nonzeros / x.parameters
+            bits -= x.parameters * (p * math.log2(p) + (1 - p) * math.log2(1 - p))
+    return math.ceil(bits / 8)
+
+
+def _shares(h: Histogram) -> str:
+    """Of few levels how often each occurs."""
+    whole = h.zeros + sum(h.counts)
+    counted = sorted([*zip(h.values, h.counts, strict=True), *([(0, h.zeros)] if h.zeros else [])])
+    return ", ".join(f"{v}: {100 * n / whole:.0f} %" for v, n in counted)
+
+
+#: What a layer is stored as, in words.
+CODES = {
+    "dense": "every weight a byte",
+    "sparse": "the weights that are not zero, and their columns",
+    "ternary": "columns of the +1 and of the -1",
+    "context": "adaptive range code with a context from the weights around",
+    "range": "adaptive binary range code",
+    "runlength": "values and the lengths of runs of zeros",
+    "gap": "gaps to the next weight",
+    "levels": "an index into the layer's values",
+    "power": "exponents of powers of two",
+    "rice": "gaps to the next weight in Rice code",
+    "huffman": "gaps and values in Huffman code",
+    "bitmap": "a bit a weight that tells zeros, then the others",
+    "base3": "five ternary weights a byte",
+    "codebook": "an index into the layer's values",
+    "planes": "a bit a weight",
+    "shift": "signs and powers of two",
+    "columns": "columns of fixed width",
+    "deal": "products of factors",
+    "two_level": "columns of the rarer of two values",
+}
+
+
+def code_in_words(name: str) -> str:
+    """What an encoding's name says, by its parts; empty for one that has none here."""
+    found = [text for part, text in CODES.items() if part in name]
+    return "; ".join(found)
+
+
 def _label(r: Report) -> str:
     return f"{r.model} on {r.board}" + (f" ({r.emulator})" if r.emulator else "")
 
@@ -97,11 +148,16 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
     d = details or Details()
     whole = total(layers)
     zeros = whole.parameters - whole.nonzeros
-    stages = [
-        ("float32", report.size.float32),
-        ("pruned", max(report.size.float32 - 4 * zeros, 0)),
-        ("quantized", _quantized(report, d)),
-        ("coded", report.size.stored),
+    known = sum(d.stored.values())
+    rest = report.size.stored - known
+    coded: dict[str, float] = {"": report.size.stored}
+    if d.stored:
+        coded = {**d.stored, "other": rest}
+    stages: list[tuple[str, dict[str, float]]] = [
+        ("float32", {"": report.size.float32}),
+        ("pruned", {"": max(report.size.float32 - 4 * zeros, 0)}),
+        ("quantized", {"values": _quantized(report, d), "positions": _positions(report)}),
+        ("coded", coded),
     ]
     runs = [(_label(r), r) for r in (report, *others)]
     points = [
@@ -129,6 +185,9 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         most_instructions=max((n for n, _ in d.costs.values()), default=0),
         energies=_energies(report, d),
         causes=d.causes,
+        code_in_words=code_in_words,
+        shares=_shares,
+        stored=d.stored,
         histograms=[(h, Markup(svg.weights(h, f"h{i}"))) for i, h in enumerate(d.histograms)],
         arena=Markup(svg.arena(d)) if d.blocks else None,
         blocks=d.blocks,

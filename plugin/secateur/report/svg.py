@@ -6,7 +6,7 @@ figures in it are also in a table of the page.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape as _html
 
 from secateur.names import shown
@@ -40,54 +40,79 @@ def _rect(x: float, y: float, w: float, h: float, css: str, tip: str) -> str:
     )
 
 
-def waterfall(stages: Sequence[tuple[str, int]], entropy: float) -> str:
-    """Bytes after each stage as bars on one scale, and a line where the entropy bound lies."""
+def waterfall(stages: Sequence[tuple[str, Mapping[str, float]]], entropy: float) -> str:
+    """Bytes after each stage on one scale, each bar of its parts, and a line at the entropy."""
     width, left, right = 440, 84, 76
-    top = max(size for _, size in stages) or 1
+    sums = {name: sum(parts.values()) for name, parts in stages}
+    top = max(sums.values()) or 1
     scale = (width - left - right) / top
     height = _ROW * len(stages) + 26
-    text = "; ".join(f"{name}: {size:,} bytes" for name, size in stages)
+    text = "; ".join(
+        f"{name}: {round(sums[name]):,} bytes"
+        + (f" ({_parts(parts)})" if sum(1 for v in parts.values() if v) > 1 else "")
+        for name, parts in stages
+    )
     out = _open("wf", width, height, "Size of the weights after each step", text)
-    for i, (name, size) in enumerate(stages):
-        y = i * _ROW
+    for i, (name, parts) in enumerate(stages):
+        y, x = i * _ROW, float(left)
         out.append(_text(left - 10, y + 20, name, anchor="end"))
-        css = "bar accent" if i == len(stages) - 1 else "bar"
-        out.append(_rect(left, y + 5, size * scale, _ROW - 10, css, f"{name}: {size:,} bytes"))
-        out.append(_text(left + size * scale + 8, y + 20, show(size, "bytes"), "value"))
+        for part, size in parts.items():
+            if size <= 0:
+                continue
+            css = f"bar part-{part if part in _PARTS else 'other'}" if len(parts) > 1 else "bar"
+            tip = f"{name}, {part}: {size:,.0f} bytes" if len(parts) > 1 else (
+                f"{name}: {size:,.0f} bytes"
+            )  # fmt: skip
+            out.append(_rect(x, y + 5, size * scale, _ROW - 10, css, tip))
+            x += size * scale
+        out.append(_text(x + 8, y + 20, show(sums[name], "bytes"), "value"))
     x = left + entropy * scale
     out.append(f'<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{height - 22}" class="mark"/>')
     out.append(_text(x + 4, height - 6, f"entropy {show(entropy, 'bytes')}", "small"))
     return "".join([*out, "</svg>"])
 
 
+#: Parts of a bar that have a colour of their own.
+_PARTS = ("values", "positions")
+
+
+def _parts(parts: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {size:,.0f}" for name, size in parts.items() if size)
+
+
 def weights(h: Histogram, key: str) -> str:
-    """The non-zero values of one layer; the bars are its codebook."""
-    width, height, base = 300, 120, 98
+    """The values of one layer, zeros pale; the bars are its codebook."""
+    width, height, base, left = 300, 132, 98, 34
     text = f"{h.levels} levels, {h.zeros:,} zeros of {h.zeros + sum(h.counts):,} weights. " + (
         f"Values from {h.values[0]} to {h.values[-1]}." if h.values else ""
     )
     out = _open(key, width, height, f"Weights of {h.layer}", text)
-    if h.values:
-        span = max(abs(h.values[0]), abs(h.values[-1]), 1)
-        step = (width - 20) / (2 * span + 1)
-        tall = max(h.counts)
-        bar = min(max(step * 0.8, 0.8), 24)
-        for value, count in zip(h.values, h.counts, strict=True):
-            x = width / 2 + value * step - bar / 2
-            tip = f"{value}: {count:,}"
-            size = 84 * count / tall
-            out.append(_rect(x, base - size, bar, size, "bar accent", tip))
-        out.append(_text(10, 114, f"{-span}", "small"))
-        out.append(_text(width - 10, 114, f"{span}", "small", "end"))
-    out.append(_text(width / 2, 114, "0", "small", "middle"))
-    out.append(f'<line x1="10" y1="{base}" x2="{width - 10}" y2="{base}" class="axis"/>')
+    span = max((abs(v) for v in h.values), default=1)
+    step = (width - left - 10) / (2 * span + 1)
+    middle = left + (width - left - 10) / 2
+    tall = max((*h.counts, 1))
+    bar = min(max(step * 0.8, 0.8), 24)
+    if h.zeros:  # often far above all others: cut off, and its count is written
+        size = min(84.0, 84 * h.zeros / tall)
+        out.append(_rect(middle - bar / 2, base - size, bar, size, "bar", f"0: {h.zeros:,}"))
+    for value, count in zip(h.values, h.counts, strict=True):
+        size = 84 * count / tall
+        x = middle + value * step - bar / 2
+        out.append(_rect(x, base - size, bar, size, "bar accent", f"{value}: {count:,}"))
+    out.append(_text(left - 4, base - 78, f"{tall:,}", "small", "end"))
+    out.append(_text(left - 4, base + 3, "0", "small", "end"))
+    out.append(f'<line x1="{left}" y1="{base - 84}" x2="{left}" y2="{base}" class="axis"/>')
+    out.append(f'<line x1="{left}" y1="{base}" x2="{width - 10}" y2="{base}" class="axis"/>')
+    for value in sorted({-span, 0, span}):
+        out.append(_text(middle + value * step, base + 15, f"{value}", "small", "middle"))
+    out.append(_text(middle, base + 30, "code of the weight", "small", "middle"))
     return "".join([*out, "</svg>"])
 
 
 def arena(d: Details) -> str:
     """Offsets over time: each block of the arena as a rectangle from its first to its last step."""
     steps = len(d.steps)
-    width, left, foot, body = 440, 60, 26, 200
+    width, left, foot, body = 960, 64, 26, 260
     top = max(d.arena, 1)
     column = (width - left - 8) / steps
     text = f"{d.arena:,} bytes over {steps} steps. " + " ".join(
@@ -107,11 +132,11 @@ def arena(d: Details) -> str:
         tip = f"{b.name}: {b.size:,} bytes at {b.offset:,}"
         out.append(_rect(x + 0.5, y + 0.5, w - 1, h - 1, css, tip))
         room = int((w - 8) / 6.5)  # characters
-        if h >= 16 and room >= 6:
+        if h >= 14 and room >= 4:
             name = b.name.removeprefix("scratch:").split(" = ")[0]
             name = name if len(name) <= room else name[: room - 1] + "…"
             out.append(_text(x + 5, y + min(h / 2, 90) + 4, name, "inside"))
-    for i in range(0, steps, -(-steps // 3)):
+    for i in range(0, steps, -(-steps // 8)):
         name = d.steps[i] if len(d.steps[i]) < 13 else d.steps[i][:11] + "…"
         x, late = left + i * column, i * column > 0.8 * (width - left)
         out.append(
