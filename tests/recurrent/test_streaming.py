@@ -69,7 +69,7 @@ def window(graph: Graph, x: np.ndarray) -> QGraph:
 
 
 def streamed(q: QGraph, codes: np.ndarray) -> list[np.ndarray | None]:
-    s = reference.Stream(q, len(codes))
+    s = reference.Stepper(q, len(codes))
     return [s.step(codes[:, :, t : t + 1]) for t in range(codes.shape[2])]
 
 

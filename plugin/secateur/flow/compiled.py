@@ -232,9 +232,10 @@ class CompiledModel:
     def run(self, inputs: Any) -> Any:
         """The NumPy reference's outputs, codes (int8), for real inputs or codes; a list for several
         outputs."""
+        reference.whole_windows(self.qgraph)
         return reference.run(self.qgraph, self.quantize(inputs))
 
-    def stream(self, n: int = 1) -> reference.Stream:
+    def stream(self, n: int = 1) -> reference.Stepper:
         """The NumPy reference of a model converted with `streaming=True`: `step(frame)` takes codes
         [n, ...] of one frame for n streams side by side and gives output codes, or None in steps
         without; `reset()` begins anew.
@@ -243,7 +244,7 @@ class CompiledModel:
         """
         if self.qgraph.step_due is None:
             raise DataError(f"'{self.name}' runs on whole windows; convert with streaming=True")
-        return reference.Stream(self.qgraph, n)
+        return reference.Stepper(self.qgraph, n)
 
     def predict(self, inputs: Any) -> Any:
         """Real numbers, as `keras.Model.predict` gives them, computed in the model's integers.

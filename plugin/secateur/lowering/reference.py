@@ -186,7 +186,7 @@ def input_codes(qgraph: QGraph, tensor: str, q: Array) -> Array:
     return np.ascontiguousarray(u)
 
 
-class Stream:
+class Stepper:
     """A network of a step, executed step by step for `n` streams side by side.
 
     step(q) takes a frame in the interface's type [n, ...] and gives the outputs, or None in steps
@@ -233,12 +233,17 @@ class Stream:
         return out[0] if len(out) == 1 else out
 
 
-def _execute(qgraph: QGraph, given: list[Array], keep: bool) -> dict[str, Array]:
+def whole_windows(qgraph: QGraph) -> None:
+    """Raises DataError for a network of a step, which `Stepper` runs."""
     if qgraph.step_due is not None:
         raise DataError(
             f"'{qgraph.name}' was converted for streaming and has no whole windows; feed it frame "
             "by frame: CompiledModel.stream()"
         )
+
+
+def _execute(qgraph: QGraph, given: list[Array], keep: bool) -> dict[str, Array]:
+    whole_windows(qgraph)
     n = len(given[0])
     values = {t: input_codes(qgraph, t, q) for t, q in zip(qgraph.inputs, given, strict=True)}
     for name, constant in qgraph.constants.items():
