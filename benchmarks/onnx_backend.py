@@ -2,6 +2,8 @@
 
     python -m benchmarks.onnx_backend            prints the counts
     python -m benchmarks.onnx_backend --write    writes docs/onnx.md as well
+    python -m benchmarks.onnx_backend --c        a random half of the node cases in C, on this
+                                                 computer: results/onnx_c.json
 
 Every case holds a model, inputs and what must come out. Inputs that an operator needs at
 conversion (axes, weights) are bound as initializers, nothing else is changed. A case counts as
@@ -11,11 +13,13 @@ passed when every output agrees within the case's own tolerance.
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +64,7 @@ class Result:
     reason: str
     graph: Graph | None = None
     batch: bool = True
+    feed: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def cases(kind: str = "node") -> Iterator[Case]:
@@ -160,7 +165,7 @@ def run(case: Case) -> Result:
             continue
         wrong = _compare(case, graph, got)
         if not wrong:
-            return Result(case, "", graph, batch)
+            return Result(case, "", graph, batch, x)
         reason = wrong
     return Result(case, reason)
 
@@ -182,11 +187,112 @@ def _compare(case: Case, graph: Graph, got: list[np.ndarray]) -> str:
     return ""
 
 
+#: What integers may cost an output, of its largest value: 13 of 255 codes, as the steepest
+#: operators take (the inverse hyperbolic cosine at 1, softmax of scores far apart).
+C_ERROR = 0.05
+C_RESULTS = Path(__file__).resolve().parent / "results" / "onnx_c.json"
+
+
+def half(results: list[Result], share: float = 0.5, seed: int = 13) -> list[Result]:
+    """A random share of the node cases of a floating type that pass."""
+    fit = [r for r in results if not r.reason and r.case.floating and r.case.kind == "node"]
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(fit))[: int(np.ceil(share * len(fit)))]
+    return [fit[i] for i in sorted(chosen)]
+
+
+def in_c(results: list[Result], together: int = 40) -> list[dict[str, Any]]:
+    """Cases quantized with their own inputs, in C on this computer, `together` in a program.
+
+    A row for each: `error` is the largest difference from the case's floats relative to the
+    output's largest value, `identical` whether C gave the reference's bytes, `reason` why there
+    is no integer form.
+    """
+    rows: list[dict[str, Any]] = []
+    for at in range(0, len(results), together):
+        rows += _program(results[at : at + together])
+        print(f"{len(rows)} of {len(results)}", flush=True)
+    return rows
+
+
+def _program(results: list[Result]) -> list[dict[str, Any]]:
+    from tests.codegen import run_c
+
+    from secateur.codegen.ends import ends, joined, split
+    from secateur.lowering import reference
+    from secateur.lowering.quantize import lower
+
+    rows, plans, given, wanted = [], [], [], []
+    for i, r in enumerate(results):
+        assert r.graph is not None
+        row: dict[str, Any] = {"case": r.case.name.removeprefix("test_")}
+        rows.append(row)
+        n = max(len(v) for v in r.feed.values())
+        x = {k: np.broadcast_to(v, (n, *v.shape[1:])) for k, v in r.feed.items()}
+        try:
+            q = lower(r.graph, x)
+            codes = reference.quantize_input(q, x)
+            plan = run_c.plan(q, f"case{i}")
+        except SecateurError as e:
+            row["reason"] = str(e)
+            continue
+        raw = codes if isinstance(codes, list) else [codes]
+        made = reference.run(q, codes)
+        plans.append(plan)
+        given.append(joined(ends(q, q.inputs, "input"), raw))
+        wanted.append((row, q, made))
+        real = reference.dequantize_output(q, made)
+        outputs = real if isinstance(real, list) else [real]
+        exact = execute.run_outputs(r.graph, x)
+        row["error"] = max(
+            float(np.abs(a.reshape(b.shape) - b).max() / max(np.abs(b).max(), 1e-6))
+            for a, b in zip(outputs, exact, strict=True)
+        )
+    if not plans:
+        return rows
+    with tempfile.TemporaryDirectory() as folder:
+        got = run_c.on_host(plans, given, Path(folder), flags=["-O0"])
+    for raw_out, (row, q, made) in zip(got, wanted, strict=True):
+        many = made if isinstance(made, list) else [made]
+        parts = split(ends(q, q.outputs, "output"), raw_out)
+        row["identical"] = all(
+            np.array_equal(a.reshape(b.shape), b) for a, b in zip(parts, many, strict=True)
+        )
+    return rows
+
+
+def c_summary(rows: list[dict[str, Any]]) -> str:
+    """A few sentences on rows of `in_c`, and the cases that are not within the error."""
+    ran = [r for r in rows if "error" in r]
+    far = sorted((r for r in ran if r["error"] > C_ERROR), key=lambda r: -float(r["error"]))
+    unlike = [r["case"] for r in ran if not r["identical"]]
+    none: dict[str, list[str]] = {}
+    for r in rows:
+        if "reason" in r:
+            text = re.sub(r"'[^']*'", "...", r["reason"]).split(";")[0]
+            none.setdefault(text, []).append(r["case"])
+    lines = [
+        f"Of {len(rows)} random node cases (half of those that pass) {len(ran)} have an integer "
+        f"form; C gives the reference's bytes in {len(ran) - len(unlike)} of them, and "
+        f"{len(ran) - len(far)} are within {C_ERROR:.0%} of the output's largest value "
+        f"(median {np.median([r['error'] for r in ran]):.2%}).",
+        "",
+    ]
+    if unlike:
+        lines.append(f"- **other bytes in C** ({len(unlike)}): {', '.join(unlike)}")
+    if far:
+        listed = ", ".join(f"{r['case']} ({r['error']:.0%})" for r in far)
+        lines.append(f"- **further from the floats** ({len(far)}): {listed}")
+    lines += [f"- **{text}** ({len(names)}): {', '.join(names)}" for text, names in none.items()]
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the counts; with --write, render docs/onnx.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="write docs/onnx.md")
     parser.add_argument("--verbose", action="store_true", help="print every case that fails")
+    parser.add_argument("--c", action="store_true", help="run half of the node cases in C")
     parser.add_argument("--kind", choices=KINDS)
     args = parser.parse_args()
     results = [run(c) for kind in ([args.kind] if args.kind else KINDS) for c in cases(kind)]
@@ -199,6 +305,10 @@ def main() -> None:
         for r in results:
             if r.reason and r.case.floating:
                 print(f"{r.case.kind} {r.case.name} {','.join(r.case.ops)[:60]}: {r.reason[:200]}")
+    if args.c:
+        rows = in_c(half(results))
+        C_RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+        print(c_summary(rows))
     if args.write:
         DOCS.write_text(render(results))
 
@@ -236,6 +346,7 @@ def render(results: list[Result]) -> str:
         rows="\n".join(rows),
         others=others,
         listed="\n".join(listed),
+        in_c=c_summary(json.loads(C_RESULTS.read_text(encoding="utf-8"))),
     )
 
 
@@ -298,6 +409,12 @@ are bound as initializers. Rendered by
 {rows}
 
 Read as well, and part of larger cases or without cases of their own: {others}.
+
+## In integers and C
+
+`python -m benchmarks.onnx_backend --c`; each case is its own calibration data.
+
+{in_c}
 
 ## Cases of a floating type that do not pass
 

@@ -182,9 +182,24 @@ def _listed(words: list[str]) -> str:
     return textwrap.fill(", ".join(f"`{w}`" for w in words), 100, break_on_hyphens=False)
 
 
+def integer_accuracy() -> str:
+    """docs/integer-accuracy.md: the table of `benchmarks.integer_accuracy`."""
+    lines = [
+        "| network | error | LiteRT's | ratio | spread | Keras | LiteRT float |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for r in results("integer_accuracy"):
+        lines.append(
+            f"| {r['network']} | {r['error']:.5f} | {r['litert']:.5f} | {r['ratio']:.2f} "
+            f"| {r['spread']:.4f} | {r['keras']:.1e} | {r['tflite']:.1e} |"
+        )
+    return "\n".join(lines)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
-    "layers": layers, "operations": operations, "operators": operators,
+    "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
+    "operators": operators,
 }  # fmt: skip
 
 _LANGUAGES = {".py": "python", ".json": "json", ".c": "c", ".h": "c"}
@@ -203,7 +218,7 @@ def figure(words: str) -> str:
     return f"{one(table, network=network, encoding=encoding, target=target)[field]:,}"
 
 
-_BLOCK = re.compile(r"(<!-- (figures|file): (\S+) -->\n).*?(\n<!-- end -->)", re.S)
+_BLOCK = re.compile(r"(<!-- (figures|file): (\S+) -->\n).*?(?<=\n)(<!-- end -->)", re.S)
 _FIGURE = re.compile(r"(<!-- = (.*?) -->).*?(<!-- / -->)", re.S)
 
 
@@ -211,7 +226,7 @@ def rendered(text: str) -> str:
     """A page with everything between its markers written anew. Raises KeyError."""
 
     def block(m: re.Match[str]) -> str:
-        return f"{m[1]}{BLOCKS[m[3]]() if m[2] == 'figures' else file(m[3])}{m[4]}"
+        return f"{m[1]}{BLOCKS[m[3]]() if m[2] == 'figures' else file(m[3])}\n{m[4]}"
 
     text = _BLOCK.sub(block, text)
     return _FIGURE.sub(lambda m: f"{m[1]}{figure(m[2])}{m[3]}", text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytest.importorskip("keras")
@@ -17,3 +19,9 @@ def test_integers_cost_what_they_cost_litert(name: str) -> None:
     row = bench.measure(name)
     assert row["ratio"] <= bench.LIMIT
     assert max(row["keras"], row["tflite"]) <= 1e-5
+
+
+def test_the_committed_results_keep_the_limit() -> None:
+    rows = json.loads(bench.RESULTS.read_text(encoding="utf-8"))
+    assert [r["network"] for r in rows] == bench.networks()
+    assert [r["network"] for r in rows if r["ratio"] > bench.LIMIT] == []

@@ -281,3 +281,110 @@ def on_core(
         ram += pages + _PAGE
         out.append(np.stack(rows))
     return out
+
+
+#: Vectors, and a program that writes what every run gives to the emulator's standard output; the
+#: vector unit is switched on first. No variable has an initial value.
+_BARE = """
+#include <stdint.h>
+#include <string.h>
+{includes}
+
+extern uint8_t _stack[];
+static uint8_t arena[{arena}] __attribute__((aligned(16)));
+static int8_t out[{output}] __attribute__((aligned(16)));
+int main(void);
+void start(void);
+static void stop(void);
+__attribute__((section(".vectors"), used)) void *const vectors[16] = {{
+    _stack, (void *)start, {faults}
+}};
+
+static int semihost(int what, const void *with)
+{{
+    register int r0 __asm__("r0") = what;
+    register const void *r1 __asm__("r1") = with;
+    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
+}}
+
+static void stop(void)
+{{
+    semihost(0x18, (void *)0x20024); /* an error, to the emulator */
+}}
+
+void start(void)
+{{
+    *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20;
+    __asm__ volatile("dsb" ::: "memory");
+    __asm__ volatile("isb" ::: "memory");
+    main();
+    semihost(0x18, (void *)0x20026);
+}}
+
+static int file;
+
+static void put(uint32_t bytes)
+{{
+    const uint32_t with[3] = {{(uint32_t)file, (uint32_t)(uintptr_t)out, bytes}};
+    if (semihost(0x05, with) != 0) stop();
+}}
+
+int main(void)
+{{
+    const uint32_t with[3] = {{(uint32_t)(uintptr_t)":tt", 5, 3}};
+    file = semihost(0x01, with);
+{calls}    return 0;
+}}
+"""
+
+
+def on_qemu(plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path) -> list[np.ndarray]:
+    """The same as `on_host`, on the Cortex-M55 of QEMU's mps3-an547: unicorn knows no Helium."""
+    row = cores.get("cortex-m55")
+    flags = [*row.machine, *tools.flags().COMPILE, "-g0"]
+    includes, calls = [], []
+    for p, x in zip(plans, inputs, strict=True):
+        name = p.library.name
+        flags.append(f"-D{name.upper()}_NO_STATIC_ARENA")
+        raw = np.ascontiguousarray(x, np.int8).reshape(len(x), -1)
+        rows = ",\n".join(", ".join(map(str, one)) for one in raw.tolist())
+        size = _macro(p, "OUTPUT_SIZE")
+        includes += [
+            f'#include "{name}/src/{name}.h"',
+            f"static const int8_t in_{name}[{raw.size}] __attribute__((aligned(16))) = {{{rows}}};",
+        ]
+        calls.append(
+            f"    for (int i = 0; i < {len(raw)}; i++) {{\n"
+            f"        static int8_t in[{raw.shape[1]}] __attribute__((aligned(16)));\n"
+            f"        memcpy(in, in_{name} + i * {raw.shape[1]}, {raw.shape[1]});\n"
+            f"        memset(arena, 0xA5 + i, sizeof arena);\n"
+            f"        if ({_entry(p)}(arena, in, out) != 0) stop();\n"
+            f"        put({size});\n    }}\n"
+        )
+    arena, output = (max(_macro(p, m) for p in plans) for m in ("ARENA_BYTES", "OUTPUT_SIZE"))
+    main = _BARE.format(includes="\n".join(includes), arena=max(arena, 4), output=output,
+                        calls="".join(calls), faults=", ".join(14 * ["(void *)stop"]))  # fmt: skip
+    (folder / "main.c").write_text(main)
+    sources = [folder / "main.c", *_sources(plans, folder)]
+    objects = _compile(row.compiler, flags, sources, folder)
+    script, program = folder / "bare.ld", folder / "bare.elf"
+    script.write_text(
+        "ENTRY(start)\nSECTIONS {\n  . = 0x10000000;\n"
+        "  .text : { KEEP(*(.vectors)) *(.text .text.*) . = ALIGN(16); *(.rodata .rodata.*) }\n"
+        "  .ARM.exidx : { *(.ARM.exidx*) }\n"
+        "  . = 0x30000000;\n  .data : { *(.data .data.*) }\n  .bss : { *(.bss .bss.* COMMON) }\n"
+        '  _stack = 0x30080000;\n  ASSERT(SIZEOF(.data) == 0, "there are variables")\n}\n'
+    )
+    tools.run(
+        [row.compiler, *row.machine, *row.architecture.link, "-nostartfiles", f"-T{script}",
+         "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", *objects, "-o", str(program)],
+        "linking for cortex-m55",
+    )  # fmt: skip
+    done = subprocess.run(
+        ["qemu-system-arm", "-M", "mps3-an547", "-display", "none", "-monitor", "none", "-serial",
+         "none", "-semihosting-config", "enable=on,target=native", "-kernel", str(program)],
+        capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.returncode, done.stderr[-500:])
+    return _split(plans, inputs, done.stdout)

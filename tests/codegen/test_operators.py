@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from secateur.codegen.ends import ends, joined, split
+from secateur import cores
+from secateur.codegen.ends import Ends, ends, joined, split
+from secateur.codegen.plan import Plan
 from secateur.errors import ModelError
 from secateur.frontend import execute
 from secateur.frontend.build import Builder
@@ -20,6 +23,7 @@ from secateur.frontend.ir import Graph
 from secateur.frontend.ops.activation import FUNCTIONS
 from secateur.lowering import reference as ref
 from secateur.lowering.quantize import lower
+from secateur.targets import tools
 
 from . import run_c
 from .qgraphs import Chain, codes
@@ -201,38 +205,105 @@ def test_the_same_bytes_on_cores(core: str, tmp_path: Path) -> None:
         assert np.array_equal(a, b), name
 
 
+@pytest.mark.emulator
+def test_the_same_bytes_on_helium(tmp_path: Path) -> None:
+    """Cortex-M55, which unicorn does not know: QEMU."""
+    if why := tools.missing("qemu-system-arm") or tools.missing("arm-none-eabi-gcc"):
+        pytest.skip(why)
+    plans, inputs, expected, _ = planned([made(name) for name in CASES])
+    got = run_c.on_qemu(plans, inputs, tmp_path)
+    for name, a, b in zip(CASES, got, expected, strict=True):
+        assert np.array_equal(a, b), name
+
+
+Planned = tuple[list[Plan], list[np.ndarray], list[np.ndarray], list[Ends]]
+
+
+def planned(graphs: list[Graph]) -> Planned:
+    """Plans, inputs in bytes, the reference's outputs in bytes, and what lies where in them."""
+    plans, inputs, expected, laid = [], [], [], []
+    for i, graph in enumerate(graphs):
+        rng = np.random.default_rng(i)
+        x = [rng.normal(0, 1, (8, *graph.node(t).shape)).astype(np.float32) for t in graph.inputs]
+        q = lower(graph, x)
+        ins, outs = ends(q, q.inputs, "input"), ends(q, q.outputs, "output")
+        given = [
+            rng.integers(-128, 128, (3, *e.shape)).astype(np.int8).reshape(3, *e.shape)
+            for e in ins.ends
+        ]
+        for g in given:
+            g[0], g[1] = -128, 127
+        want = ref.run(q, given if len(given) > 1 else given[0])
+        plans.append(run_c.plan(q, f"r{i}"))
+        inputs.append(joined(ins, given))
+        expected.append(joined(outs, want if isinstance(want, list) else [want]))
+        laid.append(outs)
+    return plans, inputs, expected, laid
+
+
 @st.composite
-def chains_of_operators(draw: st.DrawFn) -> Graph:
-    """Three to six operators of any kind on one image, with branches."""
+def graphs_of_operators(draw: st.DrawFn) -> Graph:
+    """Three to eight operators of any kind on one to three inputs: branches, tensors read many
+    times, results joined, one to three outputs."""
     b = Builder("random")
-    tensors = [b.add_input("x", (5, 6, 4))]
-    names = [n for n in CASES if not n.startswith("scalar")]
-    for _ in range(draw(st.integers(2, 4))):
+    sources = [b.add_input(f"x{i}", (5, 6, 4)) for i in range(draw(st.integers(1, 3)))]
+    tensors = list(sources)
+    for n in range(draw(st.integers(3, 8))):
         x = draw(st.sampled_from(tensors))
         shape = b.shape(x)
-        fits = [n for n in names if shape == (5, 6, 4) or n.startswith("activation")]
-        name = draw(st.sampled_from(fits))
-        y = CASES[name](b, x)
+        alike = [t for t in tensors if b.shape(t) == shape]
+        if draw(st.integers(0, 3)) == 0:  # two tensors of one shape
+            op = draw(st.sampled_from(["add", "sub", "mul", "maximum", "minimum", "concat"]))
+            other = draw(st.sampled_from(alike))
+            axis = {"axis": draw(st.integers(0, len(shape) - 1))} if op == "concat" else {}
+            y = b.emit(op, f"two{n}", [x, other], None, axis)
+        elif shape == (5, 6, 4):
+            y = CASES[draw(st.sampled_from(list(CASES)))](b, x)
+        else:  # whatever takes any shape
+            name = draw(st.sampled_from([c for c in CASES if c.startswith("activation")] +
+                                        ["mul scalar", "sub scalar", "softmax last"]))  # fmt: skip
+            y = CASES[name](b, x)
         if int(np.prod(b.shape(y))) <= 2000:
             tensors.append(y)
-    same = [t for t in tensors if b.shape(t) == b.shape(tensors[-1])]
-    other = draw(st.sampled_from(same))
-    return b.finish(b.emit("add", "end", [tensors[-1], other]))
+    read = {t for node in b.nodes for t in node.inputs}
+    for i, t in enumerate(x for x in sources if x not in read):  # a model reads all its inputs
+        tensors.append(b.emit("activation", f"read{i}", [t], None, {"function": "tanh"}))
+        read.add(t)
+    loose = [t for t in tensors if t not in read and t not in sources]
+    outputs = loose[-3:]
+    if loose[3:]:  # what nothing reads joins the last output
+        flat = [b.emit("reshape", f"flat{t}", [t], None, {"shape": (int(np.prod(b.shape(t))),)})
+                for t in (*loose[:-3], outputs[-1])]  # fmt: skip
+        outputs[-1] = b.emit("concat", "rest", flat, None, {"axis": 0})
+    return b.finish(outputs)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(chains_of_operators(), min_size=3, max_size=5))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(graphs_of_operators(), min_size=3, max_size=5))
 def test_random_graphs_have_the_same_bytes(graphs: list[Graph]) -> None:
-    plans, inputs, expected = [], [], []
-    for i, graph in enumerate(graphs):
-        q = lower(graph, samples(8))
-        plans.append(run_c.plan(q, f"r{i}"))
-        inputs.append(codes(q, 3, i))
-        expected.append(ref.run(q, inputs[-1]).reshape(3, -1))
+    same_bytes(graphs, run_c.on_host)
+
+
+@pytest.mark.emulator
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(graphs_of_operators(), min_size=4, max_size=6))
+@pytest.mark.parametrize("core", [*run_c.CORES, "cortex-m55"])
+def test_random_graphs_have_the_same_bytes_on_cores(core: str, graphs: list[Graph]) -> None:
+    if core == "cortex-m55" and (why := tools.missing("qemu-system-arm")):
+        pytest.skip(why)
+    if why := tools.missing(cores.get(core).compiler):
+        pytest.skip(why)
+    same_bytes(graphs, run_c.on_qemu if core == "cortex-m55" else partial(run_c.on_core, core))
+
+
+def same_bytes(graphs: list[Graph], on: Callable[..., list[np.ndarray]]) -> None:
+    """The reference's outputs come from `on`, a function of plans, inputs and a folder."""
+    plans, inputs, expected, laid = planned(graphs)
     with tempfile.TemporaryDirectory() as folder:
-        got = run_c.on_host(plans, inputs, Path(folder))
-    for a, b in zip(got, expected, strict=True):
-        assert np.array_equal(a, b)
+        got = on(plans, inputs, Path(folder))
+    for outs, a, b in zip(laid, got, expected, strict=True):  # padding between is nobody's
+        for x, y in zip(split(outs, a), split(outs, b), strict=True):
+            assert np.array_equal(x, y)
 
 
 @pytest.mark.parametrize("kind", ["ternary", "sparse", "two", "powers"])

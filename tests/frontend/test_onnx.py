@@ -35,6 +35,22 @@ def test_the_backend_tests_pass_and_the_page_says_so() -> None:
         assert page == render(results), "run: python -m benchmarks.onnx_backend --write"
 
 
+def test_a_sample_of_the_backend_tests_in_c() -> None:
+    """Half of them: python -m benchmarks.onnx_backend --c."""
+    import json
+
+    from benchmarks.onnx_backend import C_ERROR, C_RESULTS, cases, in_c, run
+
+    known = {r["case"]: r for r in json.loads(C_RESULTS.read_text(encoding="utf-8"))}
+    sample = [c for c in cases() if c.name.removeprefix("test_") in known]
+    rows = in_c([run(c) for c in sample[::16]])
+    assert len(rows) >= 20
+    assert all(r["identical"] for r in rows if "error" in r)
+    for r in rows:
+        if known[r["case"]].get("error", 1) < C_ERROR:
+            assert r["error"] <= C_ERROR, r
+
+
 class Net:
     """A small NCHW model, written node by node."""
 
