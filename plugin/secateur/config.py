@@ -41,6 +41,7 @@ class PlanOptions(_Table):
     portable: bool | None = None
     weights: WeightsIn | None = None
     activations: dict[str, str] | str | None = None
+    max_slowdown: float | None = None
     input_dtype: InputType | None = None
     output_dtype: OutputType | None = None
     input_scale: float | None = None

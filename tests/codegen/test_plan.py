@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from secateur.codegen.costs import prices
-from secateur.codegen.plan import CODE_NOISE, SLOWEST, Budget, candidates, make_plan
+from secateur.codegen.plan import CODE_NOISE, MAX_SLOWDOWN, Budget, candidates, make_plan
 from secateur.errors import BudgetError, ModelError
 from secateur.lowering.qgraph import QConv, QGraph, QTensor, Requant
 
@@ -92,6 +92,16 @@ def test_flash_is_the_smallest_image_and_bounded_in_time(
 ) -> None:
     plans = {w: make_plan(make(kind), optimize=w) for w in ("latency", "balanced", "flash")}
     fastest = min(p.cycles for p in plans.values())
-    assert plans["flash"].cycles <= SLOWEST * fastest
+    assert plans["flash"].cycles <= MAX_SLOWDOWN * fastest
     for other in ("latency", "balanced"):
         assert plans["flash"].flash <= CODE_NOISE * plans[other].flash
+
+
+def test_the_bound_on_slowness_is_the_callers() -> None:
+    graph = _har("sparse")
+    fast = make_plan(graph, optimize="latency")
+    strict = make_plan(graph, optimize="flash", max_slowdown=1.0)
+    assert strict.cycles <= fast.cycles
+    assert make_plan(graph, optimize="flash").flash <= CODE_NOISE * strict.flash
+    with pytest.raises(ModelError, match="max_slowdown is 0.5"):
+        make_plan(graph, max_slowdown=0.5)

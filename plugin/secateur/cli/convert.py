@@ -78,6 +78,13 @@ def conversion_options(f: Any) -> Any:
         help="With --streaming: pad before the first element of time alone; another function.",
     )(f)
     f = click.option(
+        "--max-slowdown",
+        type=click.FloatRange(min=1),
+        default=8.0,
+        show_default=True,
+        help="How many times slower than the fastest plan that of --optimize flash may be.",
+    )(f)
+    f = click.option(
         "--portable",
         is_flag=True,
         help="Write the code of every core, not the board's alone; without a board it is.",

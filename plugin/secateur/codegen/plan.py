@@ -30,8 +30,8 @@ from .kernels.base import SMALL
 from .library import WEIGHTS_IN, Form, Library, write
 from .memory import MemoryPlan
 
-#: How many times slower than the fastest plan the smallest one may be.
-SLOWEST = 8.0
+#: How many times slower than the fastest plan the smallest one may be, if nobody says otherwise.
+MAX_SLOWDOWN = 8.0
 #: What estimates of code cannot tell apart, as a ratio of images.
 CODE_NOISE = 1.02
 
@@ -287,20 +287,23 @@ def make_plan(
     chains: Sequence[tuple[str, str, int, int]] | None = None,
     weights: str = "separate",
     portable: bool = True,
+    max_slowdown: float = MAX_SLOWDOWN,
 ) -> Plan:
     """Plan `graph`.
 
     encodings: one encoding name for all layers or a mapping from operator name; layers it does
     not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS; "flash" is
-    the smallest image that is at most SLOWEST times slower than the fastest plan. core: a board's
-    core, whose costs count. chains: those that there shall be (chain.py), as (first operator, last
-    operator, rows of its output a step, most rows of any of them a call); None: where they lower
-    the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
+    the smallest image that is at most max_slowdown times slower than the fastest plan. core: a
+    board's core, whose costs count. chains: those that there shall be (chain.py), as (first
+    operator, last operator, rows of its output a step, most rows of any of them a call); None:
+    where they lower the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
     files of their own; "static": beside the layers, file-local). portable: whether the library
     holds the code of all cores, else that of `core` alone.
     Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError if no plan
     fits the budget.
     """
+    if not max_slowdown >= 1:
+        raise ModelError(f"max_slowdown is {max_slowdown:g}; give a number of at least 1")
     if weights not in WEIGHTS_IN:
         raise ModelError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTS_IN)}")
     if optimize not in WEIGHTS:
@@ -320,17 +323,18 @@ def make_plan(
             return _build(graph, chosen, weight, core, wanted=chains, form=form)
 
         if optimize == "flash":
-            return _smallest(planned(wish), [planned(w) for w in (0.9, 0.5, 0.0)])
+            others = [planned(w) for w in (0.9, 0.5, 0.0)]
+            return _smallest(planned(wish), others, max_slowdown)
         return planned(wish)
     return _within(graph, options, wish, budget, core, chains, form)
 
 
-def _smallest(wished: Plan, others: Sequence[Plan]) -> Plan:
+def _smallest(wished: Plan, others: Sequence[Plan], max_slowdown: float) -> Plan:
     """Of plans for one model the one whose image, code included, is smallest by estimate and at
-    most SLOWEST times slower than the fastest. `wished`, the least constants, wins what the
+    most `max_slowdown` times slower than the fastest. `wished`, the least constants, wins what the
     estimate cannot tell apart, unless another is faster, too."""
     plans = [wished, *others]
-    limit = SLOWEST * min(p.cycles for p in plans)
+    limit = max_slowdown * min(p.cycles for p in plans)
     usable = [p for p in plans if p.cycles <= limit]
 
     def size(p: Plan) -> float:

@@ -34,6 +34,15 @@ def one_of(what: str, value: object, allowed: object) -> None:
         raise DataError(f"{what} is {value!r}: choose one of {', '.join(get_args(allowed))}")
 
 
+def check_slowdown(value: float) -> None:
+    """Raises DataError unless `value` is a number of at least 1."""
+    if not isinstance(value, int | float) or not value >= 1:
+        raise DataError(
+            f"max_slowdown is {value!r}: give how many times slower than the fastest plan "
+            "'flash' may be, a number of at least 1"
+        )
+
+
 def core_and_clock(board: str | None) -> tuple[str, int]:
     """(core, clock in Hz) of a board; (the default core, 0) without."""
     if board is None:

@@ -14,7 +14,7 @@ from .. import notebook
 from ..codegen.ends import End, Ends, ends
 from ..codegen.formats import save_as
 from ..codegen.kernels import get as get_kernel
-from ..codegen.plan import Budget, Plan, make_plan, matrix
+from ..codegen.plan import MAX_SLOWDOWN, Budget, Plan, make_plan, matrix
 from ..coding.entropy import entropy_bytes
 from ..errors import BudgetError, DataError
 from ..frontend.ir import Graph
@@ -43,8 +43,8 @@ MANIFEST = 1
 class CompiledModel:
     """A converted model: float graph, integer graph, plan and generated C.
 
-    `optimize`, `encodings` and `budget` are what the plan was asked for: a plan for another core
-    is asked for the same.
+    `optimize`, `encodings`, `budget` and `max_slowdown` are what the plan was asked for: a plan for
+    another core is asked for the same.
     """
 
     name: str
@@ -57,6 +57,7 @@ class CompiledModel:
     budget: Budget = field(default_factory=Budget)
     portable: bool = False  #: whether a plan for a board is written for all cores
     weights: str = "separate"  #: where the C defines the constants
+    max_slowdown: float = MAX_SLOWDOWN  #: of a plan against the fastest one
 
     def __repr__(self) -> str:
         return (
@@ -108,7 +109,7 @@ class CompiledModel:
                 return self
             plan = make_plan(
                 self.qgraph, self.encodings, self.optimize, self.budget, self.plan.core,
-                weights=self.weights,
+                weights=self.weights, max_slowdown=self.max_slowdown,
             )  # fmt: skip
             return replace(self, plan=plan)
         timed = self.budget.latency_ms is not None
@@ -120,8 +121,21 @@ class CompiledModel:
         plan = make_plan(
             self.qgraph, self.encodings, self.optimize, budget, board.core,
             weights=self.weights, portable=self.portable,
+            max_slowdown=self.max_slowdown,
         )  # fmt: skip
         return replace(self, plan=plan, budget=budget)._within(board)
+
+    def with_slowdown(self, max_slowdown: float, board: Board) -> CompiledModel:
+        """This model planned anew for `board`, within another bound on slowness."""
+        core = self.plan.core if board.hosted else board.core
+        timed = self.budget.latency_ms is not None and not board.hosted
+        budget = replace(self.budget, clock_hz=board.clock_hz) if timed else self.budget
+        plan = make_plan(
+            self.qgraph, self.encodings, self.optimize, budget, core,
+            weights=self.weights, portable=self.portable or board.hosted,
+            max_slowdown=max_slowdown,
+        )  # fmt: skip
+        return replace(self, plan=plan, budget=budget, max_slowdown=max_slowdown)
 
     def _within(self, board: Board) -> CompiledModel:
         """This model with a plan that the board's memories hold beside stack and harness.
@@ -145,6 +159,7 @@ class CompiledModel:
             plan = make_plan(
                 self.qgraph, self.encodings, self.optimize, room, board.core,
                 weights=self.weights, portable=self.portable,
+                max_slowdown=self.max_slowdown,
             )  # fmt: skip
         except BudgetError as error:
             raise BudgetError(

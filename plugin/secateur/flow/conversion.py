@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import names
 from ..codegen.packing import pack
-from ..codegen.plan import make_plan
+from ..codegen.plan import MAX_SLOWDOWN, make_plan
 from ..errors import DataError
 from ..frontend import execute
 from ..frontend.ir import Graph
@@ -26,6 +26,7 @@ from .arguments import (
     budget_of,
     check_encodings,
     check_layers,
+    check_slowdown,
     core_and_clock,
     one_of,
 )
@@ -61,6 +62,7 @@ def convert(
     *,
     name: str | None = None,
     optimize: Optimize = "balanced",
+    max_slowdown: float = MAX_SLOWDOWN,
     encodings: Mapping[str, str] | str | None = None,
     calibration_method: CalibrationMethod = "auto",
     flash: str | int | None = None,
@@ -90,7 +92,9 @@ def convert(
         name: prefix of the generated C; default: the model's name.
         optimize: what the plan minimises: "latency" (cycles), "energy" (cycles, and a little
             flash), "balanced" (both, each relative to dense int8) or "flash" (the smallest image,
-            code included, at most 8 times slower than the fastest plan).
+            code included, within `max_slowdown`).
+        max_slowdown: how many times slower than the fastest plan "flash" may be, at least 1;
+            where there are budgets, those count in its place.
         encodings: a weight encoding ("dense", "sparse", "ternary", ...; "ENCODING/KERNEL" fixes the
             kernel, too), for every layer that it fits or by layer name; other layers are chosen
             freely. None: all are.
@@ -137,6 +141,7 @@ def convert(
         BudgetError: no plan keeps the budgets.
     """
     one_of("optimize", optimize, Optimize)
+    check_slowdown(max_slowdown)
     one_of("calibration_method", calibration_method, CalibrationMethod)
     one_of("weights", weights, WeightsIn)
     if input_dtype is not None:
@@ -179,7 +184,14 @@ def convert(
     tell("choosing encodings and kernels")
     everywhere = portable or board is None
     plan = make_plan(
-        qgraph, encodings, optimize, budget, core, weights=weights, portable=everywhere
+        qgraph,
+        encodings,
+        optimize,
+        budget,
+        core,
+        weights=weights,
+        portable=everywhere,
+        max_slowdown=max_slowdown,
     )
     if streaming:
         notes.append(beside_window(graph, qgraph, given, plan, optimize, core, causal))
@@ -194,6 +206,7 @@ def convert(
         budget=budget,
         portable=portable,
         weights=weights,
+        max_slowdown=max_slowdown,
     )
 
 

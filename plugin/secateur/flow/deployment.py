@@ -25,7 +25,7 @@ from ..report.figures import (
 from ..tasks import Task
 from . import accuracy, ranges
 from . import against as against_
-from .arguments import Builder, one_of
+from .arguments import Builder, check_slowdown, one_of
 from .compiled import CompiledModel
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def deploy(
     power: str | None = None,
     against: str | Path | None = None,
     peer_figures: str | Path | None = None,
+    max_slowdown: float | None = None,
 ) -> Report:
     """Build a converted model for a board, run it there or in an emulator, and report.
 
@@ -75,6 +76,8 @@ def deploy(
             inputs: `Report.against`.
         peer_figures: a JSON file with what TensorFlow Lite Micro needs for models by name
             (`report.peer.figures`), shown beside.
+        max_slowdown: plan again, with this bound on how many times slower than the fastest plan
+            "flash" may be; None: as converted.
 
     Returns:
         The figures, also in `build_dir`/report.json. Cycles and energy are measured on hardware,
@@ -92,6 +95,8 @@ def deploy(
     one_of("builder", builder, Builder)
     if against is not None and inputs is None:
         raise DataError("against without inputs has nothing to run; give inputs, too")
+    if max_slowdown is not None:
+        check_slowdown(max_slowdown)
     b = targets.boards.load(board)
     if isinstance(emulator, targets.Target):
         target = emulator
@@ -109,6 +114,8 @@ def deploy(
         )
     asked = accuracy.task(compiled, inputs, labels)
     notes = (*compiled.notes, *ranges.warned(ranges.of_inputs(compiled, inputs)))
+    if max_slowdown is not None and max_slowdown != compiled.max_slowdown:
+        compiled = compiled.with_slowdown(max_slowdown, b)
     compiled = compiled.planned_for(b)
     folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
     with held(lock_of(folder), folder, TURN):
