@@ -103,5 +103,5 @@ def test_the_bound_on_slowness_is_the_callers() -> None:
     strict = make_plan(graph, optimize="flash", max_slowdown=1.0)
     assert strict.cycles <= fast.cycles
     assert make_plan(graph, optimize="flash").flash <= CODE_NOISE * strict.flash
-    with pytest.raises(ModelError, match="max_slowdown is 0.5"):
+    with pytest.raises(ModelError, match=r"max_slowdown is 0\.5"):
         make_plan(graph, max_slowdown=0.5)

@@ -296,9 +296,9 @@ def make_plan(
     the smallest image that is at most max_slowdown times slower than the fastest plan. core: a
     board's core, whose costs count. chains: those that there shall be (chain.py), as (first
     operator, last operator, rows of its output a step, most rows of any of them a call); None:
-    where they lower the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
-    files of their own; "static": beside the layers, file-local). portable: whether the library
-    holds the code of all cores, else that of `core` alone.
+    where they lower the arena. weights: where the constants are defined, one of
+    library.WEIGHTS_IN ("separate": in files of their own; "static": beside the layers, file-local).
+    portable: whether the library holds the code of all cores, else that of `core` alone.
     Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError if no plan
     fits the budget.
     """
