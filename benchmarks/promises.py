@@ -179,7 +179,7 @@ def keras_network(make: Callable[[Any], Any]) -> Callable[[str], Chain]:
         graph = secateur.convert(model, x, name=name).qgraph
         return SimpleNamespace(graph=graph)
 
-    return made  # type: ignore[return-value]
+    return made
 
 
 def squeeze_excite(keras: Any) -> Any:
