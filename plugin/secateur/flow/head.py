@@ -8,12 +8,12 @@ import numpy as np
 
 from .. import names
 from ..frontend import execute
-from ..frontend.ir import Graph, Node
+from ..frontend.ir import Graph
 from ..lowering.calibrate import Method
 from ..lowering.qgraph import QGraph
 from ..lowering.quantize import lower, sqnr
 from ..lowering.simplify import simplify
-from ..lowering.wide import MOVING, Wanted
+from ..lowering.wide import Wanted, maker
 from ..progress import tell
 from .interface import Interface
 
@@ -42,7 +42,7 @@ def with_head(
     if activations is not None or asked.output_dtype not in ("int16", "int32", "float32"):
         return best, []
     simple = simplify(graph)
-    heads = [_maker(simple, t) for t in simple.outputs]
+    heads = [maker(simple, t) for t in simple.outputs]
     if not all(n.op == "dense" and not {"clamp", "levels"} & set(n.attrs) for n in heads):
         return best, []
     tell("looking whether the last layer needs 16 bits")
@@ -62,8 +62,8 @@ def with_head(
             f"data where 8 bits leave {db:.1f}; activations='int8' keeps 8"
         ]
         best, db = wider, better
-    inputs = tuple(n.inputs[0] for n in heads if _maker(simple, n.inputs[0]).op != "input")
-    makers = [_maker(simple, t) for t in inputs]
+    inputs = tuple(n.inputs[0] for n in heads if maker(simple, n.inputs[0]).op != "input")
+    makers = [maker(simple, t) for t in inputs]
     if inputs and all(n.op in ("dense", "conv2d") and "levels" not in n.attrs for n in makers):
         wider = lowered(True, tuple(n.output for n in makers))
         better = sqnr(wider, some, want)
@@ -75,11 +75,3 @@ def with_head(
             )
             best = wider
     return best, notes
-
-
-def _maker(graph: Graph, tensor: str) -> Node:
-    """What computes a tensor, behind operators that only move elements."""
-    node = graph.node(tensor)
-    while node.op in MOVING and len(node.inputs) == 1:
-        node = graph.node(node.inputs[0])
-    return node

@@ -19,6 +19,7 @@ import numpy as np
 
 from secateur.frontend.ir import Graph
 from secateur.lowering.align import align
+from secateur.lowering.fold_input import fold_input
 from secateur.lowering.fold_levels import fold_levels
 from secateur.lowering.fold_norm import fold_norm
 from secateur.lowering.fold_pad import fold_pad
@@ -32,7 +33,7 @@ G = TypeVar("G", Graph, QGraph)
 
 #: Float passes before calibration; each leaves the graph's function unchanged.
 FLOAT: tuple[Callable[[Graph], Graph], ...] = (
-    fold_pad, fold_norm, fold_relu, fold_levels, fuse_residual,
+    fold_pad, fold_input, fold_norm, fold_relu, fold_levels, fuse_residual,
 )  # fmt: skip
 
 #: Integer passes: images row by row or column by column, then constants brought into like form.

@@ -182,6 +182,14 @@ def _behind(node: Node, made: list[Node]) -> bool:
     return any(t in {m.output for m in made} for t in node.inputs)
 
 
+def maker(graph: Graph, tensor: str) -> Node:
+    """What computes a tensor, behind operators that only move elements."""
+    node = graph.node(tensor)
+    while node.op in MOVING and len(node.inputs) == 1:
+        node = graph.node(node.inputs[0])
+    return node
+
+
 def outputs(graph: Graph, wanted: Wanted, ends: frozenset[str] = frozenset()) -> set[str]:
     """Tensors of a simplified graph that shall have 16 bits.
 
@@ -208,9 +216,7 @@ def outputs(graph: Graph, wanted: Wanted, ends: frozenset[str] = frozenset()) ->
             f"keep it at 8 bits with activations={{'{ALL}': 'int16', '{name}': 'int8'}}"
         )
     for t in ends:
-        node = graph.node(t)
-        while node.op in MOVING and len(node.inputs) == 1:
-            node = graph.node(node.inputs[0])
+        node = maker(graph, t)
         if node.op in wide_ops() and node.op not in MOVING and "levels" not in node.attrs:
             found.add(node.output)
     return found

@@ -9,9 +9,11 @@ import numpy as np
 from secateur.frontend.ir import Node
 from secateur.lowering.factored import factored
 from secateur.lowering.lowerer import Lowering
+from secateur.lowering.movement import QAlias
 from secateur.lowering.qgraph import QConv, QDense, QTensor
 from secateur.lowering.registry import lowers
 from secateur.lowering.weights import QWeights, quantize_weights
+from secateur.lowering.wide import maker
 
 
 @lowers("conv2d", wide=True)
@@ -150,6 +152,8 @@ def _dense(lo: Lowering, node: Node) -> None:
 def _batch_norm(lo: Lowering, node: Node) -> None:
     """A lone normalisation is a depthwise 1x1 convolution whose weights are all one."""
     scale, shift = node.params["scale"], node.params["shift"]
+    if _alias(lo, node):
+        return
     x = lo.image(node) if len(node.shape) == 1 else lo.as_image(node)
     weights = QWeights(np.ones((len(scale), 1), np.int8), np.ones(len(scale)), 1.0, "ternary")
     as_conv = replace(node, params={"factor": scale, "bias": shift})
@@ -160,3 +164,29 @@ def _batch_norm(lo: Lowering, node: Node) -> None:
     lo.emit(
         QConv(node.name, (x.name,), y.name, kernel, requant, groups=len(scale), weight_bits=1.0)
     )
+
+
+def _alias(lo: Lowering, node: Node) -> bool:
+    """Whether one factor for all elements made the same codes another tensor's: at no cost."""
+    a, b = (np.asarray(node.params[k], np.float64) for k in ("scale", "shift"))
+    x = lo.q.tensors[lo.values[node.inputs[0]].sources[0]]
+    if (
+        not (a == a[0]).all() or not (b == b[0]).all() or a[0] <= 0
+        or {"clamp", "levels", "range", "step"} & set(node.attrs)
+        or x.planes or x.dtype == "int32" or x.wide != (node.output in lo.wide)
+        or maker(lo.graph, node.inputs[0]).op != "input"
+    ):  # fmt: skip
+        return False
+    scale = x.scale * float(a[0])
+    zero = x.zero_point - float(b[0]) / scale
+    if abs(zero - round(zero)) > 1e-3 or not x.bottom <= round(zero) <= x.top:
+        return False
+    if x.wide and round(zero):
+        return False
+    whole = lo.source(node)
+    if (whole.scale, whole.zero_point) != (x.scale, x.zero_point):  # padded beyond its codes
+        return False
+    y = replace(whole, name=node.output, scale=scale, zero_point=round(zero))
+    y = lo.elementwise(node, y)
+    lo.emit(QAlias(node.name, (whole.name,), y.name))
+    return True
