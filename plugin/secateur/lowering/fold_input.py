@@ -59,4 +59,5 @@ def _takes(layer: Node, norm: Node) -> bool:
         return bool(b.any()) and a[0] != 0
     k = layer.params["kernel"]
     varied = np.unique(k[k != 0]).size >= _VARIED * np.count_nonzero(k)
-    return varied and bool(np.abs(a).min() > 0 and np.abs(a).max() <= _APART * np.abs(a).min())
+    near = np.abs(a).min() > 0 and np.abs(a).max() <= _APART * np.abs(a).min()
+    return bool(varied and near)
