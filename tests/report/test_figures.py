@@ -44,6 +44,7 @@ KEYS = {
     "energy": {"uj", "kind", "source", "causes", "low", "high"},
     "layers": None,
     "factors": {"sparsity", "sharing", "skipping", "possible", "memory"},
+    "metrics": None,
     "regression": {"mae", "r2"},
     "classes": {"counts", "device", "float", "confusion", "changed", "changed_total"},
     "against": {

@@ -92,7 +92,9 @@ class Space:
                 # an index: the sampler knows its order, and 0.30000000000000004 stays away
                 out[name] = values[trial.suggest_int(name, 0, len(values) - 1)]
             else:
-                out[name] = trial.suggest_categorical(name, values)
+                chosen = trial.suggest_categorical(name, values)
+                assert chosen is not None
+                out[name] = chosen
         return out
 
     def parameters(self, settings: Mapping[str, Value]) -> dict[str, Any]:

@@ -180,6 +180,7 @@ class CompiledModel:
             size = int(w.size) if w is not None else 0
             nonzeros = int(np.count_nonzero(w)) if w is not None else 0
             macs, effectual = layer_macs(shape, size, nonzeros)
+            ends_ = [self._extent(t) for t in (*op.inputs, op.output)]
             turns = self.qgraph.turns(op.name)
             out.append(
                 LayerFigures(
@@ -196,9 +197,19 @@ class CompiledModel:
                     levels=int(np.unique(w[w != 0]).size) if w is not None else 0,
                     live=self._live(op),
                     skips=get_kernel(p.kernel).skips_zeros,
+                    moved=sum(bytes_ for _, bytes_ in ends_),
+                    values=sum(count for count, _ in ends_),
                 )
             )
         return out
+
+    def _extent(self, tensor: str) -> tuple[int, int]:
+        """(numbers, bytes) of a tensor."""
+        t = self.qgraph.tensors[tensor]
+        count = int(np.prod(t.shape))
+        if t.packed:
+            return count, -(-count * len(t.planes) // 8)
+        return count, count * np.dtype(t.dtype).itemsize
 
     def _live(self, op: QOp) -> float:
         """Share of a fully connected layer's non-zero weights whose input is not code 0."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..codegen.ends import joined, split
+from ..codegen.plan import executed
 from ..errors import DataError
 from ..files import held, lock_of
 from ..lowering import reference
 from ..progress import tell
+from ..report import metrics
 from ..report.figures import (
     Energy,
     Flash,
@@ -182,6 +185,7 @@ def _deploy(
         against=beside,
         notes=(*notes, *result.notes),
     )
+    report = replace(report, metrics=metrics.of(report, executed(board.core)))
     report.save(folder / "report.json")
     return report
 

@@ -18,6 +18,7 @@ from secateur.reading import json_file, reading
 from .classes import Classes
 from .gains import Gains
 from .layers import LayerFigures
+from .metrics import Metrics
 from .peer import Peer
 from .units import Quantity
 
@@ -181,6 +182,7 @@ class Report:
     regression: Regression | None = None  #: instead of accuracies, where labels are targets
     classes: Classes | None = None  #: of a classification with labels
     against: Peer | None = None  #: the same model in TensorFlow Lite, where that was asked for
+    metrics: Metrics | None = None  #: of the surveys, at three levels
     notes: tuple[str, ...] = field(default=(), compare=False)  #: for people; not part of schema 1
 
     def __post_init__(self) -> None:

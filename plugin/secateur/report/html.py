@@ -13,7 +13,7 @@ from markupsafe import Markup
 from secateur.files import looks_like, write
 from secateur.names import shown
 
-from . import svg
+from . import metrics, roofline, svg
 from .details import Details, Histogram
 from .figures import Report
 from .layers import total
@@ -21,6 +21,14 @@ from .units import show
 
 #: Whether a file is such a page, which another one may replace.
 OURS = looks_like(rb'<!doctype html>.*<meta name="generator" content="Secateur">')
+
+
+@dataclass(frozen=True)
+class MetricTables:
+    """Metrics for the page: (level, rows of name, value and kind), and the roofline if known."""
+
+    tables: list[tuple[str, list[tuple[str, str, str]]]]
+    roofline: Markup | None
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,13 @@ def code_in_words(name: str) -> str:
     return "; ".join(found)
 
 
+def _metrics(report: Report) -> MetricTables | None:
+    m = report.metrics
+    if m is None:
+        return None
+    return MetricTables(metrics.levels(m), Markup(roofline.svg(m)) if roofline.fits(m) else None)
+
+
 def _label(r: Report) -> str:
     return f"{r.model} on {r.board}" + (f" ({r.emulator})" if r.emulator else "")
 
@@ -175,6 +190,7 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
 
     return environment.get_template("report.html.j2").render(
         report=report,
+        metrics=_metrics(report),
         tiles=_tiles(report),
         waterfall=Markup(svg.waterfall(stages, whole.entropy_bytes)),
         total=whole,

@@ -30,11 +30,13 @@ class LayerFigures:
     levels: int = 0  #: distinct non-zero weights
     live: float = 1.0  #: share of the non-zero weights' inputs that are not 0, as calibrated
     skips: bool = False  #: whether the kernel passes over inputs of 0
+    moved: int = 0  #: bytes of its inputs and its output
+    values: int = 0  #: how many numbers those are
 
     def to_dict(self) -> dict[str, Any]:
         """Schema 1."""
         out = asdict(self)
-        for name in ("kernel", "levels", "live", "skips"):
+        for name in ("kernel", "levels", "live", "skips", "moved", "values"):
             del out[name]
         return out
 

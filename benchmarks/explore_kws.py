@@ -1,0 +1,315 @@
+"""Keyword spotters that fit, strided, narrowed, ternary: `python -m benchmarks.explore_kws`.
+
+Architectures were chosen by counted instructions of random ternary weights, recipes by clips of
+held out speakers; each looks at the test clips once. Networks are kept in build/explore_kws.
+Writes benchmarks/results/explore_kws.json and docs/explore-kws.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from benchmarks.recipes import kws, measure
+from benchmarks.recipes.cache import digest, timed, write_json
+from benchmarks.recipes.plain import plain
+
+import secateur as sc
+from secateur import data
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "explore_kws"
+RESULTS = ROOT / "benchmarks" / "results" / "explore_kws.json"
+PAGE = ROOT / "docs" / "explore-kws.md"
+BOARD = "nucleo_l4r5zi"
+BATCH, RATE, COMPARED = 100, 2e-3, 2
+#: TFLite Micro with CMSIS-NN takes so many Cortex-M4 instructions for the DS-CNN.
+PEER = 9.6 * 800_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A DS-CNN of `channels` whose first layer and first block move by `first` and `block`.
+
+    Zeros are shares of the first, depthwise, and pointwise and dense layers, all ternary. `hard`:
+    augmented with time masks, noise and moves by 3 frames, else moves by 1.
+    """
+
+    channels: int
+    first: tuple[int, int]
+    block: int
+    float_epochs: int
+    epochs: int
+    zeros: tuple[float, float, float]
+    ramp: float = 0.5
+    rate: float = RATE
+    hard: bool = True
+
+
+RECIPES = {
+    "48 channels, 13 x 5 from the first layer on": Recipe(48, (4, 2), 1, 20, 24, (0.6, 0.3, 0.6)),
+    "64 channels, 13 x 5, more zeros": Recipe(
+        64, (4, 2), 1, 5, 22, (0.65, 0.35, 0.78), ramp=0.45
+    ),
+    "48 channels, 13 x 3 from the first block on": Recipe(
+        48, (2, 2), 2, 8, 20, (0.5, 0.2, 0.55), ramp=0.35, rate=3e-3, hard=False
+    ),
+}  # fmt: skip
+
+
+class Clips:
+    """Training clips, those of held-out speakers, and test clips; soft labels."""
+
+    def __init__(self) -> None:
+        (x, y), self.test = kws.load()
+        folder = data.full_data()
+        assert folder is not None
+        with np.load(folder / "kws12_train_clean.npz", allow_pickle=False) as z:
+            # of the official test set's other speakers: the float network has not seen them
+            held = (z["src"] == 1) & (z["speaker"] % 4 == 0)
+        n = len(held)
+        self.validation = (x[:n][held], y[:n][held])
+        keep = ~np.concatenate([held, held])
+        self.x, self.y = x[keep], y[keep]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """0.4 of the truth, the rest what the float network and a fine-tuned copy say."""
+        path = FOLDER / "teacher.keras"
+        timed(path, self._teacher)
+        tuned = keras.saving.load_model(path, safe_mode=True)
+        said = [m.predict(self.x, batch_size=500, verbose=0) for m in (tuned, kws.float_network())]
+        truth = np.eye(12, dtype=np.float32)[self.y]
+        return (0.4 * truth + 0.3 * (said[0] + said[1])).astype(np.float32)
+
+    def _teacher(self) -> keras.Model:
+        model = kws.float_network()
+        truth = np.eye(12, dtype=np.float32)[self.y]
+        labels = 0.5 * truth + 0.5 * model.predict(self.x, batch_size=500, verbose=0)
+        return self.fit(model, 4, labels, 1e-3, True)
+
+    def fit(
+        self, model: keras.Model, epochs: int, labels: np.ndarray, rate: float, hard: bool,
+        callbacks: tuple[Any, ...] = (),
+    ) -> keras.Model:  # fmt: skip
+        """`model` trained; a copy without optimizer."""
+        keras.utils.set_random_seed(0)
+        steps = epochs * (len(self.x) // BATCH)
+        model.compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)),
+            keras.losses.CategoricalCrossentropy(), jit_compile=False,
+        )  # fmt: skip
+        rows = tf.data.Dataset.from_tensor_slices((self.x, labels)).shuffle(len(self.x), seed=0)
+        rows = rows.batch(BATCH, drop_remainder=True).map(partial(_vary, hard)).prefetch(2).repeat()
+        model.fit(rows, steps_per_epoch=steps, callbacks=list(callbacks), verbose=0)
+        return plain(model)
+
+
+def _vary(hard: bool, clips: Any, labels: Any) -> tuple[Any, Any]:
+    shift = 3 if hard else 1
+    wide = tf.pad(clips[..., 0], [[0, 0], [shift, shift], [0, 0]], "SYMMETRIC")
+    by = tf.random.uniform([BATCH, 1], 0, 2 * shift + 1, tf.int32)
+    frames = tf.range(49)[None]
+    out = tf.gather(wide, frames + by, batch_dims=1)
+    if hard:
+        at = tf.random.uniform([BATCH, 1], -12, 49, tf.int32)
+        count = tf.random.uniform([BATCH, 1], 0, 8, tf.int32)
+        masked = tf.cast((frames >= at) & (frames < at + count), tf.float32)[..., None]
+        out = out * (1 - masked) + tf.reduce_mean(out, 1, keepdims=True) * masked
+        out = out + tf.random.normal([BATCH, 49, 10], 0, 1.0)
+    return out[..., None], labels
+
+
+def network(recipe: Recipe, teacher: keras.Model) -> keras.Model:
+    """The recipe's architecture with the teacher's weights, channels chosen by their L1 norm."""
+    layers = keras.layers
+    x = first = keras.Input((49, 10, 1))
+    n = recipe.channels
+
+    def normed(x: Any, layer: Any) -> Any:
+        return layers.ReLU()(layers.BatchNormalization(name=f"{layer.name}_bn")(layer(x)))
+
+    x = normed(x, layers.Conv2D(n, (10, 4), strides=recipe.first, padding="same", use_bias=False,
+                                name="first"))  # fmt: skip
+    for i in range(4):
+        stride = recipe.block if i == 0 else 1
+        x = normed(x, layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False,
+                                             name=f"dw{i}"))  # fmt: skip
+        x = normed(x, layers.Conv2D(n, 1, use_bias=False, name=f"pw{i}"))
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(first, layers.Dense(12, activation="softmax", name="out")(x), name="kws")
+    _take_over(model, teacher, n)
+    return model
+
+
+def _take_over(model: keras.Model, teacher: keras.Model, n: int) -> None:
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    norm = keras.layers.BatchNormalization
+
+    def pairs(m: keras.Model) -> zip[tuple[Any, Any]]:
+        return zip(
+            (x for x in m.layers if isinstance(x, convolutions)),
+            (x for x in m.layers if isinstance(x, norm)), strict=True,
+        )  # fmt: skip
+
+    kept: Any = None
+    for (source, scale), (mine, my_scale) in zip(pairs(teacher), pairs(model), strict=True):
+        kernel, *bias = source.get_weights()
+        if isinstance(source, keras.layers.DepthwiseConv2D):
+            kernel = kernel[:, :, kept]
+        else:
+            kernel = kernel if kept is None else kernel[:, :, kept]
+            kept = np.sort(np.argsort(-np.abs(kernel).sum((0, 1, 2)))[:n])
+            kernel = kernel[..., kept]
+        mine.set_weights([kernel])
+        gamma, beta, mean, variance = (v[kept] for v in scale.get_weights())
+        my_scale.set_weights([gamma, beta, mean - (bias[0][kept] if bias else 0), variance])
+    dense = next(x for x in teacher.layers if isinstance(x, keras.layers.Dense))
+    weights, offsets = dense.get_weights()
+    model.get_layer("out").set_weights([weights[kept], offsets])
+
+
+def train(recipe: Recipe, clips: Clips) -> keras.Model:
+    """The float network of the architecture, then every layer ternary, its zeros growing."""
+    start = FOLDER / f"float-{digest(replace(recipe, epochs=0, zeros=(0, 0, 0), ramp=0))}.keras"
+    labels = clips.labels
+    teacher = keras.saving.load_model(FOLDER / "teacher.keras", safe_mode=True)
+    timed(start, lambda: clips.fit(network(recipe, teacher), recipe.float_epochs, labels, RATE,
+                                   True))  # fmt: skip
+    model = keras.saving.load_model(start, safe_mode=True)
+    end = round(recipe.ramp * recipe.epochs * (len(clips.x) // BATCH))
+    groups = (["first"], ["dw?"], ["pw?", "out"])
+    callbacks = tuple(
+        sc.Ternarize(sparsity=z, end_step=end, initial_sparsity=min(0.3, z), include=g)
+        for g, z in zip(groups, recipe.zeros, strict=True)
+    )
+    return clips.fit(model, recipe.epochs, labels, recipe.rate, recipe.hard, callbacks)
+
+
+def measured(name: str, recipe: Recipe, clips: Clips) -> list[dict[str, Any]]:
+    """A row for each way to plan: accuracy of the integers on the test clips, counted figures."""
+    path = FOLDER / f"{digest(recipe)}.keras"
+    timed(path, partial(train, recipe, clips))
+    note = path.with_suffix(".rows.json")
+    if note.is_file():
+        return json.loads(note.read_text())  # the test clips are looked at once
+    model = keras.saving.load_model(path, safe_mode=True)
+    calibration = clips.x[:512]
+    graph = measure.integers(model, calibration)
+    right = {"accuracy": measure.top1(graph, *clips.test)}
+    right["held_out"] = measure.top1(graph, *clips.validation)
+    rows = []
+    for optimize in ("balanced", "flash"):
+        compiled = sc.convert(
+            model, calibration, name="kws", board=BOARD, optimize=optimize, logits=True,
+            calibration_method="minmax",
+        )  # fmt: skip
+        report = sc.deploy(
+            compiled, board=BOARD, inputs=clips.test[0][:COMPARED], emulator="sim", builder="gcc",
+            build_dir=FOLDER / "firmware" / f"{digest(recipe)}-{optimize}",
+        )  # fmt: skip
+        rows.append({
+            **{k: round(v, 2) for k, v in right.items()},
+            "instructions": report.latency.instructions,
+            "flash": report.flash.model + report.flash.runtime,
+            "arena": report.ram.arena,
+            "stored_bytes": report.size.stored,
+            "identical": report.outputs.identical, "total": report.outputs.total,
+            "settings": {"name": name, "optimize": optimize, **asdict(recipe)},
+        })  # fmt: skip
+    write_json(note, rows)
+    return rows
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """docs/explore-kws.md."""
+    lines = [
+        "# Keyword spotting under 800,000 instructions",
+        "",
+        "From MLPerf Tiny's DS-CNN: integer top-1 on the 1,038 test clips, Cortex-M4 instructions "
+        "counted in the simulator, flash of model and code, by `python -m benchmarks.explore_kws`. "
+        "Clips of speakers held out of the training files chose the recipes; each looked at the "
+        "test clips once. Every layer is ternary; the float network and a fine-tuned copy of it "
+        "teach.",
+        "",
+        "| network | planned for | accuracy | held out | instructions | flash | arena | stored |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in sorted(rows, key=lambda r: -r["accuracy"]):
+        s = r["settings"]
+        lines.append(
+            f"| {s['name']} | {s['optimize']} | {r['accuracy']:.1f} % | {r['held_out']:.1f} % | "
+            f"{r['instructions']:,} | {r['flash']:,} | {r['arena']:,} | {r['stored_bytes']:,} |"
+        )
+    goals = (
+        ("90.0 % with at most 800,000 instructions and 8,000 bytes of flash", 90.0, 800_000, 8_000),
+        ("88 % with at most 640,000 instructions", 88.0, 640_000, 1 << 30),
+    )
+    lines.append("")
+    for said, right, count, flash in goals:
+        fit = [
+            r for r in rows
+            if r["accuracy"] >= right and r["instructions"] <= count and r["flash"] <= flash
+        ]  # fmt: skip
+        lines.append(f"- Wanted: {said}. {'Reached.' if fit else 'Not reached.'}")
+    under = [r for r in rows if r["instructions"] <= 800_000]
+    if under:
+        best = max(under, key=lambda r: r["accuracy"])
+        lines.append(
+            f"- The best within 800,000 instructions: {best['accuracy']:.1f} % with "
+            f"{best['instructions']:,} (1/{PEER / best['instructions']:.1f} of TFLite Micro with "
+            f"CMSIS-NN) and {best['flash']:,} bytes of flash."
+        )
+    lines += [
+        "",
+        "## Where instructions go",
+        "Counted with random ternary weights before anything was trained: at 25 x 5 positions and",
+        "64 channels (70 % zeros) a pointwise layer takes 170,000 to 212,000,",
+        "a depthwise one 103,000",
+        "to 110,000 whatever its zeros (it does not skip them), the first 147,000 to 183,000;",
+        "unpacking Rice codes costs about 10 instructions a weight and saves",
+        "half the bytes. So the",
+        "number of positions counts most: strides of 4 x 2 in the first layer",
+        "(13 x 5) or of 2 in the",
+        "first block (13 x 3). A stride in the second block costs a kilobyte of code more.",
+        "",
+        "## What was tried",
+        "One search by hand: a float training of the strided network with the",
+        "DS-CNN's weights, then",
+        "every layer ternary in one more fit. Strided float networks came to 91 to 92 % on the",
+        "held-out speakers, where the DS-CNN has 93.0 %; making every layer ternary then cost four",
+        "points within 20 to 24 epochs. Not tried: longer trainings, depthwise",
+        "layers at more levels,",
+        "soft labels of larger networks, 4-bit activations.",
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train what is missing, measure, write."""
+    argparse.ArgumentParser(description="keyword spotters under 800,000 instructions").parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    clips = Clips()
+    rows = []
+    for name, recipe in RECIPES.items():
+        for row in measured(name, recipe, clips):
+            rows.append(row)
+            print(name, {k: v for k, v in row.items() if k != "settings"}, flush=True)
+    write_json(RESULTS, rows)
+    PAGE.write_text(page(rows), encoding="utf-8")
+    print(f"wrote {RESULTS}\nwrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
