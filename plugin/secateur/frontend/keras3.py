@@ -178,11 +178,13 @@ def as_argument(value: Any, tensors: dict[int, str]) -> Any:
 
 def open_model(path: Path) -> Any:
     """The Keras model in a `.keras` file, without running code from it. Raises ModelError."""
-    refuse_code(read_config(path), path)
+    config = read_config(path)
+    refuse_code(config, path)
     try:
         import keras
 
-        import secateur.callbacks.quant_activation  # noqa: F401  registers the layer
+        if _OWN["registered_name"] in str(config):  # others need no TensorFlow to be read
+            import secateur.callbacks.quant_activation  # noqa: F401  registers the layer
     except ImportError as e:
         raise ModelError(
             f"{path} needs Keras 3 to be read ({e}); run: {extras.install('train')}"
