@@ -196,10 +196,18 @@ def integer_accuracy() -> str:
     return "\n".join(lines)
 
 
+def silicon() -> str:
+    """The cycle model's kernels and the sum of an energy."""
+    from benchmarks.silicon import page
+
+    return page(results("silicon"))
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
     "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
     "operators": operators,
+    "silicon": silicon,
 }  # fmt: skip
 
 _LANGUAGES = {".py": "python", ".json": "json", ".c": "c", ".h": "c"}

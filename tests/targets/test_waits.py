@@ -87,8 +87,8 @@ def test_c_counts_what_python_counts(board: str, image: Callable[[str], Image]) 
     built = image(board)
     found = []
     for make in (
-        lambda b, epsr: trace.CountedInC(b, epsr, native),
-        trace.Counted,
+        lambda b, epsr: trace.NativeCounter(b, epsr, native),
+        trace.PythonCounter,
     ):
         machine = Machine(built)
         machine._counter = make(built.board, machine._epsr)

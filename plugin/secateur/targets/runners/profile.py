@@ -27,7 +27,7 @@ from ..estimates.cycles import Block, Edge, estimate
 from ..wire import fault
 from ..wire.client import Client, DeviceFaultError
 from .sim import Machine, Sim
-from .trace import BlockCounter, Counted
+from .trace import BlockCounter, PythonCounter
 
 #: `inline` and always_inline stay what they say: the kernels are written with them.
 NO_INLINING = (
@@ -186,7 +186,7 @@ def _lines(path: Path, source: str, start: int, end: int) -> dict[int, int]:
     return out
 
 
-class _BySteps(Counted):
+class _BySteps(PythonCounter):
     """Tells of every block, and what was waited for flash before and in the fetch of it."""
 
     def __init__(

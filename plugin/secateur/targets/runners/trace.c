@@ -1,5 +1,5 @@
 /* What the simulator executes, counted in C: Unicorn calls these two functions. The same as class
- * Counted of trace.py and class Waits of estimates/flash.py, which tests compare; some thirty
+ * PythonCounter of trace.py and class Waits of estimates/flash.py, which tests compare; some thirty
  * times faster. Built by the computer's own compiler when a run is counted. */
 #include <stddef.h>
 #include <stdint.h>

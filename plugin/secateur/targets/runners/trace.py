@@ -61,7 +61,7 @@ def accelerator(board: Board) -> Accelerator:
     return ACCELERATORS[board.accelerator]
 
 
-class Counted:
+class PythonCounter:
     """In Python."""
 
     def __init__(self, board: Board, epsr: int | None) -> None:
@@ -189,7 +189,7 @@ def _native() -> tuple[ctypes.CDLL, Any] | None:
             return None
 
 
-class CountedInC:
+class NativeCounter:
     """By trace.c."""
 
     def __init__(self, board: Board, epsr: int | None, native: tuple[ctypes.CDLL, Any]) -> None:
@@ -279,4 +279,4 @@ class CountedInC:
 def counter(board: Board, epsr: int | None) -> BlockCounter:
     """The fastest one there is here."""
     native = _native()
-    return CountedInC(board, epsr, native) if native else Counted(board, epsr)
+    return NativeCounter(board, epsr, native) if native else PythonCounter(board, epsr)
