@@ -286,11 +286,12 @@ def page(rows: list[dict[str, Any]]) -> str:
         "## What was tried",
         "One search by hand: a float training of the strided network with the",
         "DS-CNN's weights, then",
-        "every layer ternary in one more fit. Strided float networks came to 91 to 92 % on the",
-        "held-out speakers, where the DS-CNN has 93.0 %. Making every layer ternary then cost",
-        "four points with hard augmentation (time masks, noise, moves by 3 frames) and 0.2 with moves",
-        "by one frame alone. Not tried: longer trainings, depthwise layers at more levels, soft labels",
-        "of larger networks, 4-bit activations.",
+        "every layer ternary in one more fit. Strided float networks came to",
+        "91 to 92 % on the held-out speakers, where the DS-CNN has 93.0 %.",
+        "Making every layer ternary then cost four points with hard augmentation",
+        "(time masks, noise, moves by 3 frames) and 0.2 with moves by one frame",
+        "alone. Not tried: longer trainings, depthwise layers at more levels,",
+        "soft labels of larger networks, 4-bit activations.",
         "",
     ]  # fmt: skip
     return "\n".join(lines)
