@@ -227,6 +227,7 @@ def write(
                 timed.add(op, whole)
         elif op.output == chain.output:
             text = code(chain, emissions, functions.add, comments)
+            timed.end()  # what comes before the chain
             steps.append(f"/* {note} */\n{text}" if note else text)
     timed.end()
     for end in outputs.ends:
