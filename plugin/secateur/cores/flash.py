@@ -1,7 +1,9 @@
 """What parts have between their flash and the core: rows that a board's manifest names.
 
 A manifest says which (`accelerator`), and how many cycles a line takes more than one that is held
-(`wait_states`). targets/estimates/flash.py applies them, docs/cycle-model.md lists them.
+(`wait_states`). targets/estimates/flash.py applies them, docs/cycle-model.md lists them. Shapes are
+those of the parts' manuals as remembered: section numbers were not looked up again, and no row was
+measured.
 """
 
 from __future__ import annotations
