@@ -41,6 +41,11 @@ NOT_RUN = {
     ".venv/bin/pre-commit": "changes the repository's hooks",
     "flash": "needs a board",
     "monitor": "needs a board",
+    "bringup": "needs a board",
+    "explore": "takes hours; tests/exploration runs it with small objectives",
+    "combinations": "takes hours; tests/exploration runs a small grid",
+    "compress": "takes minutes; it is explore",
+    "mlperf": "needs the benchmark's model and data; tests/targets/test_mlperf.py runs it",
     "demo": "takes minutes; test_demo runs it with one round",
 }
 

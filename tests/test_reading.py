@@ -198,7 +198,7 @@ def test_what_nobody_foresaw_is_one_sentence(
     def fail(*_: Any) -> None:
         raise AttributeError("of\n\x1bsome kind")
 
-    monkeypatch.setattr("secateur.frontend.tflite.Reader", fail)
+    monkeypatch.setattr("secateur.frontend.tflite.TfliteReader", fail)
     with pytest.raises(UnexpectedError, match=r"m\.tflite cannot be .*AttributeError: of") as e:
         secateur.load(path)
     assert "\x1b" not in str(e.value)

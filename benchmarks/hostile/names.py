@@ -165,7 +165,16 @@ def compiles(folder: Path, library: Any) -> None:
         return
     for source in sorted(home.rglob("*.c")):
         done = subprocess.run(
-            [cc, "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(source)],
+            [
+                cc,
+                "-std=c11",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-fsyntax-only",
+                f"-I{home / 'src'}",
+                str(source),
+            ],
             capture_output=True,
             text=True,
         )

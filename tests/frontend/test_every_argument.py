@@ -24,7 +24,8 @@ pytestmark = pytest.mark.train
 
 RNG = np.random.default_rng(11)
 #: Not built from a signature: inputs, layers around layers, this package's own.
-_ELSEWHERE = {"InputLayer", "QuantActivation"}
+#: RNN and Bidirectional take cells and layers: tests/recurrent/test_keras.py has them.
+_ELSEWHERE = {"InputLayer", "QuantActivation", "RNN", "Bidirectional"}
 #: Shapes tried, in this order, until a layer takes one.
 _SHAPES: list[Any] = [(6, 8, 4), (8, 4), (5,), [(6,), (6,)], [(8, 4), (8, 4)], [(6, 8, 4)] * 2]
 _FIRST_SHAPES: dict[str, list[Any]] = {
@@ -38,6 +39,8 @@ _FIRST_SHAPES: dict[str, list[Any]] = {
     "MultiHeadAttention": [[(8, 4), (8, 4)]],
     "GroupQueryAttention": [[(8, 4), (8, 4)]],
     "GroupedQueryAttention": [[(8, 4), (8, 4)]],
+    "ConvLSTM2D": [(3, 6, 8, 4)],
+    "ConvLSTM3D": [(2, 4, 5, 6, 3)],
     "Dot": [[(8, 4), (8, 4)], [(5,), (5,)]],
 }
 #: Values for arguments without a default, and (after them) other values to try.

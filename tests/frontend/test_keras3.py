@@ -145,8 +145,8 @@ class _Subclassed(keras.Model):
 
 REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "unsupported": (
-        lambda: _seq(SEQUENCE, L.LSTM(3, name="memory")),
-        r"'memory'.*LSTM.*supported.*Conv2D",
+        lambda: _seq(SEQUENCE, L.Discretization([0.0], name="bins")),
+        r"'bins'.*Discretization.*supported.*Conv2D",
     ),
     "activation": (lambda: _seq((4,), L.Dense(4, activation="sparsemax")), r"sparsemax.*relu6"),
     "operation": (_fourier, r"rfft.*2 outputs"),

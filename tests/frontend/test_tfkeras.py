@@ -106,7 +106,8 @@ def refused(model, pattern):
     with pytest.raises(ModelError, match=pattern):
         load(model)
 refused(k.Sequential([L.Dense(3)], name="late"), "'late'.*not been built")
-refused(k.Sequential([k.Input((4, 3)), L.LSTM(3, name="memory")]), "'memory'.*LSTM.*supported")
+bins = L.Discretization([0.0], name="bins")
+refused(k.Sequential([k.Input((4, 3)), bins]), "'bins'.*Discretization.*supported")
 refused(k.Sequential([k.Input((3,)), L.Lambda(lambda x: x, name="f")]), "'f'.*Lambda")
 refused(k.Model(i, tf.math.lgamma(i)), "tf.math.lgamma")
 class Own(k.Model):

@@ -32,7 +32,7 @@ CALIBRATION = 256
 
 
 def _ternary(layers: list[str], zeros: float, steps: int) -> list[Any]:
-    import secateur as sc
+    from secateur import callbacks as sc
 
     end = max(1, round(RAMP * steps))
     return [
@@ -44,7 +44,7 @@ def _pruned(quantizer: Callable[[list[str], int], Any]) -> Callable[..., list[An
     """Pruning first, then few levels for what is left."""
 
     def make(layers: list[str], zeros: float, steps: int) -> list[Any]:
-        import secateur as sc
+        from secateur import callbacks as sc
 
         end = max(1, round(RAMP * steps))
         out: list[Any] = [] if not zeros else [sc.Prune(zeros, 0, end, include=layers)]
@@ -55,21 +55,21 @@ def _pruned(quantizer: Callable[[list[str], int], Any]) -> Callable[..., list[An
 
 
 def _cluster(layers: list[str], begin: int) -> Any:
-    import secateur as sc
+    from secateur.callbacks import Cluster
 
-    return sc.Cluster(clusters=16, begin_step=begin, include=layers)
+    return Cluster(clusters=16, begin_step=begin, include=layers)
 
 
 def _power_of_two(layers: list[str], begin: int) -> Any:
-    import secateur as sc
+    from secateur.callbacks import PowerOfTwo
 
-    return sc.PowerOfTwo(bits=4, begin_step=begin, include=layers)
+    return PowerOfTwo(bits=4, begin_step=begin, include=layers)
 
 
 def _uniform(layers: list[str], begin: int) -> Any:
-    import secateur as sc
+    from secateur.callbacks import Uniform
 
-    return sc.Uniform(bits=4, begin_step=begin, include=layers)
+    return Uniform(bits=4, begin_step=begin, include=layers)
 
 
 #: method -> callbacks for layers at a share of zeros in a fit of so many steps
@@ -83,7 +83,7 @@ WEIGHTS: dict[str, Callable[[list[str], float, int], list[Any]]] = {
 
 
 def _criterion(name: str, keep: float, x: np.ndarray) -> Any:
-    import secateur as sc
+    from secateur import slimming as sc
 
     if name == "nisp":
         return sc.NISP(flops=keep, data=x)
@@ -109,18 +109,19 @@ def slimmed(model: Any, settings: Mapping[str, Value], x: np.ndarray) -> Any:
     """
     import keras
 
-    import secateur as sc
+    from secateur.callbacks import quantize_activations
+    from secateur.slimming import prune_filters
 
     keep, bits = float(settings.get("keep", 1.0)), int(settings.get("activation_bits", 8))
     if keep < 1:
         criterion = _criterion(str(settings.get("slim", "l1")), keep, x[:CALIBRATION])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # floors and borders; training mends them
-            out = sc.prune_filters(model, criterion, round_to=ROUND_TO)
+            out = prune_filters(model, criterion, round_to=ROUND_TO)
     else:
         out = keras.models.clone_model(model)
         out.set_weights(model.get_weights())
-    return sc.quantize_activations(out, bits) if bits < 8 else out
+    return quantize_activations(out, bits) if bits < 8 else out
 
 
 def retrain(

@@ -18,6 +18,8 @@ from ..frontend.ir import Graph, Node
 #: What a single scale must leave of the first layer's signal, and what factors must gain, in dB. A
 #: normal distribution in 8 bits has about 40.
 _LEAST_DB, _GAIN_DB = 30.0, 10.0
+#: Share of a feature's values that tell its usual extent.
+_USUAL = 0.999
 _FIRST = ("dense", "conv2d", "depthwise_conv2d", "batch_norm")
 #: A kernel of fewer different values than that for each weight is compressed, and stays as it is.
 _VARIED = 0.5
@@ -58,6 +60,11 @@ def scaled(graph: Graph, given: Mapping[str, np.ndarray], wide: bool = True) -> 
         before = _db(columns, np.ones_like(factors), squares, bits)
         after = _db(columns, factors, squares, bits)
         if before >= _LEAST_DB or after < before + _GAIN_DB:
+            continue
+        # a few far samples are for the calibration method, not for a scale of that feature
+        usual = np.quantile(np.abs(columns), _USUAL, axis=0)
+        clipped = np.clip(columns, -usual, usual)
+        if _db(clipped, np.ones_like(factors), squares, bits) >= _LEAST_DB:
             continue
         worst = int(np.argmin(np.where(most > 0, most, np.inf)))
         what = (

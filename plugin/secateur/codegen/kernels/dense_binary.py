@@ -86,7 +86,8 @@ class DenseBinary(Kernel[QConv | QDense, BinaryTable]):
             parameters += f", const {q.ctype} *q"
         name = f"fc_binary_{c.bits.shape[2]}x{len(c.p)}"
         text = render(
-            "dense_binary.c.j2", name=name, parameters=parameters, q=q, n=n, rows=len(c.p),
+            "dense_binary.c.j2", name=name, parameters=parameters, q=q, n=n,
+            out=q.out if q else "uint8_t", rows=len(c.p),
             p=len(c.bits), k=len(c.q), weights=c.q, shared=steps.planes,
             thresholds=steps.thresholds, gather=self._gathers(layer), x=x, y=y,
             toggles=toggles(op.requant.planes) if isinstance(op.requant, Thresholds) else [],
