@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,8 @@ TARGETS = {
     "toml": Target(_toml_seeds, _file("secateur.toml", _toml)),
     "serial": Target(_serial_seeds, _serial),
 }
+#: Mutations that `attempts` makes at most.
+MOST = 10_000_000
 #: What no reader foresaw: the sentence without the path -> the first input.
 unforeseen: dict[str, bytes] = {}
 
@@ -204,12 +207,16 @@ def mutations(target: Target, count: int, seed: int = 0) -> Iterator[bytes]:
         yield bytes(data)
 
 
-def attempts(name: str, count: int, seed: int = 0) -> None:
-    """A fixed number of mutations without coverage."""
-    target = TARGETS[name]
+def attempts(name: str, seconds: float, seed: int = 0) -> int:
+    """Mutations without coverage, always the same ones, for so long; how many there were."""
+    target, begin, done = TARGETS[name], time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        for data in mutations(target, count, seed):
+        for data in mutations(target, MOST, seed):
             attempt(target, data, Path(folder))
+            done += 1
+            if time.monotonic() - begin > seconds:
+                break
+    return done
 
 
 def main() -> None:

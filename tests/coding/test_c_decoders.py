@@ -306,14 +306,21 @@ def libfuzzer() -> bool:
 
 @pytest.mark.skipif(not libfuzzer(), reason="libFuzzer comes with clang, which is not installed")
 def test_streams_that_libfuzzer_makes(tmp_path: Path) -> None:
-    """Guided by coverage, from intact streams on; FUZZ_RUNS sets how many."""
+    """Guided by coverage, from intact streams on; FUZZ_SECONDS sets for how long."""
     program = build(tmp_path, "uint16_t", fuzzed=True)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for i, (_, encoded) in enumerate(program.layers):
         (corpus / str(i)).write_bytes(struct.pack("<H", i) + b"".join(streams_of(encoded)))
-    runs = os.environ.get("FUZZ_RUNS", "6000")
-    command = [program.path, f"-runs={runs}", "-seed=1", "-timeout=10", "-max_len=8000", corpus]
+    seconds = os.environ.get("FUZZ_SECONDS", "20")
+    command = [
+        program.path,
+        f"-max_total_time={seconds}",
+        "-seed=1",
+        "-timeout=10",
+        "-max_len=8000",
+        corpus,
+    ]
     done = subprocess.run(command, capture_output=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
 

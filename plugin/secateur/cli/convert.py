@@ -82,7 +82,8 @@ def conversion_options(f: Any) -> Any:
         type=click.FloatRange(min=1),
         default=8.0,
         show_default=True,
-        help="How many times slower than the fastest plan that of --optimize flash may be.",
+        help="How many times slower than the fastest plan that of --optimize flash may be; hard "
+        "budgets take its place.",
     )(f)
     f = click.option(
         "--portable",
