@@ -62,7 +62,7 @@ def test_a_sparse_window_scores_its_rows() -> None:
 
 
 #: A class of the same name as another: what a file says of a layer, and what kernels get of one.
-SAME_NAME = {"Layer", "LayerPlan"}
+SAME_NAME = {"Layer"}
 
 
 def test_no_two_public_classes_have_one_name() -> None:

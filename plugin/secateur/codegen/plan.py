@@ -94,7 +94,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class LayerPlan:
+class PlannedLayer:
     """How one operator is stored and executed."""
 
     op: str
@@ -108,7 +108,7 @@ class LayerPlan:
 class Plan:
     """The whole model."""
 
-    layers: dict[str, LayerPlan]
+    layers: dict[str, PlannedLayer]
     memory: MemoryPlan
     library: Library
     encoded: dict[str, Encoded] = field(default_factory=dict)
@@ -405,7 +405,7 @@ def _build(
     plans = {}
     for n, c in chosen.items():
         estimate, turns = cost(c.kernel, layers[n], core), graph.turns(n)
-        plans[n] = LayerPlan(
+        plans[n] = PlannedLayer(
             n, kernels[n], c.encoding, turns * estimate.instructions, turns * estimate.cycles
         )
     code = BASE_CODE + _code(chosen.values(), core) + chained_code(chains)

@@ -7,6 +7,8 @@ in the simulator, on single layers.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 
 from ... import names
@@ -26,6 +28,8 @@ from .source import StoredTable, index_work, row_bytes, row_source, stored_rows
 #: kernel, and a tap of a depthwise one.
 _PRODUCT, _SUM, _GATHERED, _TAP = 3.0, 26.0, 21.0, 17.5
 
+Weighted = TypeVar("Weighted", QConv, QDense)
+
 
 def _sums(products: float, sums: float) -> float:
     return _PRODUCT * products + _SUM * sums
@@ -41,34 +45,44 @@ def run_of(weight: np.ndarray, x: QTensor) -> int:
     return (2**31 - 1) // most // 4 * 4
 
 
-def _wide(layer: Layer[QConv] | Layer[QDense]) -> bool:
+def _wide(layer: Layer[Any]) -> bool:
     t = layer.graph.tensors
     return any(t[name].wide for name in (*layer.op.inputs, layer.op.output))
 
 
+class _Rows(Kernel[Weighted, StoredTable]):
+    """What multiplies stored rows of int8 by wide activations."""
+
+    wide = True
+    forms = frozenset({"dense", "indices", "coded dense"})
+
+    def applies(self, layer: Layer[Weighted]) -> bool:
+        return _wide(layer)
+
+    def scratch(self, layer: Layer[Weighted]) -> int:
+        return row_bytes(stored_rows(layer))
+
+    def table(self, layer: Layer[Weighted]) -> StoredTable:
+        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
+
+
+def _work(layer: Layer[Any], instructions: float, looked_up: float) -> dict[str, float]:
+    """Units of a layer that looks so many weights up, decoding included."""
+    decoding = decode_work(layer.encoded) if is_coded(layer.encoded) else {}
+    return {"instructions": instructions, **index_work(layer, looked_up), **decoding}
+
+
 @register
-class WideDense(Kernel[QDense, StoredTable]):
+class WideDense(_Rows[QDense]):
     """Fully connected, row by row."""
 
     name = "wide_dense"
-    wide = True
-    forms = frozenset({"dense", "indices", "coded dense"})
     code_bytes = 240
     plain_factor = 2.7
 
-    def applies(self, layer: Layer[QDense]) -> bool:
-        return _wide(layer)
-
-    def scratch(self, layer: Layer[QDense]) -> int:
-        return row_bytes(stored_rows(layer))
-
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
         size, rows = float(layer.op.weight.size), float(len(layer.op.weight))
-        work = {"instructions": _sums(size, rows), **index_work(layer, size)}
-        return {**work, **decode_work(layer.encoded)} if is_coded(layer.encoded) else work
-
-    def table(self, layer: Layer[QDense]) -> StoredTable:
-        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
+        return _work(layer, _sums(size, rows), size)
 
     def emit(self, layer: Layer[QDense], table: StoredTable) -> Emission:
         op = layer.op
@@ -89,12 +103,10 @@ class WideDense(Kernel[QDense, StoredTable]):
 
 
 @register
-class WideConv(Kernel[QConv, StoredTable]):
+class WideConv(_Rows[QConv]):
     """Convolution: the pixels under the kernel in a row, times each row of weights."""
 
     name = "wide_conv"
-    wide = True
-    forms = frozenset({"dense", "indices", "coded dense"})
     code_bytes = 420
     plain_factor = 2.8
 
@@ -114,11 +126,7 @@ class WideConv(Kernel[QConv, StoredTable]):
         size = float(op.weight.size)
         sums = _sums(size * pixels, len(op.weight) * pixels)
         gathered = _GATHERED * op.weight[0].size * pixels
-        work = {"instructions": sums + gathered, **index_work(layer, size * pixels)}
-        return {**work, **decode_work(layer.encoded)} if is_coded(layer.encoded) else work
-
-    def table(self, layer: Layer[QConv]) -> StoredTable:
-        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
+        return _work(layer, sums + gathered, size * pixels)
 
     def emit(self, layer: Layer[QConv], table: StoredTable) -> Emission:
         op = layer.op
@@ -139,12 +147,10 @@ class WideConv(Kernel[QConv, StoredTable]):
 
 
 @register
-class WideDepthwise(Kernel[QConv, StoredTable]):
+class WideDepthwise(_Rows[QConv]):
     """Depthwise convolution, plane by plane."""
 
     name = "wide_depthwise"
-    wide = True
-    forms = frozenset({"dense", "indices", "coded dense"})
     code_bytes = 300
     plain_factor = 2.0
 
@@ -153,18 +159,9 @@ class WideDepthwise(Kernel[QConv, StoredTable]):
         alone = op.groups == len(op.weight) > 1 and op.weight.shape[1] == 1
         return _wide(layer) and alone and op.residual is None
 
-    def scratch(self, layer: Layer[QConv]) -> int:
-        return row_bytes(stored_rows(layer))
-
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
-        outputs = float(layer.out_size)
-        size = float(layer.op.weight.size)
-        taps = layer.op.weight[0].size
-        work = {"instructions": outputs * (_TAP * taps + 15), **index_work(layer, size)}
-        return {**work, **decode_work(layer.encoded)} if is_coded(layer.encoded) else work
-
-    def table(self, layer: Layer[QConv]) -> StoredTable:
-        return StoredTable.make(layer, stored_rows(layer), layer.op.requant)
+        instructions = layer.out_size * (_TAP * layer.op.weight[0].size + 15.0)
+        return _work(layer, instructions, float(layer.op.weight.size))
 
     def emit(self, layer: Layer[QConv], table: StoredTable) -> Emission:
         op = layer.op

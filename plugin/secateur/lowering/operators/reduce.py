@@ -85,19 +85,29 @@ def _no_products(graph: Graph, node: Node) -> tuple[str, str] | None:
     return None
 
 
-@lowers("reduce")
-def _reduce(lo: Lowering, node: Node) -> None:
+def extremes_or_sum(lo: Lowering, node: Node) -> tuple[QTensor, Loops, Loops, int] | None:
+    """Emits a largest or smallest, which no type changes: None. Of a sum or mean: what is summed,
+    the loops around it and over it, and how many elements they meet."""
     x, shape = lo.settle(node.inputs[0]), lo.shape(node.inputs[0])
     axes = {a % len(shape) for a in node.attrs["axes"]}
     steps = strides(shape)
     outer = over([a for a in range(len(shape)) if a not in axes], shape, [steps])
     inner = over(sorted(axes), shape, [steps])
-    n = int(np.prod([shape[a] for a in axes]))
     function = node.attrs["function"]
     if function in ("max", "min"):
         y = lo.new(node, like=x)
         lo.emit(QReduce(node.name, (x.name,), y.name, function, outer, inner))
+        return None
+    return x, outer, inner, int(np.prod([shape[a] for a in axes]))
+
+
+@lowers("reduce")
+def _reduce(lo: Lowering, node: Node) -> None:
+    reduced = extremes_or_sum(lo, node)
+    if reduced is None:
         return
+    x, outer, inner, n = reduced
+    function = node.attrs["function"]
     share = n if function == "mean" else 1
     one = np.ones(1)
     y = lo.new(node)

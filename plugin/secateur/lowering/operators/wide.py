@@ -14,12 +14,12 @@ from secateur.frontend.ops import OPS
 from secateur.lowering import wide
 from secateur.lowering.lowerer import Lowering, rows_along, table_of
 from secateur.lowering.operators.pool import pool_counts
-from secateur.lowering.operators.reduce import QReduce
+from secateur.lowering.operators.reduce import QReduce, extremes_or_sum
 from secateur.lowering.operators.table import QTable, clamped
 from secateur.lowering.qgraph import QGraph, QOp, QPool, QRescale, QTensor
 from secateur.lowering.registry import executes, lowers_wide
 from secateur.lowering.requant import DoesNotFitError
-from secateur.lowering.strided import Loops, broadcast_strides, over, strides, walk
+from secateur.lowering.strided import Loops, broadcast_strides, over, walk
 
 
 @dataclass
@@ -231,17 +231,11 @@ def _avg_pool(lo: Lowering, node: Node) -> None:
 
 @lowers_wide("reduce")
 def _reduce(lo: Lowering, node: Node) -> None:
-    x, shape = lo.settle(node.inputs[0]), lo.shape(node.inputs[0])
-    axes = {a % len(shape) for a in node.attrs["axes"]}
-    steps = strides(shape)
-    outer = over([a for a in range(len(shape)) if a not in axes], shape, [steps])
-    inner = over(sorted(axes), shape, [steps])
-    n = int(np.prod([shape[a] for a in axes]))
-    function = node.attrs["function"]
-    if function in ("max", "min"):
-        y = lo.new(node, like=x)
-        lo.emit(QReduce(node.name, (x.name,), y.name, function, outer, inner))
+    reduced = extremes_or_sum(lo, node)
+    if reduced is None:
         return
+    x, outer, inner, n = reduced
+    function = node.attrs["function"]
     y, one = lo.new(node), np.ones(1)
     share = n if function == "mean" else 1
     requant = lo.wide_requant(
