@@ -49,7 +49,7 @@ def test_a_layer_of_every_kind_of_kernel() -> None:
     seen = {c.kernel.name for g in LAYERS for c in candidates(g.ops[0], g)}
     assert seen >= {
         "dense", "dense_skip", "dense_sparse", "dense_ternary", "dense_book", "dense_pairs",
-        "dense_live", "dense_columns",
+        "dense_live", "dense_columns", "dense_lanes",
     }  # fmt: skip
 
 

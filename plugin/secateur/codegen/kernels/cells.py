@@ -28,10 +28,14 @@ def curve_function(c: Curve) -> CFunction:
     """The C of a curve: its table is an argument."""
     name = f"curve_{c.reach}_{c.point}"
     title = f"A function between -{2**c.reach} and {2**c.reach}, of numbers with {c.point} bits"
-    text = render(
-        "recurrent.c.j2", kind="curve", name=name, c=c, title=title, top=2 ** (c.reach + c.point)
-    )
-    return CFunction(name, text)
+
+    def text(isa: str) -> str:
+        return render(
+            "recurrent.c.j2", kind="curve", name=name, isa=isa, c=c, title=title,
+            top=2 ** (c.reach + c.point),
+        )  # fmt: skip
+
+    return CFunction(name, text("plain"), {"dsp": text("dsp")})
 
 
 def curve_array(layer: Layer[Any], c: Curve) -> CArray:

@@ -132,6 +132,14 @@ SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
         sc_short_;                                                                       \
     })
 
+/* v clamped to n bits, n a constant in 1..32. */
+#define sc_signed(v, n)                                                                     \
+    __extension__({                                                                        \
+        int32_t sc_signed_;                                                                \
+        __asm__("ssat %0, %1, %2" : "=r"(sc_signed_) : "I"(n), "r"((int32_t)(v)));          \
+        sc_signed_;                                                                        \
+    })
+
 /* Two lanes from the low / high halves of u and v: u below v. */
 SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
 {

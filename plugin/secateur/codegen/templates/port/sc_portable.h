@@ -133,6 +133,12 @@ SC_INLINE int32_t sc_short_of(int32_t v)
 
 #define sc_short(v, f) sc_short_of((int32_t)(v) >> (f))
 
+SC_INLINE int32_t sc_signed(int32_t v, int n)
+{
+    const int32_t top = (int32_t)((1u << (n - 1)) - 1u);
+    return v < -top - 1 ? -top - 1 : v > top ? top : v;
+}
+
 /* Two lanes from the low / high halves of u and v: u below v. */
 SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
 {
