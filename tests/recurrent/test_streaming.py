@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.streaming import expected as expected_frames
+from benchmarks.streaming import framed, spotter, stack, tcn, wake_word
+from benchmarks.streaming import prepare as prepared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from secateur.frontend.layers import Builder
 from secateur.lowering import passes, reference
 from secateur.lowering.calibrate import calibrate
 from secateur.lowering.lowerer import Lowering
+from secateur.lowering.operators.stream import SumRing
 from secateur.lowering.qgraph import QGraph
 from secateur.lowering.simplify import simplify
 from secateur.lowering.streaming import lower_stream
@@ -107,6 +111,40 @@ def sound(n: int = 2, turns: int = 60) -> np.ndarray:
     return np.random.default_rng(3).normal(0, 1, (n, turns, 4)).astype(np.float32)
 
 
+def test_the_mean_of_an_image_slides() -> None:
+    graph = spotter(6, 24, 3, causal=False)
+    x = np.random.default_rng(3).normal(0, 1, (3, 80, 10, 1)).astype(np.float32)
+    cal = np.concatenate([x[:, i : i + 24] for i in range(0, 50, 5)])
+    whole, q = window(graph, cal), lower_stream(graph, cal)
+    assert {"sliding_mean", "slide", "append", "keep"} <= {op.kind for op in q}
+    codes = np.random.default_rng(4).integers(-128, 128, x.shape).astype(np.int8)
+    s, seen = reference.Stepper(q, 3), 0
+    for end in range(80):
+        y = s.step(codes[:, end : end + 1])
+        if y is not None:
+            want = reference.run(whole, np.ascontiguousarray(codes[:, end - 23 : end + 1]))
+            np.testing.assert_array_equal(y.reshape(3, -1), want)
+            seen += 1
+    assert seen == (80 - 24) // 2 + 1
+
+
+@pytest.mark.parametrize(
+    "graph", [wake_word(70), tcn(70), stack("gru", 8, 70), stack("lstm", 8, 70)]
+)
+def test_networks_answer_as_their_windows(graph: Graph) -> None:
+    assert len(prepared(graph, 70, True).want) == 70
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 257), st.integers(0, 2**32 - 1))
+def test_sums_of_rows_are_packed(rows: int, channels: int, elements: int, seed: int) -> None:
+    ring = SumRing(rows, channels, elements)
+    sums = np.random.default_rng(seed).integers(0, ring.most + 1, (3, channels))
+    packed = ring.bytes_of(sums)
+    assert packed.shape == (3, ring.row_bytes)
+    np.testing.assert_array_equal(ring.row(packed), sums)
+
+
 @pytest.mark.parametrize("head", ["pool", "flatten"])
 def test_a_window_slides(head: str) -> None:
     graph, x = recogniser(False, head), sound()
@@ -128,45 +166,6 @@ def test_a_window_slides(head: str) -> None:
     assert seen == (60 - 20) // 2 + 1
 
 
-_FRAMES = """
-#include "{name}.h"
-/* {n} frames in two arenas that take turns; behind each output whether there was one. */
-static uint32_t second[({upper}_ARENA_BYTES + 3) / 4];
-int {name}_run_in(void *arena, const int8_t *in, int8_t *out);
-int {name}_run_in(void *arena, const int8_t *in, int8_t *out)
-{{
-    int8_t other[{size}];
-    {name}_reset_in(arena);
-    {name}_reset_in(second);
-    for (int i = 0; i < {n}; i++, in += {frame}, out += {size} + 1) {{
-        for (int k = 0; k < {size}; k++) {{
-            out[k] = 0;
-        }}
-        out[{size}] = (int8_t){name}_step_in(arena, in, out);
-        if (i % 3 != 0 && {name}_step_in(second, in - (i % 2) * {frame}, other) < 0) {{
-            return -1;
-        }}
-    }}
-    return 0;
-}}
-"""
-
-
-def _framed(q: QGraph, name: str, n: int) -> run_c.Plan:
-    p = run_c.plan(q, name)
-    size, frame = q.tensors[q.output].size, q.tensors[q.input].size
-    text = _FRAMES.format(name=name, upper=name.upper(), n=n, size=size, frame=frame)
-    p.library.files[f"src/{name}_frames.c"] = text
-    h = p.library.files[f"src/{name}.h"]
-    h = h.replace(f"_INPUT_SIZE {frame} ", f"_INPUT_SIZE {frame * n} ")
-    h = h.replace(f"_OUTPUT_SIZE {size} ", f"_OUTPUT_SIZE {(size + 1) * n} ")
-    entry = f"int {name}_run_in(void *arena, const int8_t *in, int8_t *out);\n"
-    p.library.files[f"src/{name}.h"] = h.replace(
-        "#ifdef __cplusplus\n}", entry + "#ifdef __cplusplus\n}"
-    )
-    return p
-
-
 @pytest.mark.parametrize("core", ["", *run_c.CORES])
 def test_the_same_bytes_in_c(core: str, tmp_path: Path) -> None:
     graphs = [recogniser(), recogniser(False, "flatten"), recogniser(True, "sequence")]
@@ -175,22 +174,19 @@ def test_the_same_bytes_in_c(core: str, tmp_path: Path) -> None:
     t = conv(b, rng, b.add_input("x", (20, 4)), "c", 5, 3, dilation=2)
     t = layer(b, rng, layer(b, rng, t, "r0", "gru", 5), "r1", "lstm", 4, sequence=False)
     graphs.append(b.finish(t))
-    x = sound(2, 24)
+    graphs.append(spotter(6, 13, 3))
     plans, codes, expected = [], [], []
     for i, graph in enumerate(graphs):
-        q = passes.run(passes.INTEGER, lower_stream(graph, sound(4, 20)))
-        t = q.tensors[q.input]
-        c = np.clip(np.floor(x / t.scale + 0.5) + t.zero_point, 0, 255) - 128
-        c = c.astype(np.int8)[:, None]
-        size = q.tensors[q.output].size
-        rows = []
-        for y in streamed(q, c):
-            none = y is None
-            out = np.zeros((2, size), np.int8) if none else y.reshape(2, size)
-            rows.append(np.concatenate([out, np.full((2, 1), none, np.int8)], axis=1))
-        plans.append(_framed(q, f"net{i}", 24))
+        shape = graph.node(graph.input).shape
+        axis = 2 if shape[0] == 1 else 1
+        x = np.random.default_rng(3).normal(0, 1, (4, *shape)).astype(np.float32)
+        q = passes.run(passes.INTEGER, lower_stream(graph, x))
+        long = [2, *shape]
+        long[axis] = 30
+        c = np.random.default_rng(5).integers(-128, 128, long).astype(np.int8)
+        plans.append(framed(run_c.plan(q, f"net{i}"), q, 30))
         codes.append(c.reshape(2, -1))
-        expected.append(np.concatenate(rows, axis=1))
+        expected.append(expected_frames(q, c, axis).reshape(2, -1))
     if core:
         got = run_c.on_core(core, plans, codes, tmp_path)
     else:

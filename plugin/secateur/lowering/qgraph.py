@@ -403,6 +403,11 @@ class QGraph:
                 return o
         raise KeyError(name)
 
+    @property
+    def nexts(self) -> frozenset[str]:
+        """Tensors that take a state's place."""
+        return frozenset(s.next for s in self.states.values())
+
     def loop_of(self, op: str) -> TimeLoop | None:
         """The loop that an operator runs in."""
         return self.by_loop().get(op)

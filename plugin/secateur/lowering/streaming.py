@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from math import lcm
+from math import lcm, prod
 
 from secateur.errors import ModelError, RangeWarning
 from secateur.frontend.execute import Inputs
@@ -81,10 +81,12 @@ class _Streamer:
         self.paces: dict[str, Pace] = {}
         self.rings: dict[tuple[str, int], str] = {}
         self.due: dict[str, Due] = {}
+        self.kept: dict[str, Due] = {}  #: when what a node keeps is new, if before its output
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
             self._node(node)
+        self._set_apart()
         return replace(self.graph, nodes=self.nodes)
 
     def _add(self, node: Node, pace: Pace) -> None:
@@ -103,11 +105,25 @@ class _Streamer:
             name = f"{tensor}_last{rows}"
             shape = list(self._row(self.shapes[tensor]))
             shape[self.axis] = rows
-            attrs = {"axis": self.axis, "rows": rows}
+            attrs = {"axis": self.axis, "rows": rows, "apart": False}
             ring = Node("last_rows", name, (tensor,), name, tuple(shape), attrs)
             self._add(ring, replace(self.paces[tensor], axis=None))
             self.rings[tensor, rows] = name
         return self.rings[tensor, rows]
+
+    def _set_apart(self) -> None:
+        """Where rows are kept without the newest, which joins them in a place that all such layers
+        share for the time they run: of the smaller ones, as many as save most."""
+        rings = [n for n in self.nodes if n.op == "last_rows"]
+        rings.sort(key=lambda n: prod(n.shape))
+        row = [prod(n.shape) // int(n.attrs["rows"]) for n in rings]
+        saved = [
+            sum(row[: i + 1]) + row[i] - prod(ring.shape)  # the newest row grows to all of them
+            for i, ring in enumerate(rings)
+        ]
+        count = saved.index(max(saved)) + 1 if saved and max(saved) > 0 else 0
+        for ring in rings[:count]:
+            ring.attrs["apart"] = True
 
     def _node(self, node: Node) -> None:
         axis = self.axis
@@ -131,6 +147,8 @@ class _Streamer:
             self._window(node)
         elif node.op == "recurrent" and axis == 1 and not node.attr("reverse"):
             self._recurrent(node)
+        elif self._means_all(node):
+            self._mean(node)
         elif node.op == "cell_state" and axis == 1 and not node.attr("reverse"):
             attrs = {**node.attrs, "stateful": False}
             self._add(replace(node, attrs=attrs), Pace(next(iter(dues)), None))
@@ -155,6 +173,25 @@ class _Streamer:
         if node.op == "prelu":
             return node.params["alpha"].size in (1, node.shape[-1])
         return OPS[node.op].pointwise or node.op in _ROWWISE
+
+    def _means_all(self, node: Node) -> bool:
+        """Whether it is the mean of a whole window."""
+        whole = self.shapes[node.inputs[0]][:2]
+        return bool(
+            node.op == "avg_pool"
+            and node.attr("window") == whole
+            and not any(node.attr("pads"))
+            and whole[self.axis] > 1
+            and whole[1 - self.axis] <= 256
+        )
+
+    def _mean(self, node: Node) -> None:
+        """Sums that slide along."""
+        tensor = node.inputs[0]
+        rows, due = self.shapes[tensor][self.axis], self.paces[tensor].due
+        moved = replace(node, op="mean_of_last", attrs={"rows": rows}, params={})
+        self._add(moved, Pace(Due(due.period, due.offset + due.period * (rows - 1)), None))
+        self.kept[node.output] = due
 
     def _window(self, node: Node) -> None:
         axis, tensor = self.axis, node.inputs[0]
@@ -261,7 +298,10 @@ def lower_stream(
         before = len(lowering.q.ops)
         lowering.lower(node)
         due = streamer.due.get(node.output, Due(1, 0))
-        lowering.q.due |= {op.name: due for op in lowering.q.ops[before:]}
+        early, following = streamer.kept.get(node.output, due), lowering.q.nexts
+        lowering.q.due |= {
+            op.name: early if op.output in following else due for op in lowering.q.ops[before:]
+        }
     before = len(lowering.q.ops)
     q = lowering.finish()
     last = [streamer.due[t] for t in step.outputs]

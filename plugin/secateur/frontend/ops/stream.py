@@ -1,4 +1,4 @@
-"""What a network that runs step by step keeps: the last rows of a tensor."""
+"""What a network that runs step by step keeps: the last rows of a tensor, or their sums."""
 
 from __future__ import annotations
 
@@ -21,10 +21,30 @@ def _ring_shape(node: Node, shapes: list[Shape]) -> Shape:
     return (out[0], out[1], out[2])
 
 
-@declare("last_rows", _ring_shape, attrs={"axis": REQUIRED, "rows": REQUIRED})
+_RING = {
+    "axis": REQUIRED, "rows": REQUIRED,
+    "apart": False,  # the newest is kept once what needs all of them has run
+}  # fmt: skip
+
+
+@declare("last_rows", _ring_shape, attrs=_RING)
 def _last_rows(node: Node, inputs: list[Array]) -> Array:
     """The last `rows` elements of time: here those of a first step, zeros and the new one."""
     x, axis = inputs[0], int(node.attr("axis")) + 1
     pads = [(0, 0)] * x.ndim
     pads[axis] = (int(node.attr("rows")) - 1, 0)
     return np.pad(x, pads)
+
+
+def _mean_shape(node: Node, shapes: list[Shape]) -> Shape:
+    shape = shapes[0]
+    if len(shape) != 3:
+        raise ShapeError(f"takes the mean of rows of shape {shape}")
+    return (1, 1, shape[2])
+
+
+@declare("mean_of_last", _mean_shape, attrs={"rows": REQUIRED})
+def _mean_of_last(node: Node, inputs: list[Array]) -> Array:
+    """The mean of the last `rows` elements of time, channel by channel: here as `last_rows`."""
+    total = inputs[0].sum(axis=(1, 2), keepdims=True)
+    return np.asarray(total / (int(node.attr("rows")) * inputs[0][0, :, :, 0].size))

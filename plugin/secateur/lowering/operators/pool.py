@@ -33,18 +33,7 @@ def _avg_pool(lo: Lowering, node: Node) -> None:
     y = lo.new(node)
     a = node.attrs
     counts = pool_counts(x.shape[1:], a["window"], a["strides"], a["pads"], y.shape[1:])
-    n = np.array(counts, np.float64)
-
-    def constants(y: QTensor) -> tuple[Requant, int | None]:
-        return requantize(
-            x.scale / y.scale / n,
-            np.full(len(n), float(y.zero_point)),
-            x.zero_point * n,
-            np.zeros(len(n)),
-            255 * n,
-        )
-
-    y, (requant, _) = lo.fit(node, y, constants)
+    y, requant = averaged(lo, node, x, y, counts)
     lo.emit(
         QPool(
             node.name,
@@ -58,6 +47,25 @@ def _avg_pool(lo: Lowering, node: Node) -> None:
             counts,
         )
     )
+
+
+def averaged(
+    lo: Lowering, node: Node, x: QTensor, y: QTensor, counts: tuple[int, ...]
+) -> tuple[QTensor, Requant]:
+    """The output, and the constants from sums of so many codes of x to it, one for each count."""
+    n = np.array(counts, np.float64)
+
+    def constants(y: QTensor) -> tuple[Requant, int | None]:
+        return requantize(
+            x.scale / y.scale / n,
+            np.full(len(n), float(y.zero_point)),
+            x.zero_point * n,
+            np.zeros(len(n)),
+            255 * n,
+        )
+
+    y, (requant, _) = lo.fit(node, y, constants)
+    return y, requant
 
 
 def pool_counts(
