@@ -213,6 +213,8 @@ def import_keras() -> bool:
     import importlib.util
     import tempfile
 
+    from secateur.frontend import keras3
+
     if importlib.util.find_spec("keras") is None:
         return False
     sys.stderr.flush()
@@ -220,7 +222,7 @@ def import_keras() -> bool:
         saved = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
-            import keras  # noqa: F401
+            keras3.import_keras()
         except BaseException:
             held.seek(0)
             os.write(saved, held.read())

@@ -41,28 +41,30 @@ class ArenaMap:
         self._memory = memory
         self._places: dict[str, Place] = {}  #: by what `_add` is told
         self._names = names.layers(tuple(op.name for op in graph))
+        self._before: dict[str, str] = {}
         makers = {op.output: self._names[op.name] for op in graph}
         for block in memory.blocks:
             if block.names[0].startswith("scratch:"):
                 continue
             for i, (t, (first, last, _)) in enumerate(zip(block.names, block.spans, strict=True)):
                 what = f"output of {makers[t]}" if t in makers else "the input"
+                shift = block.shifts.get(t, 0)
+                earlier = [n for n in block.names[:i] if block.shifts.get(n, 0) == shift]
                 if t in graph.states:
                     what = f"the state that {makers[graph.states[t].next]} writes anew"
-                if i:
-                    what += f", written over {self._places['tensor:' + block.names[i - 1]].macro}"
+                if earlier:
+                    self._before[t] = earlier[-1]
+                    what += f", written over {self._places['tensor:' + earlier[-1]].macro}"
                 kind = makers.get(t, "input")
                 if t in graph.states:
                     kind = f"{makers[graph.states[t].next]}_before"
                 size = graph.tensors[t].stored_bytes
-                self._add(f"tensor:{t}", kind, "AT", block.offset, size, (first, last), what)
+                at = block.offset + shift
+                self._add(f"tensor:{t}", kind, "AT", at, size, (first, last), what)
         self._spans = {
             b.names[0].removeprefix("scratch:"): (b.first, b.last)
             for b in memory.blocks
             if b.names[0].startswith("scratch:")
-        }
-        self._before = {
-            t: block.names[i - 1] for block in memory.blocks for i, t in enumerate(block.names) if i
         }
 
     def _add(
@@ -89,6 +91,12 @@ class ArenaMap:
     def same(self, a: str, b: str) -> bool:
         """Whether two tensors begin at one place of the arena."""
         return a not in self._fixed and self.at(a).offset == self.at(b).offset
+
+    def part_of(self, tensor: str, whole: str, byte: int) -> bool:
+        """Whether a tensor lies at that byte of another one, alive with it."""
+        if tensor in self._fixed:
+            return False
+        return self.at(tensor).offset == self.at(whole).offset + byte
 
     def over(self, tensor: str) -> Place | None:
         """The place of the tensor over which `tensor` is written, if it is."""

@@ -84,7 +84,7 @@ class ChainChoice:
         core: str,
     ) -> None:
         self.graph, self.layers, self.kernels, self.core = graph, layers, kernels, core
-        steps = steps_of(graph, self._scratch, self._overwrites)
+        steps = steps_of(graph, self._scratch, self._overwrites, (), self._joins)
         self._last_use = last_uses(graph, steps)
         self._made = dict.fromkeys(graph.inputs, 0)
         self._made |= {t: life_of(graph, s)[0] for t, s in graph.states.items()}
@@ -109,7 +109,7 @@ class ChainChoice:
 
     def memory(self, chains: Sequence[Chain]) -> MemoryPlan:
         """The arena with `chains`."""
-        return plan_memory(self.graph, self._scratch, self._overwrites, chains)
+        return plan_memory(self.graph, self._scratch, self._overwrites, chains, self._joins)
 
     def make(self, first: str, last: str, rows: int, most: int) -> Chain:
         """The chain from operator `first` to `last` (see `chain.make`).
@@ -184,6 +184,9 @@ class ChainChoice:
 
     def _overwrites(self, op: QOp) -> tuple[int, ...]:
         return self.kernels[op.name].overwrites(self.layers[op.name])
+
+    def _joins(self, op: QOp) -> Mapping[int, int]:
+        return self.kernels[op.name].joins(self.layers[op.name])
 
     def _live(self, step: Step) -> int:
         """Bytes alive while a step runs."""

@@ -141,6 +141,9 @@ def _place(layer: Layer[QOp], kernel: AnyKernel, arena: ArenaMap) -> None:
     if isinstance(op, QSums):
         layer.output = f"(int16_t *)(void *)({layer.output})"
     layer.in_place = arena.same(op.inputs[0], op.output)
+    layer.joined = frozenset(
+        i for i, byte in kernel.joins(layer).items() if arena.part_of(op.inputs[i], op.output, byte)
+    )
     layer.kept = layer.scratch = "arena"
     kept = kernel.kept(layer)
     if kept:

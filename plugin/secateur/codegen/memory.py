@@ -1,24 +1,28 @@
 """Memory planner: where every tensor and every layer's scratch lies in the arena.
 
 Tensors that may share an address (an output over an input, where the kernel allows it and nobody
-reads the input later) become one block, at any time of the size of what it holds; blocks get
-offsets so that no two live at the same time overlap. Small graphs make a thorough search cheap:
-several placement orders, best one kept.
+reads the input later) become one block, at any time of the size of what it holds; so do tensors
+that an operator only lays side by side, with what it makes of them: their makers write them where
+they go. Blocks get offsets so that no two live at the same time overlap. Small graphs make a
+thorough search cheap: several placement orders, best one kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
 from ..lowering.qgraph import QGraph, QOp, QPutTime, State
 from .chain import Chain
 
+#: (input, byte of the output) for the inputs of a step that are made in their places.
+Parts = tuple[tuple[int, int], ...]
+
 
 @dataclass
 class Block:
-    """Tensors at one address, one written over the other, or a scratch.
+    """Tensors at one address, one written over the other or part of the other, or a scratch.
 
     A span is (first step, last step, bytes); of those that cover a step the largest counts, so that
     a block takes no more room than what it holds at the time.
@@ -27,6 +31,14 @@ class Block:
     names: list[str]
     spans: list[tuple[int, int, int]]
     offset: int = -1
+    shifts: dict[str, int] = field(default_factory=dict)  #: bytes behind it, where a part lies
+
+    def hold(self, name: str, first: int, last: int, size: int, shift: int = 0) -> None:
+        """Take in a tensor of `size` bytes that lives from step `first` to `last`."""
+        self.names.append(name)
+        self.spans.append((first, last, shift + size))
+        if shift:
+            self.shifts[name] = shift
 
     @property
     def size(self) -> int:
@@ -71,6 +83,8 @@ class Step:
     overwrites: tuple[int, ...]  #: the inputs over which its output may lie
     first: int  #: place of its first operator in the graph, from 1
     last: int  #: of its last one
+    #: (input, byte of the output) for inputs that are a part of the output as they are
+    joins: tuple[tuple[int, int], ...] = ()
 
 
 def chain_step(c: Chain) -> Step:
@@ -83,8 +97,12 @@ def steps_of(
     scratch: Callable[[QOp], int],
     overwrites: Callable[[QOp], tuple[int, ...]],
     chains: Sequence[Chain] = (),
+    joins: Callable[[QOp], Mapping[int, int]] = lambda op: {},
 ) -> list[Step]:
-    """The steps of `graph`, in order; scratch and overwrites: of an operator that runs alone."""
+    """The steps of `graph`, in order.
+
+    scratch, overwrites, joins: of an operator that runs alone.
+    """
     starting = {c.first: c for c in chains}
     steps: list[Step] = []
     i = 0
@@ -95,8 +113,9 @@ def steps_of(
         else:
             op = graph.ops[i]
             i += 1
+            parts = tuple(joins(op).items())
             steps.append(
-                Step(op.name, tuple(op.inputs), op.output, scratch(op), overwrites(op), i, i)
+                Step(op.name, tuple(op.inputs), op.output, scratch(op), overwrites(op), i, i, parts)
             )
     return steps
 
@@ -200,13 +219,16 @@ def plan_memory(
     scratch: Callable[[QOp], int],
     overwrites: Callable[[QOp], tuple[int, ...]],
     chains: Sequence[Chain] = (),
+    joins: Callable[[QOp], Mapping[int, int]] = lambda op: {},
 ) -> MemoryPlan:
     """Place all tensors of `graph` but those inside `chains`, which have their rings as scratch.
 
     scratch(op) gives the bytes an operator needs beside its operands, overwrites(op) the inputs
-    its output may lie over. Every choice of overwritten input is tried (they are few).
+    its output may lie over, joins(op) those that may be a part of it, and at which byte. Every
+    choice of overwritten input is tried (they are few); then parts go to their places, of all
+    operators or of one after the other, where that needs no more room.
     """
-    steps = steps_of(graph, scratch, overwrites, chains)
+    steps = steps_of(graph, scratch, overwrites, chains, joins)
     last_use = last_uses(graph, steps)
     choices: list[list[int]] = []
     for step in steps:
@@ -223,21 +245,61 @@ def plan_memory(
     for c in choices:
         total *= len(c)
     combos = product(*choices) if total <= 64 else [tuple(c[0] for c in choices)]
-    best: MemoryPlan | None = None
-    for combo in combos:
-        plan = _plan_with(graph, steps, combo, last_use)
-        if best is None or _bytes(plan, graph) < _bytes(best, graph):
-            best = plan
-    assert best is not None
+    parts: list[Parts] = [() for _ in steps]
+    tried = ((_plan_with(graph, steps, c, last_use, parts), c) for c in combos)
+    best, combo = min(tried, key=lambda t: _bytes(t[0], graph, steps, parts))
+    places = [_joinable(graph, step, last_use) for step in steps]
+    each = ((i,) for i, joined in enumerate(places) if joined)
+    for some in (range(len(steps)), *each) if any(places) else ():
+        more = [places[i] if i in some else p for i, p in enumerate(parts)]
+        plan = _plan_with(graph, steps, combo, last_use, more)
+        if _bytes(plan, graph, steps, more) < _bytes(best, graph, steps, parts):
+            best, parts = plan, more
     if graph.step_due is not None:
         best.counter, best.arena = best.arena, best.arena + 4
     return best
 
 
-def _bytes(plan: MemoryPlan, graph: QGraph) -> tuple[int, int]:
-    """Of the arena, and of all that lives in it, step by step: of two plans the lesser wins."""
+def _joinable(graph: QGraph, step: Step, last_use: Mapping[str, int]) -> Parts:
+    """Of a step's parts those that nobody needs elsewhere or later."""
+    if graph.loops or graph.states:  # whose tensors have places of their own
+        return ()
+    return tuple(
+        (i, at)
+        for i, at in step.joins
+        if step.inputs[i] not in graph.constants
+        and last_use[step.inputs[i]] == step.last
+        and step.inputs.count(step.inputs[i]) == 1
+    )
+
+
+def _bytes(
+    plan: MemoryPlan, graph: QGraph, steps: Sequence[Step], parts: Sequence[Parts]
+) -> tuple[int, int, int]:
+    """Of the arena, of parts that are not moved (below 0), and of all that lives in it, step by
+    step: of two plans the lesser wins."""
     times = range(len(graph.ops) + 2)
-    return plan.arena, sum(b.at(s) for b in plan.blocks for s in times)
+    there = sum(
+        graph.tensors[step.inputs[i]].stored_bytes
+        for step, joined in zip(steps, parts, strict=True)
+        for i, _ in joined
+    )
+    return plan.arena, -there, sum(b.at(s) for b in plan.blocks for s in times)
+
+
+def _homes(
+    graph: QGraph, steps: Sequence[Step], combo: Sequence[int], parts: Sequence[Parts]
+) -> dict[str, tuple[str, int]]:
+    """For each tensor that is made as a part of another: of which, and at which byte of it."""
+    size = {t: x.stored_bytes for t, x in graph.tensors.items()}
+    home: dict[str, tuple[str, int]] = {}
+    for step, k, joined in reversed(list(zip(steps, combo, parts, strict=True))):
+        whole, at = home.get(step.output, (step.output, 0))
+        for i, byte in joined:
+            home[step.inputs[i]] = (whole, at + byte)
+        if k >= 0 and step.output in home and size[step.inputs[k]] <= size[step.output]:
+            home[step.inputs[k]] = (whole, at)
+    return home
 
 
 def _plan_with(
@@ -245,13 +307,23 @@ def _plan_with(
     steps: Sequence[Step],
     combo: Sequence[int],
     last_use: dict[str, int],
+    parts: Sequence[Parts],
 ) -> MemoryPlan:
     block_of: dict[str, Block] = {}
     blocks: list[Block] = []
+    home = _homes(graph, steps, combo, parts)
+
+    def put(name: str, first: int, last: int, size: int) -> None:
+        """In the block of the tensor that it is a part of, or in one of its own."""
+        whole, shift = home.get(name, (name, 0))
+        if whole not in block_of:
+            block_of[whole] = Block([], [])
+            blocks.append(block_of[whole])
+        block_of[name] = block_of[whole]
+        block_of[name].hold(name, first, last, size, shift)
+
     for name in graph.inputs:
-        size = _align(graph.tensors[name].stored_bytes)
-        block_of[name] = Block([name], [(0, last_use[name], size)])
-        blocks.append(block_of[name])
+        put(name, 0, last_use[name], _align(graph.tensors[name].stored_bytes))
     for name, state in graph.states.items():
         size = _align(graph.tensors[name].stored_bytes)
         first, last = life_of(graph, state)
@@ -260,19 +332,10 @@ def _plan_with(
     early = first_uses(graph, last_use)
     for step, k in zip(steps, combo, strict=True):
         size = _align(graph.tensors[step.output].stored_bytes)
-        span = (early.get(step.output, step.first), last_use[step.output], size)
-        if step.output in block_of:  # the next value of a state
-            b = block_of[step.output]
-            b.names.append(step.output)
-            b.spans.append(span)
-        elif k >= 0:
-            b = block_of[step.inputs[k]]
-            b.names.append(step.output)
-            b.spans.append(span)
-        else:
-            b = Block([step.output], [span])
-            blocks.append(b)
-        block_of[step.output] = b
+        life = (early.get(step.output, step.first), last_use[step.output])
+        if k >= 0 and step.output not in block_of and step.output not in home:
+            block_of[step.output] = block_of[step.inputs[k]]
+        put(step.output, *life, size)
     scratch_blocks = []
     for step in steps:
         n = _align(step.scratch)
@@ -294,7 +357,12 @@ def _plan_with(
     if peak > bound:
         peak, order = _improve(blocks, order, peak, bound)
     _place(blocks, order)
-    tensors = {n: b.offset for b in blocks for n in b.names if not n.startswith("scratch:")}
+    tensors = {
+        n: b.offset + b.shifts.get(n, 0)
+        for b in blocks
+        for n in b.names
+        if not n.startswith("scratch:")
+    }
     return MemoryPlan(tensors, {n: b.offset for n, b in scratch_blocks}, peak, bound, blocks)
 
 

@@ -55,8 +55,8 @@ def _block_end(code: str, opening: int) -> int:
 
 def _single_turns(text: str) -> str:
     """Loops that turn once are blocks."""
-    at = 0
-    while m := _LOOP.search(code := _blanked(text), at):
+    at, code = 0, _blanked(text)
+    while m := _LOOP.search(code, at):
         at = m.end()
         start, end, step = int(m["start"]), int(m["end"]), int(m["step"] or 1)
         close = _block_end(code, m.end() - 1)
@@ -70,7 +70,10 @@ def _single_turns(text: str) -> str:
             opening += f"\n{indent}    const int {m['var']} = {start};"
         if m["more"]:  # what is behind the loop may need it
             closing = "".join(f"    {step};\n{indent}" for step in m["more"].split(", "))
-        text = text[: m.start()] + opening + text[m.end() : close] + closing + text[close:]
+        text, code = (
+            s[: m.start()] + opening + s[m.end() : close] + closing + s[close:]
+            for s in (text, code)
+        )
         at = m.start() + len(opening)
     return text
 
@@ -87,8 +90,9 @@ def wrapped(text: str) -> str:
 def _comment_lines(text: str) -> set[int]:
     """The lines that begin inside a comment."""
     found: set[int] = set()
+    first = at = 0
     for m in _QUOTED.finditer(text):
-        first = text.count("\n", 0, m.start())
+        first, at = first + text.count("\n", at, m.start()), m.start()
         found.update(range(first + 1, first + 1 + m[0].count("\n")))
     return found
 

@@ -31,6 +31,8 @@ def effective_weights(layer: Any, weights: dict[str, np.ndarray]) -> dict[str, n
         kernel = _array(layer.kernel).astype(np.float32)
     elif kind == "Dense":
         kernel = _dequantized(layer)
+    elif kind == "EinsumDense" and mode == "int8":
+        kernel = _einsum_kernel(layer)
     else:
         raise _refused(layer, f"is quantized to {mode} by Keras")
     bias = {n: v for n, v in weights.items() if n == "bias"}
@@ -50,6 +52,16 @@ def _dequantized(layer: Any) -> np.ndarray:
         kernel = (kernel - _array(layer.kernel_zero).astype(np.float64)[group]) * scale[group]
     else:
         kernel = kernel / scale
+    if layer.lora_enabled:
+        a, b = _array(layer.lora_kernel_a), _array(layer.lora_kernel_b)
+        kernel = kernel + layer.lora_alpha / layer.lora_rank * (a.astype(np.float64) @ b)
+    return kernel.astype(np.float32)
+
+
+def _einsum_kernel(layer: Any) -> np.ndarray:
+    """Kernel of an EinsumDense layer in int8, its LoRA added; the scale lies along the outputs."""
+    scale = _array(layer._adjust_scale_for_dequant(layer.kernel_scale)).astype(np.float64)
+    kernel = _array(layer._kernel).astype(np.float64) / scale
     if layer.lora_enabled:
         a, b = _array(layer.lora_kernel_a), _array(layer.lora_kernel_b)
         kernel = kernel + layer.lora_alpha / layer.lora_rank * (a.astype(np.float64) @ b)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import os
+import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +185,7 @@ def open_model(path: Path) -> Any:
     config = read_config(path)
     refuse_code(config, path)
     try:
-        import keras
-
+        keras = import_keras()
         if _OWN["registered_name"] in str(config):  # others need no TensorFlow to be read
             import secateur.callbacks.quant_activation  # noqa: F401  registers the layer
     except ImportError as e:
@@ -190,6 +193,15 @@ def open_model(path: Path) -> Any:
             f"{path} needs Keras 3 to be read ({e}); run: {extras.install('train')}"
         ) from e
     return load_safely(keras.models.load_model, path)
+
+
+def import_keras() -> Any:
+    """Keras 3, on its NumPy backend where nobody has chosen one and TensorFlow is not installed:
+    reading a file needs no more. Raises ImportError."""
+    installed = find_spec("tensorflow") is not None
+    if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ and not installed:
+        os.environ["KERAS_BACKEND"] = "numpy"
+    return importlib.import_module("keras")
 
 
 def load_safely(load_model: Any, path: Path) -> Any:

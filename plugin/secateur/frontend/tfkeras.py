@@ -22,6 +22,7 @@ from secateur.frontend.genuine import check
 from secateur.frontend.ir import Graph
 from secateur.frontend.keras3 import (
     as_argument,
+    import_keras,
     input_dtype,
     load_safely,
     read_config,
@@ -192,7 +193,7 @@ def _load(path: Path) -> Any:
     refuse_code(config, path, ("keras", "tf_keras", "builtins", "larq", _TFMOT))
     try:
         if version.startswith("3"):
-            import keras as framework
+            framework = import_keras()
         else:
             import tf_keras as framework
     except ImportError as e:

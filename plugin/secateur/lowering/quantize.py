@@ -12,6 +12,7 @@ from secateur.frontend.execute import Inputs, as_inputs, run_outputs
 from secateur.frontend.ir import Graph
 from secateur.lowering import wide
 from secateur.lowering.calibrate import Method, Range, calibrate, dominated, observe
+from secateur.lowering.joint_ranges import along_concats
 from secateur.lowering.lowerer import Lowering
 from secateur.lowering.qgraph import QGraph
 from secateur.lowering.reference import dequantize_output, quantize_input, run
@@ -105,7 +106,8 @@ def lower(
     tensors = wide.outputs(simple, activations, ends) | set(wide_tensors)
 
     def made(ranges: dict[str, Range]) -> Lowering:
-        out = Lowering(place_reshapes(simple), ranges, tensors, narrow_ends=wide_outputs is False)
+        joint = along_concats(simple, ranges, tensors)
+        out = Lowering(place_reshapes(simple), joint, tensors, narrow_ends=wide_outputs is False)
         out.run()
         return out
 

@@ -16,6 +16,7 @@ writes, so a candidate's bytes are the emitted ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import walk_packages
@@ -59,6 +60,7 @@ class Layer(Generic[AnyOp]):
     inputs: list[str] = field(default_factory=list)
     output: str = ""
     in_place: bool = False  #: the output lies where the first input lies
+    joined: frozenset[int] = frozenset()  #: inputs that lie where they go in the output
     kept: str = ""  #: scratch that lasts as long as the layer runs
     scratch: str = ""  #: the rest of it
     stripe: Stripe | None = None  #: set in a chain: the layer makes some rows at a time
@@ -197,6 +199,11 @@ class Kernel(ABC, Generic[Op, Flash]):
     def overwrites(self, layer: Layer[Op]) -> tuple[int, ...]:
         """Indices of the inputs over which the output may lie."""
         return ()
+
+    def joins(self, layer: Layer[Op]) -> Mapping[int, int]:
+        """Inputs that it copies unchanged and whole, each to which byte of its output: where the
+        memory plan has them written there at once (`layer.joined`), it leaves them alone."""
+        return {}
 
     def order(self, layer: Layer[Op]) -> np.ndarray | None:
         """Order in which coded columns are stored for this kernel; None: as they are."""

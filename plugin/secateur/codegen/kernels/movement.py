@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...lowering.movement import QCopy, QView
+from ...lowering.qgraph import DTYPES
 from ..emit import CTYPES, CArray, CFunction, Emission, render
 from ..tables import Table
 from .base import Kernel, Layer, Plain, register
@@ -122,7 +123,27 @@ class Copy(Kernel[QCopy, CopyTable]):
     wide = True
 
     def work(self, layer: Layer[QCopy]) -> dict[str, float]:
-        return {"elements": float(layer.out_size)}
+        there = sum(layer.graph.tensors[layer.op.inputs[i]].size for i in layer.joined)
+        return {"elements": float(layer.out_size - there)}
+
+    def joins(self, layer: Layer[QCopy]) -> Mapping[int, int]:
+        op, t = layer.op, layer.graph.tensors
+        if (op.at < 0).any():  # the fill is written first, over everything
+            return {}
+        width = DTYPES[t[op.output].dtype]
+        starts = np.cumsum([0, *(t[name].size for name in op.inputs)])
+        found: dict[int, int] = {}
+        for i, table in enumerate(op.tables):
+            mine = np.flatnonzero((op.at >= starts[i]) & (op.at < starts[i + 1]))
+            whole = mine.size == starts[i + 1] - starts[i] and table is None
+            if not whole or t[op.inputs[i]].packed or t[op.output].packed:
+                continue
+            first, end = int(mine[0]), int(mine[-1]) + 1
+            straight = np.array_equal(op.at[first:end], np.arange(starts[i], starts[i + 1]))
+            # words: a tensor begins on one, and its last one may be written whole
+            if straight and first * width % 4 == 0 and (end * width % 4 == 0 or end == op.at.size):
+                found[i] = first * width
+        return found
 
     def table(self, layer: Layer[QCopy]) -> CopyTable:
         op = layer.op
@@ -132,7 +153,7 @@ class Copy(Kernel[QCopy, CopyTable]):
         parts = []
         for i, table in enumerate(op.tables):
             mine = np.flatnonzero((op.at >= starts[i]) & (op.at < starts[i + 1]))
-            if not mine.size:
+            if not mine.size or i in layer.joined:
                 continue
             source = op.at[mine] - starts[i]
             name = places = ""
@@ -153,12 +174,15 @@ class Copy(Kernel[QCopy, CopyTable]):
         t = layer.graph.tensors[op.output]
         kind = CTYPES[t.dtype]
         name = f"copy_{layer.c_name}"
+        if not table.parts:
+            return Emission("/* its parts lie there already */")
         fill = op.fill if (op.at < 0).any() else None
         text = render(
-            "copy.c.j2", name=name, parts=table.parts, fill=fill, size=t.size,
-            inputs=len(op.inputs), kind=kind, arrays={a.name: a for a in table.arrays},
+            "copy.c.j2", name=name, parts=table.parts, fill=fill, size=t.size, kind=kind,
+            inputs=[p.input for p in table.parts], arrays={a.name: a for a in table.arrays},
         )  # fmt: skip
-        call = f"{name}({', '.join(layer.pointers)});"
+        pointers = [layer.pointers[p.input] for p in table.parts]
+        call = f"{name}({', '.join([*pointers, layer.pointers[-1]])});"
         return Emission(call, [CFunction(name, text)])
 
 

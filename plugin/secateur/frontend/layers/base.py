@@ -76,9 +76,10 @@ def add_layer(
     first = len(b.nodes)
     try:
         out = _add(b, layer, inputs, out_shape)
-    except ModelError as e:
+    except ModelError as error:
+        e = _as_written(layer, error)
         if not b.tolerant or out_shape is None:
-            raise
+            raise e from error
         out = b.opaque(layer.name, inputs, out_shape, str(e))
     if out_shape is not None:
         b.name_shape(out, out_shape)
@@ -94,6 +95,13 @@ def add_layer(
         made[0].attrs["parameters"] = 0 if counted else count
         b.counted.add(layer.key)
     return out
+
+
+def _as_written(layer: Layer, error: ModelError) -> ModelError:
+    """The error with the expression that its user wrote, where it names only Keras' name for it."""
+    if not layer.shown or layer.shown in str(error):
+        return error
+    return ModelError(f"{error} (it is '{layer.shown}' in the source)")
 
 
 Spread = Callable[[Builder, Layer, list[str]], list[str]]
@@ -123,9 +131,10 @@ def add_layers(
         if layer.kind not in _SPREADS:
             raise refuse(layer, f"has {len(shapes)} outputs", "use one that has one output")
         found = _SPREADS[layer.kind](b, layer, inputs)
-    except ModelError as e:
+    except ModelError as error:
+        e = _as_written(layer, error)
         if not b.tolerant:
-            raise
+            raise e from error
         found = [b.opaque(layer.name, inputs, s, str(e)) for s in shapes]
     for t, shape in zip(found, shapes, strict=True):
         b.name_shape(t, shape)
