@@ -7,6 +7,7 @@ grid, while activation ranges come from calibration like everybody's.
 
 from __future__ import annotations
 
+import importlib
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -192,10 +193,11 @@ def _load(path: Path) -> Any:
     wrapped = _TFMOT in json.dumps(config) or _wrapped_by_name(config)
     refuse_code(config, path, ("keras", "tf_keras", "builtins", "larq", _TFMOT))
     try:
+        framework: Any
         if version.startswith("3"):
             framework = import_keras()
         else:
-            import tf_keras as framework
+            framework = importlib.import_module("tf_keras")
     except ImportError as e:
         raise ModelError(
             f"{path} was written by tf_keras and needs it to be read ({e}); run: "
