@@ -25,11 +25,13 @@ import numpy as np
 from benchmarks.bench import BOARDS
 
 from secateur import targets
+from secateur.codegen.features import feature_files, state_bytes, table_bytes
 from secateur.codegen.plan import Plan, make_plan
 from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder
 from secateur.frontend.ops.recurrent import GATES
 from secateur.lowering import passes, reference
+from secateur.lowering.mfcc import Mfcc, QMfcc
 from secateur.lowering.qgraph import QGraph
 from secateur.lowering.quantize import lower
 from secateur.lowering.simplify import simplify
@@ -195,15 +197,22 @@ def framed(plan: Plan, q: QGraph, frames: int, twice: bool = True) -> Plan:
     files[f"src/{name}_frames.c"] = _FRAMES.format(
         name=name, upper=name.upper(), n=frames, size=size, frame=frame, twice=int(twice)
     )
+    _stretch(plan, q, frame * frames, (size + 1) * frames)
+    return plan
+
+
+def _stretch(plan: Plan, q: QGraph, inputs: int, outputs: int) -> None:
+    """Let the library's header name so many bytes, and the functions that `_FRAMES` defines."""
+    name, files = plan.library.name, plan.library.files
+    size, frame = q.tensors[q.output].size, q.tensors[q.input].size
     h = files[f"src/{name}.h"]
-    h = h.replace(f"_INPUT_SIZE {frame} ", f"_INPUT_SIZE {frame * frames} ")
-    h = h.replace(f"_OUTPUT_SIZE {size} ", f"_OUTPUT_SIZE {(size + 1) * frames} ")
+    h = h.replace(f"_INPUT_SIZE {frame} ", f"_INPUT_SIZE {inputs} ")
+    h = h.replace(f"_OUTPUT_SIZE {size} ", f"_OUTPUT_SIZE {outputs} ")
     entries = (
         f"int {name}_run_in(void *arena, const int8_t *in, int8_t *out);\n"
         f"int {name}_run(const int8_t *in, int8_t *out);\n"
     )
     files[f"src/{name}.h"] = h.replace("#ifdef __cplusplus\n}", entries + "#ifdef __cplusplus\n}")
-    return plan
 
 
 def expected(q: QGraph, codes: np.ndarray, axis: int) -> np.ndarray:
@@ -246,28 +255,30 @@ def prepare(graph: Graph, frames: int, everywhere: bool) -> Prepared:
     return Prepared(step, window, codes, want, frames)
 
 
+def _run(plan: Plan, core: str, x: np.ndarray) -> tuple[np.ndarray, int]:
+    """Outputs and instructions of one inference, in the simulator."""
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = plan.library.save(Path(tmp) / "library")
+        image = targets.build(folder, BOARDS[core], Path(tmp) / "firmware")
+        result = Sim(run_time=1800.0).run(image, x.reshape(1, -1))
+    assert result.instructions is not None
+    return result.outputs, int(result.instructions)
+
+
 def count(p: Prepared, core: str, plan: Plan, window: Plan) -> dict[str, float]:
     """Instructions of steps and of a window, and whether every byte is the reference's."""
-
-    def run(plan: Plan, x: np.ndarray) -> tuple[np.ndarray, int]:
-        with tempfile.TemporaryDirectory() as tmp:
-            folder = plan.library.save(Path(tmp) / "library")
-            image = targets.build(folder, BOARDS[core], Path(tmp) / "firmware")
-            result = Sim(run_time=1800.0).run(image, x.reshape(1, -1))
-        assert result.instructions is not None
-        return result.outputs, int(result.instructions)
 
     def steps(n: int, twice: bool) -> tuple[np.ndarray, int]:
         made = framed(make_plan(p.step, None, "balanced", None, core), p.step, n, twice)
         frames = p.codes.reshape(p.frames, -1)[:n]
-        return run(made, frames)
+        return _run(made, core, frames)
 
     out, _ = steps(p.frames, True)
     same = bool(np.array_equal(out.reshape(p.want.shape), p.want))
     base = max(d.offset for d in p.step.due.values()) + 2
     counts = [steps(n, False)[1] for n in range(base, base + 3)]
     shape = p.window.tensors[p.window.input].size
-    _, whole = run(window, p.codes.reshape(-1)[:shape])
+    _, whole = _run(window, core, p.codes.reshape(-1)[:shape])
     most = max(b - a for a, b in pairwise(counts))
     return {
         "same": same, "frames": p.frames, "step": most, "mean_step": (counts[2] - counts[0]) / 2,
@@ -275,16 +286,81 @@ def count(p: Prepared, core: str, plan: Plan, window: Plan) -> dict[str, float]:
     }  # fmt: skip
 
 
+_SOUND = """
+#include <string.h>
+#include "{name}_features.h"
+/* {n} frames of features. */
+int {name}_run_in(void *arena, const int8_t *in, int8_t *out);
+int {name}_run(const int8_t *in, int8_t *out);
+int {name}_run_in(void *arena, const int8_t *in, int8_t *out)
+{{
+    static uint32_t state[{upper}_FEATURES_BYTES / 4];
+    static int16_t samples[{upper}_HOP];
+    (void)arena;
+    {name}_features_reset(state);
+    for (int i = 0; i < {n}; i++, in += sizeof samples, out += {outputs}) {{
+        memcpy(samples, in, sizeof samples);
+        {name}_features(state, samples, out);
+    }}
+    return 0;
+}}
+int {name}_run(const int8_t *in, int8_t *out)
+{{
+    return {name}_run_in(0, in, out);
+}}
+"""
+
+
+def count_features(core: str, frames: int = 3) -> dict[str, object]:
+    """Instructions of a frame of MLPerf Tiny's features, and whether every code is the
+    reference's."""
+    p = prepare(spotter(8, blocks=1), 49, False)
+    features = QMfcc(Mfcc(), 0.58, 83)
+    outputs = features.definition.outputs
+    rng = np.random.default_rng(2)
+    samples = rng.normal(0, 3000, (frames + 1) * features.definition.hop).astype(np.int16)
+    silence = np.zeros(features.definition.window - features.definition.hop, np.int16)
+    want = features.codes(np.concatenate([silence, samples]))
+    counts, same = [], True
+    for n in (frames, frames + 1):
+        plan = make_plan(p.step, None, "balanced", None, core)
+        name, files = plan.library.name, plan.library.files
+        files |= feature_files(name, features)
+        files[f"src/{name}_sound.c"] = _SOUND.format(
+            name=name, upper=name.upper(), n=n, outputs=outputs
+        )
+        heard = samples[: n * features.definition.hop].view(np.int8)
+        _stretch(plan, p.step, heard.size, n * outputs)
+        out, instructions = _run(plan, core, heard)
+        same &= bool(np.array_equal(out.reshape(n, -1), want[:n]))
+        counts.append(instructions)
+    return {
+        "same": same, "frame": counts[1] - counts[0], "tables": table_bytes(features),
+        "state": state_bytes(features),
+    }  # fmt: skip
+
+
 def main() -> int:
     """Count, and write what was counted as soon as it is."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--frames", type=int, default=500)
-    parser.add_argument("--only", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument(
+        "--only", nargs="*", default=[*NETWORKS, "features"], choices=[*NETWORKS, "features"]
+    )
     parser.add_argument("--cores", nargs="*", default=list(CORES), choices=list(BOARDS))
     args = parser.parse_args()
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     right = True
-    for name in args.only:
+    for core in args.cores if "features" in args.only else ():
+        known[f"features/{core}"] = r = count_features(core)
+        RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        right &= bool(r["same"])
+        print(
+            f"features/{core:15} {'same' if r['same'] else 'DIFFERS'}; a frame of 30 ms "
+            f"{r['frame']:,}, tables {r['tables']:,}, state {r['state']:,} bytes",
+            flush=True,
+        )
+    for name in (n for n in args.only if n != "features"):
         make, everywhere = NETWORKS[name]
         p = prepare(make(), args.frames, everywhere)
         for core in args.cores:

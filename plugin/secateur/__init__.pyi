@@ -142,6 +142,9 @@ from .flow import (
 from .flow import (
     to_tflite as to_tflite,
 )
+from .lowering.mfcc import (
+    Mfcc as Mfcc,
+)
 from .report import (
     Report as Report,
 )

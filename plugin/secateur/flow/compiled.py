@@ -28,6 +28,7 @@ from ..report.gains import Gains
 from ..report.layers import LayerFigures, layer_macs
 
 if TYPE_CHECKING:
+    from ..lowering.mfcc import Mfcc, QMfcc
     from ..targets import Board
 
 #: Bytes that the serial harness takes beside the model's input, output and arena: its requests and
@@ -271,6 +272,20 @@ class CompiledModel:
         if self.qgraph.step_due is None:
             raise DataError(f"'{self.name}' runs on whole windows; convert with streaming=True")
         return reference.Stepper(self.qgraph, n)
+
+    def add_features(self, definition: Mfcc) -> QMfcc:
+        """Make a stream read samples: `save` writes NAME_features.c and .h, too, with
+        `NAME_listen(state, arena, samples, output)` from `definition.hop` int16 samples to an
+        answer (docs/streaming.md).
+
+        Returns the NumPy reference: `codes(samples)` are the frames that the C makes, bit for bit.
+
+        Raises DataError for a model of whole windows, and where it reads other frames than are
+        made.
+        """
+        from .listening import add
+
+        return add(self, definition)
 
     def predict(self, inputs: Any) -> Any:
         """Real numbers, as `keras.Model.predict` gives them, computed in the model's integers.
