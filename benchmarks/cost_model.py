@@ -220,7 +220,8 @@ def refit(cores: list[str], counter: Counter) -> None:
     """Write the prices of `cores`; those of others stay."""
     table = json.loads(PRICES.read_text(encoding="utf-8"))
     for core, learned in lessons(cores, counter):
-        table[core] = fit(learned)
+        for family, units in fit(learned).items():  # what no lesson has keeps its price
+            table.setdefault(core, {}).setdefault(family, {}).update(units)
         errors = []
         for s in learned:
             value = sum(table[core][f][u][0] * n for (f, u), n in s.work.items())

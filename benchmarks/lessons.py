@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from benchmarks import bit_lessons
+from benchmarks import bit_lessons, operator_lessons
 
 from secateur.codegen.plan import Plan, candidates, make_plan
 from secateur.lowering.factored import Factors
@@ -90,6 +90,7 @@ LESSONS = (
     Lesson("rgb", (3, 32, 32), (Conv(16, (3, 3), pads=(1, 1, 1, 1)),)),
     Lesson("wide", (784,), (Fc(24, coded=True),)),
     Lesson("vector", (200,), (Fc(64), Fc(11))),
+    Lesson("narrow", (28,), (Fc(40), Fc(6))),
     Lesson("rest", (16, 16, 16), others=True),
     Lesson("softmax", (20,), others=True),
 )
@@ -109,6 +110,9 @@ KINDS = {
     "powers": (0.5, -1),
 }
 
+
+#: Multipliers of a sum as large as scales make them: smaller ones compile to other instructions.
+_SUMS = (700 << 20, 500 << 20)
 
 #: Kinds whose codebooks are of another width each; the last are here for those alone.
 BOOKS = ("sixteen", "binary", "seven", "forty")
@@ -273,7 +277,7 @@ class _Builder:
                 ),
                 (c, n, n),
             )
-        self.put(lambda name, y: QAdd(name, ("x", "x"), y, (30000, 20000), 0, 1), self.shape)
+        self.put(lambda name, y: QAdd(name, ("x", "x"), y, _SUMS, 0, 14), self.shape)
         self.put(lambda name, y: QRescale(name, ("x",), y, one), self.shape)
         self.put(lambda name, y: QPad(name, ("x",), y, (1, 1, 1, 1)), (c, h + 2, w + 2))
 
@@ -295,3 +299,5 @@ def prepared(core: str) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
             yield graph, make_plan(graph, force, "latency", core=core), x
     for graph, x in bit_lessons.lessons():
         yield graph, make_plan(graph, None, "latency", core=core), x
+    for graph, x in operator_lessons.operators():
+        yield graph, make_plan(graph, "dense", "latency", core=core), x

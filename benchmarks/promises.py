@@ -31,8 +31,9 @@ import numpy as np
 from tests.codegen.qgraphs import Chain, codes
 
 from secateur import cores, targets
+from secateur.codegen.choose import MAX_SLOWDOWN
 from secateur.codegen.library import Library
-from secateur.codegen.plan import MAX_SLOWDOWN, WEIGHTS, make_plan
+from secateur.codegen.plan import WEIGHTS, make_plan
 from secateur.lowering import reference
 
 OUT = Path("benchmarks/results/promises.json")

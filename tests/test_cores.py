@@ -37,7 +37,7 @@ def test_a_core_is_registered_once_and_stands_on_a_known_one() -> None:
     m4 = cores.get("cortex-m4")
     assert cores.register(m4) is m4
     with pytest.raises(TargetError, match="a core named cortex-m4 is registered already"):
-        cores.register(replace(m4, code_growth=2.0))
+        cores.register(replace(m4, renode=None))
     with pytest.raises(TargetError, match="core odd: prices names cortex-m5, which is no"):
         cores.register(replace(m4, name="odd", prices="cortex-m5"))
     assert "odd" not in cores.names()

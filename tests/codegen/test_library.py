@@ -12,7 +12,7 @@ import pytest
 
 from secateur import files
 from secateur.codegen.emit import CFunction, Emission
-from secateur.codegen.library import _Functions
+from secateur.codegen.library import Functions
 from secateur.codegen.plan import make_plan
 from secateur.errors import FileError
 from secateur.files import MANIFEST
@@ -33,7 +33,7 @@ def chain(name: str = "net") -> Chain:
 
 
 def test_the_same_text_is_defined_once() -> None:
-    f = _Functions()
+    f = Functions()
     one = CFunction("add_3", "static void add_3(void) { }")
     assert f.add(Emission("add_3(a);", [one])) == ("", "add_3(a);")
     assert f.add(Emission("add_3(b);", [one])) == ("", "add_3(b);")
@@ -41,7 +41,7 @@ def test_the_same_text_is_defined_once() -> None:
 
 
 def test_another_text_of_the_same_name_is_renamed_with_its_callers() -> None:
-    f = _Functions()
+    f = Functions()
     f.add(Emission("f(1);", [CFunction("h", "int h;"), CFunction("f", "f() { h(); }")]))
     _, call = f.add(Emission("f(2);", [CFunction("h", "long h;"), CFunction("f", "f() { h(); }")]))
     assert call == "f_2(2);"

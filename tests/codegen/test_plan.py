@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
-from secateur.codegen.costs import prices
-from secateur.codegen.plan import CODE_NOISE, MAX_SLOWDOWN, Budget, candidates, make_plan
+from secateur.codegen.choose import ALIKE_BYTES, ALIKE_CYCLES, MAX_SLOWDOWN, ternary_kept
+from secateur.codegen.plan import WEIGHTS, Budget, candidates, make_plan
 from secateur.errors import BudgetError, ModelError
 from secateur.lowering.qgraph import QConv, QGraph, QTensor, Requant
 
@@ -37,21 +35,44 @@ def _depthwise(density: float, ternary: bool, stride: int) -> QGraph:
 
 
 @pytest.mark.parametrize("ternary", [True, False])
-@pytest.mark.parametrize("density", [0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "depthwise_strided"])
 def test_no_choice_is_worse_than_dense(kind: str, density: float, ternary: bool) -> None:
     graph = _graph(density, ternary)
     if kind != "conv":
         graph = _depthwise(density, ternary, 1 + (kind != "depthwise"))
     (op,) = graph.ops
-    for core in prices():
-        options = {(c.kernel.name, c.encoding): c for c in candidates(op, graph, core)}
-        dense = options["conv_dense" if kind == "conv" else "depthwise", "dense"]
-        fast = make_plan(graph, optimize="latency", core=core).layers["c"]
-        assert options[fast.kernel, fast.encoding].cycles <= dense.cycles
-        small = make_plan(graph, optimize="flash", core=core)  # the image, code included
-        plain = make_plan(graph, "dense", optimize="flash", core=core)
-        assert small.flash <= CODE_NOISE * plain.flash
+    for core in ("cortex-m0plus", "cortex-m4", "cortex-m55", "rv32imac"):
+        fast, fast_dense = (make_plan(graph, e, "latency", core=core) for e in (None, "dense"))
+        assert fast.cycles <= ALIKE_CYCLES * fast_dense.cycles
+        small, small_dense = (make_plan(graph, e, "flash", core=core) for e in (None, "dense"))
+        if ternary:  # no more than two bits a weight unless that is faster
+            kept = ternary_kept(candidates(op, graph, core), op.weight.size)
+            layer = small.layers["c"]
+            assert (layer.kernel, layer.encoding) in {(c.kernel.name, c.encoding) for c in kept}
+        else:
+            assert small.flash <= 1.1 * small_dense.flash  # whole images count: code, too
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "rv32imac"])
+def test_each_optimize_gets_what_it_promises(core: str) -> None:
+    """By the planner's own estimates, for three layers that could share a decoder."""
+    graph = _graph(0.2, ternary=True, n=64)
+    plans = {o: make_plan(graph, optimize=o, core=core) for o in WEIGHTS}
+    fastest = min(p.cycles for p in plans.values())
+    smallest = min(p.flash for p in plans.values())
+    assert plans["latency"].cycles <= ALIKE_CYCLES * fastest
+    assert plans["energy"].cycles == plans["latency"].cycles
+    assert plans["flash"].flash <= ALIKE_BYTES * smallest
+    bounded = make_plan(graph, optimize="flash", core=core, max_slowdown=1.0)
+    assert bounded.cycles <= 1.15 * fastest
+    for optimize, plan in plans.items():
+        assert optimize not in plan.others
+        for other in set(WEIGHTS) - {optimize, *plan.others}:  # the same plan
+            assert plans[other].flash == plan.flash
+            assert plans[other].cycles == plan.cycles
+    with pytest.raises(ModelError, match="max_slowdown is"):
+        make_plan(graph, max_slowdown=0.5)
 
 
 def test_budgets() -> None:
@@ -71,37 +92,23 @@ def test_budgets() -> None:
         make_plan(graph, optimize="speed")
 
 
-def _har(kind: str) -> QGraph:
-    """A 1-D network on 128 samples of six sensors, as activity recognition uses them."""
-    c = Chain("har", (6, 1, 128), 4)
-    c.conv(16, (1, 5), kind, (1, 2)).conv(24, (1, 5), kind, (1, 2)).conv(24, (1, 3), kind, (1, 2))
-    return c.dense(32, kind).dense(6, kind).graph
-
-
-def _autoencoder(kind: str) -> QGraph:
-    c = Chain("auto", (64,), 5)
-    for n in (32, 8, 32, 64):
-        c.dense(n, kind)
-    return c.graph
-
-
-@pytest.mark.parametrize("make", [_har, _autoencoder])
 @pytest.mark.parametrize("kind", ["int8", "sparse", "ternary", "levels"])
-def test_flash_is_the_smallest_image_and_bounded_in_time(
-    make: Callable[[str], QGraph], kind: str
-) -> None:
-    plans = {w: make_plan(make(kind), optimize=w) for w in ("latency", "balanced", "flash")}
-    fastest = min(p.cycles for p in plans.values())
-    assert plans["flash"].cycles <= MAX_SLOWDOWN * fastest
-    for other in ("latency", "balanced"):
-        assert plans["flash"].flash <= CODE_NOISE * plans[other].flash
-
-
-def test_the_bound_on_slowness_is_the_callers() -> None:
-    graph = _har("sparse")
-    fast = make_plan(graph, optimize="latency")
-    strict = make_plan(graph, optimize="flash", max_slowdown=1.0)
-    assert strict.cycles <= fast.cycles
-    assert make_plan(graph, optimize="flash").flash <= CODE_NOISE * strict.flash
-    with pytest.raises(ModelError, match=r"max_slowdown is 0\.5"):
-        make_plan(graph, max_slowdown=0.5)
+@pytest.mark.parametrize("network", ["har", "autoencoder"])
+def test_flash_is_bounded_in_time(network: str, kind: str) -> None:
+    """A 1-D CNN over three axes, which was 135 times slower for flash, and an autoencoder."""
+    if network == "har":
+        c = Chain("har", (3, 1, 64), 5)
+        c.conv(16, (1, 5), kind).max_pool((1, 2), (1, 2), (0, 0, 0, 0))
+        c.conv(24, (1, 5), kind).max_pool((1, 2), (1, 2), (0, 0, 0, 0)).dense(32, kind)
+        c.dense(6, kind)
+    else:
+        c = Chain("ae", (64,), 7).dense(32, kind).dense(8, kind).dense(32, kind).dense(64, kind)
+    fast, small, strict = (
+        make_plan(c.graph, optimize=o, max_slowdown=m)
+        for o, m in (("latency", MAX_SLOWDOWN), ("flash", MAX_SLOWDOWN), ("flash", 2.0))
+    )
+    # ways to compile differ by less than a tenth, which plans' own cycles do not tell
+    assert small.cycles <= 1.1 * MAX_SLOWDOWN * fast.cycles
+    assert strict.cycles <= 1.1 * 2.0 * fast.cycles
+    assert small.flash <= strict.flash * ALIKE_BYTES
+    assert small.flash <= fast.flash

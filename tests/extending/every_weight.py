@@ -48,7 +48,6 @@ class EveryWeight(RowExecutor):
     c_name = "every_weight"
     forms = frozenset({"dense"})
     pixels = 8
-    code_bytes = 300
 
     def applies(self, layer: Layer[QConv]) -> bool:
         return True

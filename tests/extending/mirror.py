@@ -60,7 +60,6 @@ class Mirror(Plain[QMirror]):
     """One subtraction an element."""
 
     name = "mirror"
-    code_bytes = 24
 
     def cost(self, layer: Layer[QMirror]) -> float:
         return 4.0 * layer.out_size

@@ -61,7 +61,6 @@ class Nibbles(Encoding):
     decoder: ClassVar[str | None] = "sc_nibbles.h"
     c_name: ClassVar[str] = "nibbles"
     family: ClassVar[str] = "nibbles"
-    decoder_bytes: ClassVar[int] = 60
 
     def applies(self, weight: np.ndarray) -> bool:
         """Weights of four bits."""

@@ -11,6 +11,7 @@ import pytest
 from secateur.errors import SecateurError
 from secateur.report import (
     Accuracy,
+    Alternative,
     Energy,
     Flash,
     Latency,
@@ -45,6 +46,7 @@ KEYS = {
     "layers": None,
     "factors": {"sparsity", "sharing", "skipping", "possible", "memory"},
     "metrics": None,
+    "others": None,
     "regression": {"mae", "r2"},
     "classes": {"counts", "device", "float", "confusion", "changed", "changed_total"},
     "against": {
@@ -94,7 +96,20 @@ def report() -> Report:
             LayerFigures("pool", "pool", "", 0, 0, 0, 0.0, 0, 0),
         ),
         factors=Gains(6.4, 32.0, 1.0, 1.0, 13.3),
+        others={
+            "flash": Alternative(4404, 7.7),
+            "latency": Alternative(13_000, 2.5),
+            "energy": Alternative(13_000, 2.5),
+        },
     )
+
+
+def test_what_another_optimize_would_give(report: Report) -> None:
+    told = "flash: 4.4 kB at 7.70 ms; latency, energy: 13.0 kB at 2.50 ms"
+    assert report.alternatives == told
+    assert "others, estimated" in str(report)
+    assert str(Alternative(100, None)) == "100 B"
+    assert Report.from_dict(report.to_dict()).others == report.others
 
 
 def test_schema_is_exactly_the_documented_one(report: Report) -> None:

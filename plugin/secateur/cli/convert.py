@@ -82,8 +82,7 @@ def conversion_options(f: Any) -> Any:
         type=click.FloatRange(min=1),
         default=8.0,
         show_default=True,
-        help="How many times slower than the fastest plan that of --optimize flash may be; hard "
-        "budgets take its place.",
+        help="How many times slower than the fastest plan another may be.",
     )(f)
     f = click.option(
         "--portable",

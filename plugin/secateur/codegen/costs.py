@@ -75,11 +75,6 @@ def cost(kernel: AnyKernel, layer: Layer[QOp], core: str) -> Cost:
     return price_of(work_of(kernel, layer, core), kernel.name, core, kernel.plain_factor)
 
 
-def code_of(kernel: AnyKernel, layer: Layer[QOp], core: str) -> float:
-    """Estimated bytes of code of `kernel` for a layer's shape."""
-    return kernel.code(layer) * (1.0 + cores.get(core).code_growth * (kernel.plain_code - 1.0))
-
-
 def work_of(kernel: AnyKernel, layer: Layer[QOp], core: str) -> dict[str, float]:
     """What `kernel` does on `core`."""
     vectors = cores.get(core).isa == "helium"

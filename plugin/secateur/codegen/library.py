@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -60,6 +60,10 @@ class Library:
     arrays: dict[str, list[CArray]]  #: op name -> its constant arrays
     constants: dict[str, list[Constant]]  #: op name -> its decoder's descriptors
     isas: tuple[str, ...] = tuple(ISAS)  #: instruction sets whose code it holds
+    #: its static functions as kernels wrote them, those of one layer together
+    functions: list[tuple[CFunction, ...]] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)  #: C of what its run function does, in order
+    small: bool = False  #: compiled for size
 
     def bytes_of(self, op: str) -> int:
         """Bytes of constants stored for one operator."""
@@ -86,17 +90,19 @@ class Library:
         return write_tree(folder, self.files)
 
 
-class _Functions:
+class Functions:
     """Static functions of the library: the same text once, the same name never twice."""
 
     def __init__(self, taken: Iterable[str] = (), isas: Sequence[str] = tuple(ISAS)) -> None:
         self.isas = isas
         self.by_name: dict[str, str] = {}
+        self.added: list[tuple[CFunction, ...]] = []  #: as they came
         self._taken = frozenset(taken)  #: names of other things
 
     def add(self, e: Emission) -> tuple[str, str]:
         """Take in an emission's functions; returns its setup and call with the names they got."""
         renames: dict[str, str] = {}
+        self.added.append(tuple(e.functions))
         for f in e.functions:
             text = _rename(f.code(self.isas), renames)
             name, n = f.name, 2
@@ -125,7 +131,7 @@ def _in_section(text: str, prefix: str) -> str:
     return re.sub(r"\b(?=static const \w+ \w+\[)", f"{prefix}_CONST_SECTION ", text)
 
 
-def _decoder(name: str) -> Runtime:
+def decoder_header(name: str) -> Runtime:
     """A header of coding/c whose functions and tables go where the library that includes it wants
     its own."""
     text = re.sub(r"\bstatic inline\b", "SC_FUNCTION", header(name))
@@ -209,7 +215,7 @@ def write(
     every = [a for group in arrays.values() for a in group]
     taken = [f"{name}_{part}" for part in _PARTS] + [a.name for a in every]
     streams = (f"{layer.prefix}_stream" for layer in layers.values())
-    functions = _Functions([*taken, *streams], form.isas)
+    functions = Functions([*taken, *streams], form.isas)
     steps = []
     for end in inputs.ends:
         from_caller = end.c_name if len(inputs.ends) == 1 else f"inputs->{end.c_name}"
@@ -241,7 +247,7 @@ def write(
     # what kernels return where weights do not decode is the caller's status here
     steps = [s.replace("return -1;", f"return {name.upper()}_ERROR_WEIGHTS;") for s in steps]
     runtime_port, parts = port(form.isas)
-    runtime = [runtime_port, *map(_decoder, sources.needed([*headers, "sc_crc32.h"]))]
+    runtime = [runtime_port, *map(decoder_header, sources.needed([*headers, "sc_crc32.h"]))]
     context = {
         "name": name,
         "upper": name.upper(),
@@ -289,7 +295,7 @@ def write(
     for path, text in files.items():
         if wrong := re.search(r"[^ -~\n\t]", text):
             raise ValueError(f"{path} would hold {wrong[0]!r}; please report it")
-    return Library(name, files, arrays, constants, form.isas)
+    return Library(name, files, arrays, constants, form.isas, functions.added, steps, small)
 
 
 def _real(graph: QGraph, inputs: Ends, outputs: Ends) -> dict[str, Any]:
@@ -328,7 +334,7 @@ def _new(arrays: Sequence[CArray], there: Mapping[str, list[CArray]]) -> list[CA
     return [a for a in arrays if a.name not in known]
 
 
-def _call(functions: _Functions, f: CFunction, args: str) -> str:
+def _call(functions: Functions, f: CFunction, args: str) -> str:
     return functions.add(Emission(f"{f.name}({args});", [f]))[1]
 
 

@@ -7,22 +7,23 @@ by walking the weights from the user's wish towards the budget that binds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 
 import numpy as np
 
 from .. import coding, cores
-from ..coding.base import Encoded, Encoding, coded_form
+from ..coding.base import Encoded, Encoding, coded_form, is_ternary
 from ..coding.deal import FactoredMatrix
 from ..coding.sharing import share_tables
 from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from ..names import comment
 from .chain import Chain
-from .chain_plan import COST_SHARE, ChainChoice, chained_code
-from .costs import NO_COST, REFERENCE, Cost, code_of, cost, price_of
+from .chain_plan import COST_SHARE, ChainChoice
+from .choose import MAX_SLOWDOWN, Option, PlanSearch, ternary_kept
+from .code_size import library_bytes
+from .costs import NO_COST, Cost, cost, price_of
 from .emit import ISAS
 from .ends import end_work
 from .kernels import AnyKernel, Layer, kernels_of
@@ -30,21 +31,13 @@ from .kernels.base import SMALL
 from .library import WEIGHTS_IN, Form, Library, write
 from .memory import MemoryPlan
 
-#: How many times slower than the fastest plan the smallest one may be, if nobody says otherwise.
-MAX_SLOWDOWN = 8.0
-#: What estimates of code cannot tell apart, as a ratio of images.
-CODE_NOISE = 1.02
-
-#: What `optimize` may be: weight of bytes against cycles (both relative to dense int8).
-WEIGHTS = {"latency": 0.0, "energy": 0.1, "balanced": 0.5, "flash": 1.0}
+#: What `optimize` may be: weight of bytes against cycles. "latency" is the fastest plan, "flash"
+#: the smallest image that is not slower than a bound. The model knows no power that depends on the
+#: plan, so that least energy is least time.
+WEIGHTS = {"latency": 0.0, "energy": 0.0, "balanced": 0.5, "flash": 1.0}
 
 #: The core that is planned for where no board is given.
 DEFAULT_CORE = cores.DEFAULT
-
-#: Code of the model that no layer's kernel accounts for: entry, input, output, pooling, and the
-#: check of the constants, which also lists where each array lies and how large it is.
-BASE_CODE = 890
-LISTED_BYTES = 6
 
 
 @dataclass(frozen=True)
@@ -87,11 +80,6 @@ class Candidate:
         """Family of its decoder, "" if it has none."""
         return self.decoded.family if self.decoded else ""
 
-    @property
-    def unpacker(self) -> str:
-        """The unpacker that several of its layers share, "" if it has none."""
-        return self.kernel.unpacker(self.layer)
-
 
 @dataclass(frozen=True)
 class PlannedLayer:
@@ -102,6 +90,14 @@ class PlannedLayer:
     encoding: str  #: "" for operators without weights
     instructions: float = 0.0  #: the cost model's estimate
     cycles: float = 0.0  #: the cost model's estimate
+
+
+@dataclass(frozen=True)
+class Other:
+    """What another `optimize` would give, estimated."""
+
+    flash: int  #: bytes of constants and code
+    cycles: float
 
 
 @dataclass
@@ -116,6 +112,8 @@ class Plan:
     ends: Cost = NO_COST  #: of the copies at both ends, estimated
     core: str = DEFAULT_CORE  #: whose costs the choices were made with (Core.priced_as)
     chains: tuple[Chain, ...] = ()  #: layers that run some rows at a time, none of them whole
+    #: what any other `optimize` would give, where that is another plan
+    others: dict[str, Other] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -204,80 +202,6 @@ def _candidate(kernel: AnyKernel, layer: Layer[QOp], core: str) -> Candidate:
     return Candidate(kernel, layer, size, turns * estimate.instructions, turns * estimate.cycles)
 
 
-def _code(chosen: Iterable[Candidate], core: str = REFERENCE) -> int:
-    """Estimated code of a choice: kernels once per shape, decoders once."""
-    shapes = {(c.kernel.name, c.encoding if c.decoded else "", _shape(c.layer)): c for c in chosen}
-    # a decoder is compiled into each function that calls it, but for an unpacker of its own
-    decoded = [(c, c.decoded) for c in shapes.values() if c.decoded]
-    inlined = sum(e.decoder_bytes for c, e in decoded if not c.unpacker)
-    own = {e.name: e.unpacker_bytes for c, e in decoded if c.unpacker}
-    kernels = sum(code_of(c.kernel, c.layer, core) for c in shapes.values())
-    return round(kernels) + inlined + sum(own.values())
-
-
-def _shape(layer: Layer[QOp]) -> tuple[object, ...]:
-    t = layer.graph.tensors
-    w = matrix(layer.op)
-    shapes = (t[layer.op.inputs[0]].shape, t[layer.op.output].shape)
-    return (*shapes, None if w is None else w.shape, len(layer.op.inputs))
-
-
-def _pick(
-    options: dict[str, list[Candidate]], weight: float, usable: Callable[[Candidate], bool]
-) -> dict[str, Candidate]:
-    """For each layer the candidate of least weighted cost, decoders paying for their code."""
-    base = {n: _dense(o) for n, o in options.items()}
-    total_bytes = max(1, sum(c.bytes for c in base.values()))
-    total_cost = max(1.0, sum(c.cycles for c in base.values()))
-
-    def score(c: Candidate) -> float:
-        return weight * c.bytes / total_bytes + (1 - weight) * c.cycles / total_cost
-
-    decoders = sorted({c.decoder for o in options.values() for c in o if c.decoder})
-    sets = [(), *[(d,) for d in decoders], *combinations(decoders, 2)] if weight > 0 else [()]
-
-    def total(chosen: dict[str, Candidate]) -> float:
-        code = weight * _code(chosen.values()) / total_bytes
-        return sum(score(c) for c in chosen.values()) + code
-
-    def choose(name: str, allowed: tuple[str, ...]) -> Candidate:
-        o = options[name]
-        ok = [c for c in o if (not c.decoder or c.decoder in allowed) and usable(c)]
-        # never slower than dense when only speed counts, never larger when only size does
-        if weight == 0.0:
-            ok = [c for c in ok if c.cycles <= base[name].cycles] or ok
-            return min(ok or o, key=lambda c: (c.cycles, c.bytes))
-        if weight == 1.0:
-            ok = [c for c in ok if c.bytes <= base[name].bytes] or ok
-        return min(ok or o, key=lambda c: (score(c), c.cycles))
-
-    best: tuple[float, dict[str, Candidate]] | None = None
-    plain = {n: choose(n, ()) for n in options}
-    for allowed in sets:
-        chosen = {n: choose(n, allowed) for n in options} if allowed else dict(plain)
-        s = total(chosen)
-        # a decoder that too few layers share does not pay for its code: take those back
-        groups = {
-            (c.kernel.name, c.encoding, _shape(c.layer)) for c in chosen.values() if c.decoder
-        }
-        for group in groups:
-            trial = {
-                n: plain[n] if (c.kernel.name, c.encoding, _shape(c.layer)) == group else c
-                for n, c in chosen.items()
-            }
-            if (t := total(trial)) <= s:
-                chosen, s = trial, t
-        if best is None or s < best[0]:
-            best = (s, chosen)
-    assert best is not None
-    return best[1]
-
-
-def _dense(options: list[Candidate]) -> Candidate:
-    """The dense int8 candidate, or the only kind there is."""
-    return next((c for c in options if c.layer.encoded and c.layer.encoding.baseline), options[0])
-
-
 def make_plan(
     graph: QGraph,
     encodings: Mapping[str, str] | str | None = None,
@@ -292,13 +216,13 @@ def make_plan(
     """Plan `graph`.
 
     encodings: one encoding name for all layers or a mapping from operator name; layers it does
-    not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS; "flash" is
-    the smallest image that is at most max_slowdown times slower than the fastest plan. core: a
-    board's core, whose costs count. chains: those that there shall be (chain.py), as (first
-    operator, last operator, rows of its output a step, most rows of any of them a call); None:
-    where they lower the arena. weights: where the constants are defined, one of
-    library.WEIGHTS_IN ("separate": in files of their own; "static": beside the layers, file-local).
-    portable: whether the library holds the code of all cores, else that of `core` alone.
+    not fit (or does not name) are chosen freely. optimize: a key of WEIGHTS. core: a board's
+    core, whose costs count. chains: those that there shall be (chain.py), as (first operator, last
+    operator, rows of its output a step, most rows of any of them a call); None: where they lower
+    the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
+    files of their own; "static": beside the layers, file-local). portable: whether the library
+    holds the code of all cores, else that of `core` alone. max_slowdown: how many times the fastest
+    plan's cycles any other may take, by estimate.
     Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError if no plan
     fits the budget.
     """
@@ -314,49 +238,40 @@ def make_plan(
         options[op.name] = candidates(op, graph, core, only)
         if not options[op.name]:
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
-    wish = WEIGHTS[optimize]
+        w = matrix(op)
+        if w is not None and is_ternary(w) and not only:
+            options[op.name] = ternary_kept(options[op.name], w.size)
     form = Form(weights, tuple(ISAS) if portable else (executed(core),))
-    if budget is None or budget == Budget():
-
-        def planned(weight: float) -> Plan:
-            chosen = _pick(options, weight, lambda c: True)
-            return _build(graph, chosen, weight, core, wanted=chains, form=form)
-
-        if optimize == "flash":
-            others = [planned(w) for w in (0.9, 0.5, 0.0)]
-            return _smallest(planned(wish), others, max_slowdown)
-        return planned(wish)
-    return _within(graph, options, wish, budget, core, chains, form)
-
-
-def _smallest(wished: Plan, others: Sequence[Plan], max_slowdown: float) -> Plan:
-    """Of plans for one model the one whose image, code included, is smallest by estimate and at
-    most `max_slowdown` times slower than the fastest. `wished`, the least constants, wins what the
-    estimate cannot tell apart, unless another is faster, too."""
-    plans = [wished, *others]
-    limit = max_slowdown * min(p.cycles for p in plans)
-    usable = [p for p in plans if p.cycles <= limit]
-
-    def size(p: Plan) -> float:
-        return p.flash if p is wished or p.cycles < wished.cycles else p.flash * CODE_NOISE
-
-    return min(usable, key=lambda p: (size(p), p.cycles))
+    search = PlanSearch(graph, options, core)
+    budget = budget or Budget()
+    if budget == Budget():
+        option = search.best(WEIGHTS[optimize], max_slowdown)
+        plan = _build(graph, option, optimize, core, budget, chains, form)
+    else:
+        option, plan = _within(graph, search, optimize, max_slowdown, budget, core, chains, form)
+    plan.others = {
+        o: Other(round(found.bytes), found.cycles)
+        for o, w in WEIGHTS.items()
+        for found in (search.best(w, max_slowdown),)
+        if o != optimize and found is not option
+    }
+    return plan
 
 
 def _within(
-    graph: QGraph, options: dict[str, list[Candidate]], wish: float, budget: Budget, core: str,
+    graph: QGraph, search: PlanSearch, optimize: str, slowdown: float, budget: Budget, core: str,
     chains: Sequence[tuple[str, str, int, int]] | None, form: Form,
-) -> Plan:  # fmt: skip
-    """The plan nearest to the wish that keeps every budget."""
-    leanings = sorted({0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}, key=lambda w: abs(w - wish))
+) -> tuple[Option, Plan]:  # fmt: skip
+    """The plan nearest to the wish that keeps every budget, and what it was made from."""
     nearest: tuple[float, str] | None = None
-    for lean in (False, True):  # lean: nothing is unpacked to RAM
-        for w in leanings:
-            chosen = _pick(options, w, _lean if lean else lambda c: True)
-            plan = _build(graph, chosen, w, core, budget, chains, form)
+    lean = {n: [c for c in o if not c.decoder] or o for n, o in search.options.items()}
+    for options in (search.options, lean):  # lean: nothing is unpacked to RAM
+        found = search if options is search.options else PlanSearch(graph, options, core)
+        for option in found.ranked(WEIGHTS[optimize], slowdown):
+            plan = _build(graph, option, optimize, core, budget, chains, form)
             over = _excess(plan, budget)
             if not over:
-                return plan
+                return option, plan
             worst = max(over.items(), key=lambda x: x[1][0])
             text = f"{worst[0]}: the nearest plan needs {worst[1][1]}"
             if nearest is None or worst[1][0] < nearest[0]:
@@ -366,10 +281,6 @@ def _within(
         f"no plan for '{graph.name}' keeps the budget for {nearest[1]}; raise it, or prune or "
         "quantize the model further"
     )
-
-
-def _lean(c: Candidate) -> bool:
-    return not c.decoder
 
 
 def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
@@ -387,16 +298,16 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
 
 
 def _build(
-    graph: QGraph, chosen: dict[str, Candidate], weight: float, core: str,
-    budget: Budget | None = None, wanted: Sequence[tuple[str, str, int, int]] | None = None,
-    form: Form | None = None,
+    graph: QGraph, option: Option, optimize: str, core: str, budget: Budget,
+    wanted: Sequence[tuple[str, str, int, int]] | None, form: Form,
 ) -> Plan:  # fmt: skip
+    chosen, weight = option.chosen, option.weight
     coded = {n: c.layer.encoded for n, c in chosen.items() if c.layer.encoded is not None}
     stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
     layers = {n: replace(c.layer, weight=weight, encoded=stored.get(n)) for n, c in chosen.items()}
     kernels = {n: c.kernel.name for n, c in chosen.items()}
     choice = ChainChoice(graph, layers, {n: c.kernel for n, c in chosen.items()}, core)
-    chains = _chains(choice, weight, budget or Budget(), wanted)
+    chains = _chains(choice, optimize, budget, wanted)
     memory = choice.memory(chains)
     layers |= {link.name: link.layer for c in chains for link in c.links}
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
@@ -408,26 +319,26 @@ def _build(
         plans[n] = PlannedLayer(
             n, kernels[n], c.encoding, turns * estimate.instructions, turns * estimate.cycles
         )
-    code = BASE_CODE + _code(chosen.values(), core) + chained_code(chains)
-    code += LISTED_BYTES * sum(len(arrays) for arrays in library.arrays.values())
+    arrays = sum(len(group) for group in library.arrays.values())
+    code = round(library_bytes(library.functions, library.steps, arrays, core, library.small))
     ends = price_of(end_work(graph), "ends", core)
     return Plan(plans, memory, library, encoded, code, ends, cores.get(core).priced_as, chains)
 
 
 def _chains(
     choice: ChainChoice,
-    weight: float,
+    optimize: str,
     budget: Budget,
     wanted: Sequence[tuple[str, str, int, int]] | None,
 ) -> tuple[Chain, ...]:
     """The chains asked for, or those that lower the arena and cost little, or, where a budget of
-    RAM wants it, what they cost. Where flash counts most, only the last."""
+    RAM wants it, what they cost. Where time or flash is all that counts, only the last."""
     if wanted is not None:
         return tuple(choice.make(*w) for w in wanted)
     if choice.graph.step_due is not None:  # rows are kept from step to step already
         return ()
-    small = weight >= SMALL or budget.flash is not None
-    chains = () if small else choice.best(COST_SHARE * choice.cycles)
+    plain = optimize != "balanced" or budget.flash is not None
+    chains = () if plain else choice.best(COST_SHARE * choice.cycles)
     if budget.ram is not None and choice.memory(chains).arena > budget.ram:
         chains = choice.within(budget.ram)
     return chains

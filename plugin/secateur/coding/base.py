@@ -119,14 +119,11 @@ class Encoding(ABC):
     #: The C header in coding/c whose functions turn the streams into `form`, row by row; None
     #: where there is none.
     decoder: ClassVar[str | None] = None
-    #: Decoders that share most of their code: the planner pays for them as one.
+    #: Decoders that share most of their code.
     family: ClassVar[str] = ""
-    #: About how many bytes of code the decoder adds to each function that calls it, Cortex-M4.
-    decoder_bytes: ClassVar[int] = 500
     #: The routine of code generation that unpacks all rows of a convolution at once
-    #: (codegen/kernels/tile/unpack.py), and its code; "": rows come one by one from the decoder.
+    #: (codegen/kernels/tile/unpack.py); "": rows come one by one from the decoder.
     unpacker: ClassVar[str] = ""
-    unpacker_bytes: ClassVar[int] = 0
     #: Whether it stores every weight as one byte: what other plans are measured against.
     baseline: ClassVar[bool] = False
     #: Stem of the C names: sc_<c_name>_stream, sc_<c_name>, sc_<c_name>_open, sc_<c_name>_row.

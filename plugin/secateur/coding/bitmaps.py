@@ -20,7 +20,6 @@ class _FixedRate(Encoding):
 
     decoder: ClassVar[str | None] = "sc_bitmaps.h"
     family: ClassVar[str] = "bitmap"
-    decoder_bytes: ClassVar[int] = 250
     #: Instructions a weight and, on top, a non-zero take.
     each: ClassVar[tuple[float, float]]
 
@@ -72,7 +71,6 @@ class TernaryPacked2(_Ternary):
 
     name: ClassVar[str] = "ternary_packed2"
     family: ClassVar[str] = "ternary"
-    decoder_bytes: ClassVar[int] = 220
     c_name: ClassVar[str] = "ternary_packed2"
     each = (7.0, 8.0)
 

@@ -68,7 +68,6 @@ def _growth(nnz: int, live: int, rows: int) -> int:
 class _Context(Encoding):
     decoder: ClassVar[str | None] = "sc_context.h"
     family: ClassVar[str] = "context"
-    decoder_bytes: ClassVar[int] = 1000
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""

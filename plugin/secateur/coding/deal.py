@@ -44,7 +44,6 @@ class Deal(Encoding):
     form: ClassVar[str] = "dense"
     decoder: ClassVar[str | None] = "sc_deal.h"
     family: ClassVar[str] = "deal"
-    decoder_bytes: ClassVar[int] = 350
     c_name: ClassVar[str] = "deal"
 
     def applies(self, weight: np.ndarray) -> bool:

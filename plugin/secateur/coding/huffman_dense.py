@@ -26,7 +26,6 @@ class HuffmanDense(Encoding):
     form: ClassVar[str] = "dense"
     decoder: ClassVar[str | None] = "sc_huffman_dense.h"
     family: ClassVar[str] = "huffman"
-    decoder_bytes: ClassVar[int] = 750
     c_name: ClassVar[str] = "huffman_dense"
 
     def applies(self, weight: np.ndarray) -> bool:

@@ -24,9 +24,7 @@ class Joint(Levels):
 
     decoder: ClassVar[str | None] = "sc_huffman_joint.h"
     family: ClassVar[str] = "huffman"
-    decoder_bytes: ClassVar[int] = 750
     unpacker: ClassVar[str] = "huffman"
-    unpacker_bytes: ClassVar[int] = 900
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""

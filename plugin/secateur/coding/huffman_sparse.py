@@ -26,9 +26,7 @@ class HuffmanSparse(Encoding):
     form: ClassVar[str] = "sparse"
     decoder: ClassVar[str | None] = "sc_huffman_sparse.h"
     family: ClassVar[str] = "huffman"
-    decoder_bytes: ClassVar[int] = 750
     unpacker: ClassVar[str] = "huffman"
-    unpacker_bytes: ClassVar[int] = 900
     c_name: ClassVar[str] = "huffman_sparse"
 
     def applies(self, weight: np.ndarray) -> bool:

@@ -17,7 +17,6 @@ from .levels import Levels, SignLevels, ValueLevels
 class _PackedGaps(Levels):
     decoder: ClassVar[str | None] = "sc_packed_gaps.h"
     family: ClassVar[str] = "gap"
-    decoder_bytes: ClassVar[int] = 400
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""

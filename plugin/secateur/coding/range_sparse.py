@@ -101,7 +101,6 @@ def _gap_columns(gaps: np.ndarray) -> tuple[float, int, Columns]:
 class _Range(Encoding):
     decoder: ClassVar[str | None] = "sc_range.h"
     family: ClassVar[str] = "range"
-    decoder_bytes: ClassVar[int] = 600
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""

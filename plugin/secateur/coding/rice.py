@@ -66,9 +66,7 @@ def _unpack(data: bytes, k: int, count: int, size: int) -> np.ndarray:
 class _Rice(Encoding):
     decoder: ClassVar[str | None] = "sc_rice.h"
     family: ClassVar[str] = "rice"
-    decoder_bytes: ClassVar[int] = 350
     unpacker: ClassVar[str] = "rice"
-    unpacker_bytes: ClassVar[int] = 240
 
     def _gaps(self, w: np.ndarray, *others: Stream) -> Encoded:
         """`w` with the gaps of its lists in stream "g"."""

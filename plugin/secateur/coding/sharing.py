@@ -21,6 +21,11 @@ def total_bytes(layers: Sequence[Encoded]) -> int:
     return sum(stored.values())
 
 
+def shareable(layer: Encoded) -> bool:
+    """Whether a layer's code table may serve others, too."""
+    return isinstance(get(layer.encoding), Joint) and bool(layer.meta["nnz"])
+
+
 def share_tables(layers: Sequence[Encoded]) -> list[Encoded]:
     """The layers again, those coded with joint Huffman symbols on common tables if that pays.
 
@@ -31,7 +36,7 @@ def share_tables(layers: Sequence[Encoded]) -> list[Encoded]:
     weights: dict[int, np.ndarray] = {}
     groups: dict[tuple[str, int], list[int]] = {}
     for i, layer in enumerate(layers):
-        if isinstance(get(layer.encoding), Joint) and layer.meta["nnz"]:
+        if shareable(layer):
             groups.setdefault((layer.encoding, layer.meta["width"]), []).append(i)
     for members in groups.values():
         if len(members) > 1:

@@ -123,9 +123,7 @@ def _coded(family: str) -> type[Encoding]:
         "inner": inner,
         "decoder": get(inner).decoder,
         "family": get(inner).family,
-        "decoder_bytes": get(inner).decoder_bytes,
         "unpacker": get(inner).unpacker,
-        "unpacker_bytes": get(inner).unpacker_bytes,
         "c_name": get(inner).c_name,
     }
     return register(type(f"{family.title()}Levels", (TwoLevel,), attributes))

@@ -48,15 +48,13 @@ _M33 = Pipeline(
 CORES = (
     Core(
         "cortex-m0", ARM, _machine("cortex-m0", "-mfloat-abi=soft"),
-        prices="cortex-m0plus", code_growth=1.0,
-        unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0",
+        prices="cortex-m0plus", unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0",
         cycles=CycleTable(
             "Arm DDI 0432C, table 3-1", _M0, refill=2, refill_indirect=2, refill_more=_M0_CALLS,
         ),
     ),
     Core(
         "cortex-m0plus", ARM, _machine("cortex-m0plus", "-mfloat-abi=soft"),
-        code_growth=1.0,
         # unicorn has no M0+, which executes the M0's instructions
         unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0+",
         cycles=CycleTable(
@@ -66,7 +64,7 @@ CORES = (
     ),
     Core(
         "cortex-m3", ARM, _machine("cortex-m3", "-mfloat-abi=soft"),
-        timers=_DWT, code_growth=0.4,
+        timers=_DWT,
         unicorn="CORTEX_M3", disassembler_modes=_M, renode="cortex-m3",
         cycles=CycleTable(
             "Arm DDI 0337I, tables 3-1 and 3-2",

@@ -40,9 +40,6 @@ class Core:
     isa: Isa = "plain"
     timers: tuple[TimerKind, ...] = ("systick", "nrf", "none")
     prices: str = ""  #: the row of codegen/costs.json it is planned with; its own name if empty
-    #: How much of what a kernel's code grows by on a core without the DSP extension
-    #: (`Kernel.plain_code`) it has to bear: Thumb-2 alone helps.
-    code_growth: float = 0.0
     unicorn: str | None = None  #: the simulator's model ("" its usual one), None if there is none
     disassembler_modes: tuple[str, ...] = ()  #: capstone's names
     renode: str | None = None  #: Renode's cpuType, None if it has none

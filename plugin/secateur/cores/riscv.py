@@ -24,7 +24,7 @@ _E31 = Pipeline(
 _RV32IMAC = Core(
     "rv32imac", RISCV,
     ("-march=rv32imac", "-mabi=ilp32", "-mcmodel=medany", "--specs=picolibc.specs"),
-    timers=("mcycle",), code_growth=1.0,
+    timers=("mcycle",),
     unicorn="", disassembler_modes=("CS_MODE_RISCV32", "CS_MODE_RISCVC"),
     renode="rv32imac_zicsr_zifencei",
     cycles=CycleTable("SiFive E31 core complex manual, chapter 3", pipeline=_E31),

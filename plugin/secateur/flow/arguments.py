@@ -38,8 +38,8 @@ def check_slowdown(value: float) -> None:
     """Raises DataError unless `value` is a number of at least 1."""
     if not isinstance(value, int | float) or not value >= 1:
         raise DataError(
-            f"max_slowdown is {value!r}: give how many times slower than the fastest plan "
-            "'flash' may be, a number of at least 1"
+            f"max_slowdown is {value!r}: give how many times slower than the fastest plan another "
+            "may be, a number of at least 1"
         )
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import notebook
+from ..codegen.choose import MAX_SLOWDOWN
 from ..codegen.ends import End, Ends, ends
 from ..codegen.formats import save_as
 from ..codegen.kernels import get as get_kernel
-from ..codegen.plan import MAX_SLOWDOWN, Budget, Plan, make_plan, matrix
+from ..codegen.plan import Budget, Plan, make_plan, matrix
 from ..coding.entropy import entropy_bytes
 from ..errors import BudgetError, DataError
 from ..frontend.ir import Graph
@@ -326,6 +327,8 @@ class CompiledModel:
             "secateur": MANIFEST,
             "name": self.name,
             "optimize": self.optimize,
+            "others": {o: {"flash": a.flash, "cycles": round(a.cycles)}
+                       for o, a in self.plan.others.items()},
             "size": {
                 "float32": self.size.float32, "int8": self.size.int8, "stored": self.size.stored,
             },

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import names
+from ..codegen.choose import MAX_SLOWDOWN
 from ..codegen.packing import pack
-from ..codegen.plan import MAX_SLOWDOWN, make_plan
+from ..codegen.plan import make_plan
 from ..errors import DataError
 from ..frontend import execute
 from ..frontend.ir import Graph
@@ -90,11 +91,11 @@ def convert(
             ones. What is odd about them (one sample, one value, outliers, not scaled as in
             training) is a `RangeWarning` and a note of the model and its reports.
         name: prefix of the generated C; default: the model's name.
-        optimize: what the plan minimises: "latency" (cycles), "energy" (cycles, and a little
-            flash), "balanced" (both, each relative to dense int8) or "flash" (the smallest image,
-            code included, within `max_slowdown`).
-        max_slowdown: how many times slower than the fastest plan "flash" may be, at least 1;
-            where there are budgets, those count in its place.
+        optimize: what the plan is best at, by the planner's estimates: "latency" (the fastest
+            plan), "energy" (the same: the estimates know no power that depends on the plan),
+            "flash" (the smallest image, code included, within `max_slowdown`) or "balanced" (least
+            product of image and time). No plan is offered that another beats in both.
+        max_slowdown: how many times slower than the fastest plan the others may be, at least 1.
         encodings: a weight encoding ("dense", "sparse", "ternary", ...; "ENCODING/KERNEL" fixes the
             kernel, too), for every layer that it fits or by layer name; other layers are chosen
             freely. None: all are.

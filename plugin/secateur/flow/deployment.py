@@ -16,6 +16,7 @@ from ..lowering import reference
 from ..progress import tell
 from ..report import metrics
 from ..report.figures import (
+    Alternative,
     Energy,
     Flash,
     Latency,
@@ -80,7 +81,7 @@ def deploy(
         peer_figures: a JSON file with what TensorFlow Lite Micro needs for models by name
             (`report.peer.figures`), shown beside.
         max_slowdown: plan again, with this bound on how many times slower than the fastest plan
-            "flash" may be; None: as converted.
+            another may be; None: as converted.
 
     Returns:
         The figures, also in `build_dir`/report.json. Cycles and energy are measured on hardware,
@@ -183,11 +184,22 @@ def _deploy(
         regression=off,
         classes=by_class,
         against=beside,
+        others=_others(compiled, board),
         notes=(*notes, *result.notes),
     )
     report = replace(report, metrics=metrics.of(report, executed(board.core)))
     report.save(folder / "report.json")
     return report
+
+
+def _others(compiled: CompiledModel, board: Board) -> dict[str, Alternative]:
+    """What plans for any other `optimize` would give, where that is another plan."""
+    plan = compiled.plan
+    here = board.cpu.priced_as == plan.core and not board.hosted and board.clock_hz
+    return {
+        optimize: Alternative(a.flash, 1e3 * a.cycles / board.clock_hz if here else None)
+        for optimize, a in plan.others.items()
+    }
 
 
 def _energy(result: RunResult, latency: Latency, board: Board) -> Energy:

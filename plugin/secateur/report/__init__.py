@@ -2,6 +2,7 @@
 
 from .figures import (
     Accuracy,
+    Alternative,
     Energy,
     Flash,
     Latency,
@@ -18,6 +19,7 @@ from .layers import LayerFigures, layer_macs
 
 __all__ = [
     "Accuracy",
+    "Alternative",
     "Energy",
     "Flash",
     "Gains",

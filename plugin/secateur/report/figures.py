@@ -20,7 +20,7 @@ from .gains import Gains
 from .layers import LayerFigures
 from .metrics import Metrics
 from .peer import Peer
-from .units import Quantity
+from .units import Quantity, show
 
 SCHEMA = 1
 
@@ -164,6 +164,18 @@ class Energy(Quantity):
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """What a plan for another `optimize` would give, by the planner's estimates: bytes of model and
+    runtime in flash, milliseconds of an inference (None where the board has no estimate)."""
+
+    flash: int
+    ms: float | None
+
+    def __str__(self) -> str:
+        return show(self.flash, "bytes") + ("" if self.ms is None else f" at {show(self.ms, 'ms')}")
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything one deployment showed. `print(report)` gives the terminal form."""
 
@@ -183,7 +195,16 @@ class Report:
     classes: Classes | None = None  #: of a classification with labels
     against: Peer | None = None  #: the same model in TensorFlow Lite, where that was asked for
     metrics: Metrics | None = None  #: of the surveys, at three levels
+    others: Mapping[str, Alternative] = field(default_factory=dict)  #: by `optimize`
     notes: tuple[str, ...] = field(default=(), compare=False)  #: for people; not part of schema 1
+
+    @property
+    def alternatives(self) -> str:
+        """What another `optimize` would give: "flash: 4.4 kB at 7.7 ms; latency, energy: ..."."""
+        alike: dict[str, list[str]] = {}
+        for optimize, what in self.others.items():
+            alike.setdefault(str(what), []).append(optimize)
+        return "; ".join(f"{', '.join(names)}: {what}" for what, names in alike.items())
 
     def __post_init__(self) -> None:
         # A failed assertion on one figure wants to show the rest (see secateur.pytest_plugin).

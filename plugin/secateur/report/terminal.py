@@ -152,6 +152,8 @@ def _headlines(report: Report) -> Table:
         if causes := report.energy.causes:
             into = ", ".join(f"{name} {show(uj, 'uj')}" for name, uj in causes.items())
             grid.add_row("", f"of it, estimated: {into}")
+    if report.others:
+        grid.add_row("others, estimated", report.alternatives)
     for note in report.notes:
         grid.add_row("note", note)
     return grid

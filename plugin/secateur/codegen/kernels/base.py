@@ -209,17 +209,8 @@ class Kernel(ABC, Generic[Op, Flash]):
         """Order in which coded columns are stored for this kernel; None: as they are."""
         return None
 
-    def unpacker(self, layer: Layer[Op]) -> str:
-        """The unpacker that gives it all rows of a coded layer at once; "": it has its own loop
-        around the decoder, which is compiled into that."""
-        return ""
-
     #: whether it passes over inputs of code 0, so that its time depends on the input
     skips_zeros: ClassVar[bool] = False
-    #: about how many bytes of code it adds to a library, once per shape
-    code_bytes: ClassVar[int] = 150
-    #: the same on a core with neither the DSP extension nor Thumb-2, relative
-    plain_code: ClassVar[float] = 1.0
     #: instructions on a core without the DSP extension, relative to one with it; only used for
     #: units of `work` that nobody has fitted yet
     plain_factor: ClassVar[float] = 1.0
@@ -231,10 +222,6 @@ class Kernel(ABC, Generic[Op, Flash]):
         price of another family, such as the decoders'.
         """
         return {"instructions": self.cost(layer)}
-
-    def code(self, layer: Layer[Op]) -> int:
-        """Bytes of code for a layer's shape, on a Cortex-M4."""
-        return self.code_bytes
 
     def vector_work(self, layer: Layer[Op]) -> dict[str, float]:
         """The same for a core with Helium, where the layer has a form of its own for it."""

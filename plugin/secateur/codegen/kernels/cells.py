@@ -50,7 +50,6 @@ class _Cell(Kernel[QOp, Table]):
     """Element by element of the units."""
 
     wide = True
-    code_bytes = 160
     plain_factor = 1.3
     each: float  #: instructions a unit
 
@@ -144,13 +143,10 @@ class Narrow(_Cell, Kernel[QNarrow, Table]):
 
     name = "narrow"
     each = 7.0
-    code_bytes = 40
 
 
 class _Time(Kernel[QOp, Table]):
     """A copy to or from an element of time."""
-
-    code_bytes = 30
 
     def table(self, layer: Layer[Any]) -> Table:
         return Table()

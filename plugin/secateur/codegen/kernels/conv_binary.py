@@ -226,7 +226,6 @@ class ConvBinary(Kernel[QConv, CountTable]):
         return tables + columns + counts
 
     plain_factor = 1.6
-    code_bytes = 1200
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         c, g = self._parts(layer)

@@ -62,13 +62,6 @@ class ConvDense(Kernel[QConv, StoredTable]):
         return tuple(i for i in may_overwrite(layer.op, g) if g.pointwise or i == 1)
 
     plain_factor = 3.0
-    plain_code = 1.85
-
-    def code(self, layer: Layer[QConv]) -> int:
-        g = self.geometry(layer)
-        d = dense_plan(layer, g)
-        taps = len(d.taps) * (d.inner[0] if unrolled(d) else 1)
-        return 580 + 46 * taps + (150 if layer.index_bits else 0)
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         g = self.geometry(layer)

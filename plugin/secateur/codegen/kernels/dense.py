@@ -17,7 +17,6 @@ class DenseRows(Kernel[QDense, StoredTable]):
 
     name = "dense"
     forms = frozenset({"dense", "indices", "coded dense"})
-    code_bytes = 230
     plain_factor = 2.0
 
     def scratch(self, layer: Layer[QDense]) -> int:
@@ -55,7 +54,6 @@ class DenseSkip(Kernel[QDense, StoredTable]):
     name = "dense_skip"
     skips_zeros = True
     forms = frozenset({"dense"})
-    code_bytes = 230
     plain_factor = 1.3
 
     def scratch(self, layer: Layer[QDense]) -> int:

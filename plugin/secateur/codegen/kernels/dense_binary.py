@@ -52,7 +52,6 @@ class DenseBinary(Kernel[QConv | QDense, BinaryTable]):
         return x.rows[0] > 1 and len(x.planes) > 1
 
     plain_factor = 1.6
-    code_bytes = 500
 
     def work(self, layer: Layer[QConv | QDense]) -> dict[str, float]:
         c, n = self._parts(layer)

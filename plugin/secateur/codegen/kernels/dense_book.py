@@ -61,7 +61,6 @@ class DenseBook(_Book):
     """Each index looks its weight up; eight of them are a whole number of bytes."""
 
     name = "dense_book"
-    code_bytes = 250
     plain_factor = 1.6
 
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
@@ -85,7 +84,6 @@ class DensePairs(_Book):
 
     name = "dense_pairs"
     widths = frozenset({1, 2, 3, 5})
-    code_bytes = 450
     plain_factor = 3.0
 
     def scratch(self, layer: Layer[QDense]) -> int:
@@ -112,7 +110,6 @@ class DenseLive(_Book):
     name = "dense_live"
     skips_zeros = True
     widths = frozenset({4})
-    code_bytes = 400
     plain_factor = 2.5
 
     def scratch(self, layer: Layer[QDense]) -> int:

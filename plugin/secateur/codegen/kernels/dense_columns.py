@@ -27,7 +27,6 @@ class DenseColumns(Kernel[QDense, RequantizedTable]):
     name = "dense_columns"
     forms = frozenset({"columns", "column_entries"})
     skips_zeros = True
-    code_bytes = 220
     plain_factor = 1.3
 
     @staticmethod

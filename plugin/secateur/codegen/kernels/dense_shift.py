@@ -21,7 +21,6 @@ class _Powers(Kernel[QDense, RequantizedTable]):
 
     kind: ClassVar[str]
     plain_factor = 1.1
-    code_bytes = 160
 
     def applies(self, layer: Layer[QDense]) -> bool:
         return bool(chains(layer.op.weight))

@@ -42,7 +42,6 @@ class _Lists(Kernel[QDense, ListTable]):
 
     values: ClassVar[bool]  #: whether each column has a value; else lists are of +1s, then of -1s
     kind: ClassVar[str]
-    code_bytes = 130
 
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
         coded = "coded_" if is_coded(layer.encoded) else ""

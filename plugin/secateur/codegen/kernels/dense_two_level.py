@@ -22,7 +22,6 @@ class DenseTwoLevel(Kernel[QDense, ListTable]):
     name = "dense_two_level"
     forms = frozenset({"two_level", "coded two_level"})
     plain_factor = 1.1
-    code_bytes = 190
 
     def applies(self, layer: Layer[QDense]) -> bool:
         return two_levels(layer.op.weight) is not None

@@ -91,8 +91,6 @@ class Depthwise(Kernel[QConv, StoredTable]):
         return not is_coded(layer.encoded)  # its rows would be decoded again in each call
 
     plain_factor = 2.5
-    code_bytes = 650
-    plain_code = 4.6
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         op = layer.op

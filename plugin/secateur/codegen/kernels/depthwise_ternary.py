@@ -94,8 +94,6 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         return plane_over_plane(layer)
 
     plain_factor = 4.0
-    code_bytes = 650
-    plain_code = 3.2
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         op = layer.op

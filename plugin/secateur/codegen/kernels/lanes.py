@@ -97,7 +97,6 @@ class DenseLanes(_Lanes[QDense], Kernel[QDense, RequantizedTable]):
     """Fully connected."""
 
     name = "dense_lanes"
-    code_bytes = 420
 
     def scratch(self, layer: Layer[QDense]) -> int:
         return 2 * align4(layer.op.weight.shape[1])
@@ -117,7 +116,6 @@ class ConvLanes(_Lanes[QConv], Kernel[QConv, RequantizedTable]):
     """Convolution of few pixels, where tiles of neighbours would be half empty."""
 
     name = "conv_lanes"
-    code_bytes = 520
 
     def applies(self, layer: Layer[QConv]) -> bool:
         op = layer.op

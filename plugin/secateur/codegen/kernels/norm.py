@@ -16,7 +16,6 @@ class Norm(Kernel[QNorm, Table]):
     """Layer, RMS, group and L2 normalization."""
 
     name = "norm"
-    code_bytes = 400
 
     def cost(self, layer: Layer[QNorm]) -> float:
         op = layer.op

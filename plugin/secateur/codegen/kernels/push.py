@@ -14,7 +14,6 @@ class Push(Plain[QPush]):
     """Each channel's rows move up by one; the new one takes the last place."""
 
     name = "push"
-    code_bytes = 60
 
     def cost(self, layer: Layer[QPush]) -> float:
         t = layer.graph.tensors[layer.op.output]
@@ -35,7 +34,6 @@ class AppendRow(Plain[QAppend]):
     """Each channel's kept rows, then its new one."""
 
     name = "append"
-    code_bytes = 60
 
     def cost(self, layer: Layer[QAppend]) -> float:
         t = layer.graph.tensors[layer.op.output]
@@ -59,7 +57,6 @@ class KeepRows(Plain[QKeep]):
     """Each channel's rows but the oldest."""
 
     name = "keep"
-    code_bytes = 40
 
     def cost(self, layer: Layer[QKeep]) -> float:
         t = layer.graph.tensors[layer.op.output]
@@ -79,7 +76,6 @@ class SlideSums(Plain[QSlide]):
     """The new row's sums in the oldest one's place."""
 
     name = "slide"
-    code_bytes = 140
 
     def cost(self, layer: Layer[QSlide]) -> float:
         ring = layer.op.ring
@@ -97,7 +93,6 @@ class SlidingMean(Kernel[QSlidingMean, RequantizedTable]):
     """Sums so far and the new row's, requantized."""
 
     name = "sliding_mean"
-    code_bytes = 90
 
     def table(self, layer: Layer[QSlidingMean]) -> RequantizedTable:
         return RequantizedTable.of(requantization(layer.prefix, layer.op.requant))

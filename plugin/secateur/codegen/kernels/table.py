@@ -14,7 +14,6 @@ class LookUp(Kernel[QTable, Table]):
 
     name = "table"
     wide = True
-    code_bytes = 28
 
     def cost(self, layer: Layer[QTable]) -> float:
         return 5.0 * layer.out_size

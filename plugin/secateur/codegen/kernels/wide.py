@@ -77,7 +77,6 @@ class WideDense(_Rows[QDense]):
     """Fully connected, row by row."""
 
     name = "wide_dense"
-    code_bytes = 240
     plain_factor = 2.7
 
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
@@ -107,7 +106,6 @@ class WideConv(_Rows[QConv]):
     """Convolution: the pixels under the kernel in a row, times each row of weights."""
 
     name = "wide_conv"
-    code_bytes = 420
     plain_factor = 2.8
 
     def applies(self, layer: Layer[QConv]) -> bool:
@@ -151,7 +149,6 @@ class WideDepthwise(_Rows[QConv]):
     """Depthwise convolution, plane by plane."""
 
     name = "wide_depthwise"
-    code_bytes = 300
     plain_factor = 2.0
 
     def applies(self, layer: Layer[QConv]) -> bool:
@@ -233,7 +230,6 @@ class Interpolate(Kernel[QInterpolate, Table]):
 
     name = "interpolate"
     wide = True
-    code_bytes = 60
     plain_factor = 1.6
 
     def cost(self, layer: Layer[QInterpolate]) -> float:
@@ -263,7 +259,6 @@ class WideSoftmax(Kernel[QWideSoftmax, Table]):
 
     name = "wide_softmax"
     wide = True
-    code_bytes = 220
     plain_factor = 4.5
 
     def cost(self, layer: Layer[QWideSoftmax]) -> float:

@@ -118,7 +118,6 @@ class ShiftRows(RowExecutor):
     c_name = "shift"
     forms = frozenset({"shift", "coded sparse"})
     plain_factor = 4.0
-    code_bytes = 900
 
     def applies(self, layer: Layer[QConv]) -> bool:
         return bool(segments(weight_matrix(layer.op)))

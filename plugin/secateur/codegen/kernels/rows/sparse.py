@@ -91,7 +91,6 @@ class SparseRows(RowExecutor):
     forms = frozenset({"sparse", "coded sparse"})
     pixels = 8
     plain_factor = 2.2
-    code_bytes = 550
 
     def applies(self, layer: Layer[QConv]) -> bool:
         return True

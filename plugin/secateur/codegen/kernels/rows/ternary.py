@@ -129,7 +129,6 @@ class TernaryRows(RowExecutor):
     forms = frozenset({"ternary", "coded ternary"})
     gathers = True
     plain_factor = 4.5
-    code_bytes = 750
 
     def applies(self, layer: Layer[QConv]) -> bool:
         return lists_fit(layer.op.weight)
@@ -142,9 +141,6 @@ class TernaryRows(RowExecutor):
         )
         values = ternary_rows(weight, s.offsets(), s.unit)
         return Rows.of_steps(values, 2 * len(weight), comment)
-
-    def code(self, layer: Layer[QConv], s: TileSchedule) -> int:
-        return 500 if s.g.pointwise else self.code_bytes
 
     def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         return {

@@ -42,7 +42,6 @@ class TwoLevelRows(RowExecutor):
     c_name = "two_level"
     forms = frozenset({"two_level", "coded two_level"})
     plain_factor = 3.5
-    code_bytes = 1100
 
     def applies(self, layer: Layer[QConv]) -> bool:
         split = two_levels(weight_matrix(layer.op))

@@ -30,7 +30,6 @@ from .unpack import (
     pointer,
     unpack,
     unpack_work,
-    unpacker_of,
     working_bytes,
 )
 
@@ -92,14 +91,6 @@ class TiledConv(Kernel[QConv, RowTable]):
     def straight(self, layer: Layer[QConv]) -> bool:
         window = self.schedule(layer).window
         return window.pointwise or window.direct
-
-    def unpacker(self, layer: Layer[QConv]) -> str:
-        if not is_coded(layer.encoded):
-            return ""
-        return unpacker_of(rows_of(layer), self._rows(layer).form)
-
-    def code(self, layer: Layer[QConv]) -> int:
-        return self.executor.code(layer, self.schedule(layer))
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         return self._work(layer, self.executor.units(layer, self.schedule(layer)))
@@ -176,8 +167,7 @@ E_ = TypeVar("E_", bound=type[RowExecutor])
 def register_rows(cls: E_) -> E_:
     """Class decorator: make the tiled convolution with this executor known as a kernel."""
     made: dict[str, Any] = {
-        name: getattr(cls, name)
-        for name in ("name", "forms", "plain_factor", "code_bytes", "plain_code", "__doc__")
+        name: getattr(cls, name) for name in ("name", "forms", "plain_factor", "__doc__")
     }
     add(type(f"Tiled{cls.__name__}", (TiledConv,), {**made, "executor": cls()})())
     return cls

@@ -91,8 +91,6 @@ class RowExecutor(ABC):
     pixels: ClassVar[int] = 16  #: of a tile
     gathers: ClassVar[bool] = False  #: whether it pays to gather windows for it
     plain_factor: ClassVar[float] = 1.0
-    code_bytes: ClassVar[int] = 800
-    plain_code: ClassVar[float] = 2.3
 
     @abstractmethod
     def applies(self, layer: Layer[QConv]) -> bool:
@@ -113,10 +111,6 @@ class RowExecutor(ABC):
     def vector_units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         """The same with vectors."""
         return self.units(layer, s)
-
-    def code(self, layer: Layer[QConv], s: TileSchedule) -> int:
-        """Bytes of code, as of `Kernel.code`."""
-        return self.code_bytes
 
     def band_bytes(self, s: TileSchedule) -> int:
         """Scratch for tiles and bands."""

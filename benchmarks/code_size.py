@@ -1,0 +1,510 @@
+"""What code becomes in bytes on every core: measured, kept for the planner, and checked.
+
+    python -m benchmarks.code_size [--targets cortex-m4]
+    python -m benchmarks.code_size --fit [--targets ...]
+
+`--fit` writes codegen/code_sizes.json: every function that kernels write for the lessons of the
+cost model and for random networks is compiled for each core, both ways, and its bytes are read from
+the object; those of what it calls and a program has once, from the linked program. Functions that
+differ in numbers only share an entry. What calls the functions has prices that are fitted to what
+it takes in libraries of the random networks.
+
+Without it, libraries of networks that belong to neither are linked, as the firmware is, but for
+harness and start-up code; what lies in flash beside the arrays is code. Printed is how far the
+estimates are off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
+from tests.codegen.qgraphs import KINDS, Chain
+
+from secateur import coding, cores
+from secateur.codegen.code_size import (
+    MODES,
+    compiled_texts,
+    counted,
+    key_of,
+    library_bytes,
+    stem_of,
+    step_counts,
+)
+from secateur.codegen.emit import ISAS, CFunction, Emission
+from secateur.codegen.ends import copy_function, ends
+from secateur.codegen.library import Functions, Library, decoder_header
+from secateur.codegen.plan import candidates, make_plan
+from secateur.codegen.port import port
+from secateur.coding import sources
+from secateur.errors import ModelError
+from secateur.lowering.qgraph import QGraph
+from secateur.targets import tools
+
+TARGETS = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m55", "rv32imac")
+SIZES = Path("plugin/secateur/codegen/code_sizes.json")
+
+#: How layers may be written (`Layer.weight`).
+WAYS = (0.0, 0.5, 1.0)
+
+#: Functions compiled of those that share a key, and candidates compiled together.
+ALIKE, TOGETHER = 1, 150
+
+#: Libraries that tell what calls cost.
+LINKED = 36
+
+#: How much a price's distance from what is usual weighs against a relative error.
+PULL = 0.02
+
+#: Nothing becomes part of its caller that is not meant to, as every function is called by nobody.
+APART = ("-fno-ipa-icf", "-fno-inline-functions-called-once", "-fno-inline-small-functions",
+         "-fno-ipa-sra", "-fno-ipa-cp", "-fkeep-static-functions", "-Wno-unused-function",
+         "--param", "large-unit-insns=100000000")  # fmt: skip
+
+_SCRIPT = """SECTIONS {
+  .text 0x10000 : { *(.text .text.*) *(.rodata .rodata.* .srodata .srodata.*) }
+  .ARM.exidx : { *(.ARM.exidx*) }
+  .data 0x20000000 : { *(.data .data.* .sdata .sdata.* .bss .bss.* COMMON) }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A library on a core."""
+
+    library: Library
+    core: str
+    linked: int  #: bytes of code
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a kernel emits for a layer."""
+
+    functions: tuple[CFunction, ...]
+    headers: tuple[str, ...] = ()
+    macros: tuple[tuple[str, int], ...] = ()
+    declarations: tuple[tuple[str, str], ...] = ()  #: of arrays that they name
+
+
+@dataclass
+class Measured:
+    """A function in an object: its bytes, and what else it calls."""
+
+    bytes: int
+    uses: tuple[str, ...]
+
+
+def linked_code(library: Library, core: str) -> int:
+    """Bytes in flash of the library linked alone, its arrays and descriptors excluded."""
+    row, name = cores.get(core), library.name
+    with tempfile.TemporaryDirectory() as tmp:
+        home = library.save(Path(tmp) / "library") / "src"
+        program = Path(tmp) / "program.elf"
+        _link(core, [*sorted(home.glob("*.c"))], program, f"-D{name.upper()}_NO_STATIC_ARENA",
+              "-Wl,--gc-sections", f"-Wl,-u,{name}_run_in")  # fmt: skip
+        sizes = subprocess.run(
+            [row.architecture.prefix + "size", "-A", str(program)],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+    total = next(int(s.split()[1]) for s in sizes.splitlines() if s.startswith(".text"))
+    return total - library.constant_bytes
+
+
+def _link(core: str, files: Sequence[Path], program: Path, *more: str) -> None:
+    row, script = cores.get(core), program.with_suffix(".ld")
+    script.write_text(_SCRIPT)
+    command = [
+        row.compiler, *row.machine, *tools.flags().COMPILE, "-g0", *row.architecture.link,
+        "-nostartfiles", f"-T{script}", "-Wl,--no-warn-rwx-segments", *more,
+        *map(str, files), "-o", str(program),
+    ]  # fmt: skip
+    tools.run(command, f"linking for {core}")
+
+
+def networks(count: int, seed: int = 0) -> Iterator[Chain]:
+    """Random networks of one to eight layers."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        kinds = rng.choice(KINDS, 2)
+        kind = lambda: str(rng.choice(kinds))  # noqa: B023, E731
+        image = rng.random() < 0.7
+        shape = tuple(map(int, rng.integers((1, 5, 5), (9, 14, 14)))) if image else (
+            int(rng.integers(1, 90)),)  # fmt: skip
+        c = Chain(f"net{i}", shape, int(rng.integers(1 << 30)), int(rng.choice([0, 3, 128])))
+        for _ in range(int(rng.integers(0, 6)) if image else 0):
+            _, h, w = c.top.shape
+            what, co = rng.random(), int(rng.integers(2, 25))
+            if what < 0.35:
+                c.conv(co, (1, 1), kind())
+            elif what < 0.6 and min(h, w) >= 3:
+                s = int(rng.choice([1, 1, 2]))
+                c.conv(co, (3, 3), kind(), (s, s), (1, 1, 1, 1) if rng.random() < 0.7 else (0,) * 4)
+            elif what < 0.85 and min(h, w) >= 3:
+                s = int(rng.choice([1, 1, 2]))
+                c.conv(0, (3, 3), kind(), (s, s), (1, 1, 1, 1), depthwise=True)
+            elif what < 0.92:
+                c.conv(c.top.shape[0], (1, 1), kind(), residual=c.top.name)
+            elif min(h, w) >= 4:
+                c.max_pool((2, 2), (2, 2), (0, 0, 0, 0))
+        for _ in range(int(rng.integers(0, 4)) or int(not c.graph.ops)):
+            c.dense(int(rng.integers(2, 65)), kind())
+        if c.graph.ops:
+            yield c
+
+
+def libraries(count: int, core: str, seed: int) -> Iterator[Library]:
+    """Libraries for a core, of random networks."""
+    rng = np.random.default_rng(seed)
+    encodings = [None, None, None, *(e.name for e in coding.all_encodings())]
+    for i, c in enumerate(networks(count, seed)):
+        encoding = encodings[i % len(encodings)]
+        optimize = str(rng.choice(["latency", "flash", "balanced"]))
+        try:
+            yield make_plan(c.graph, encoding, optimize, core=core, portable=False).library
+        except ModelError:
+            continue
+
+
+def samples(core: str, count: int, seed: int) -> list[Sample]:
+    """Libraries of a core, linked."""
+    jobs = list(libraries(count, core, seed))
+    with ThreadPoolExecutor(2) as pool:
+        linked = list(pool.map(lambda library: linked_code(library, core), jobs))
+    return [Sample(*pair) for pair in zip(jobs, [core] * len(jobs), linked, strict=True)]
+
+
+def corpus() -> list[QGraph]:
+    """What functions are learned from."""
+    from benchmarks.lessons import prepared
+
+    graphs = [g for g, _, _ in prepared(cores.DEFAULT)]
+    return [*graphs, *(c.graph for c in networks(100, 1))]
+
+
+def units(graphs: Sequence[QGraph]) -> list[Unit]:
+    """What kernels write for the layers of `graphs`, in every way there is."""
+    out: dict[tuple[CFunction, ...], Unit] = {}
+    known: dict[tuple[str, ...], CFunction] = {}
+
+    def same(f: CFunction) -> CFunction:
+        return known.setdefault((f.name, f.text, *f.forms, *f.forms.values()), f)
+
+    for g in graphs:
+        for op in g:
+            for c in candidates(op, g):
+                for way in WAYS:
+                    layer = replace(c.layer, weight=way)
+                    layer.inputs = ["arena + 4"] * len(op.inputs)
+                    layer.output = layer.kept = layer.scratch = "arena + 8"
+                    table = c.kernel.table(layer)
+                    e = c.kernel.emit(layer, table)
+                    macros = {m: v for c_ in table.constants for m, v in c_.macros.items()}
+                    text = "\n".join(f.code(tuple(ISAS)) for f in e.functions)
+                    arrays = ((a.name, a.declaration()) for a in table.arrays if a.name in text)
+                    u = Unit(
+                        tuple(map(same, e.functions)), tuple(e.headers), tuple(macros.items()),
+                        tuple(arrays),
+                    )  # fmt: skip
+                    out.setdefault(tuple(map(id, u.functions)), u)
+        for tensors, kind in ((g.inputs, "input"), (g.outputs, "output")):
+            for end in ends(g, tensors, kind).ends:
+                f = same(copy_function(g, end, kind == "output"))
+                out.setdefault((id(f),), Unit((f,)))  # type: ignore[arg-type]
+    return [u for u in out.values() if u.functions]
+
+
+def chosen(every: Sequence[Unit], isa: str) -> list[Unit]:
+    """Of units those that have a function of whose kind there are not ALIKE yet."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    out = []
+    for u in every:
+        texts = compiled_texts(u.functions, isa).values()
+        new = [t for t in texts if len(seen[key_of(t)]) < ALIKE and t not in seen[key_of(t)]]
+        for t in new:
+            seen[key_of(t)].add(t)
+        if new:
+            out.append(u)
+    return out
+
+
+def compiled(group: Sequence[Unit], core: str, small: bool) -> tuple[dict[str, Measured], Any]:
+    """Functions of units by text, and helpers by name with what they call."""
+    row, isa = cores.get(core), cores.get(core).isa
+    functions = Functions((), (isa,))
+    texts: dict[str, str] = {}
+    for u in group:
+        its = compiled_texts(u.functions, isa)
+        called = functions.add(Emission(" ".join(its), list(u.functions)))[1]
+        texts |= zip(called.split(), its.values(), strict=True)
+    heads = list(dict.fromkeys(h for u in group for h in u.headers))
+    macros: dict[str, int] = {}
+    for u in group:
+        for m, v in u.macros:
+            macros[m] = max(v, macros.get(m, 0))
+    body = ["#include <stdint.h>", "#include <string.h>", "#define SC_CODE_SECTION",
+            "#define SC_CONST_SECTION", '#pragma GCC optimize("Os")' if small else "",
+            '#include "sc_port.h"',
+            *(f"#define {m} {v}" for m, v in macros.items()), *(f'#include "{h}"' for h in heads),
+            *{a: d for u in reversed(group) for a, d in u.declarations}.values(),
+            *functions.by_name.values()]  # fmt: skip
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = Path(tmp)
+        runtime, parts = port((isa,))
+        for r in (runtime, *map(decoder_header, sources.needed(heads))):
+            (folder / r.name).write_text(r.stamped)
+        for name, text in parts.items():
+            (folder / name).write_text(text)
+        source, thing = folder / "all.c", folder / "all.o"
+        source.write_text("\n".join(body) + "\n")
+        tools.run([row.compiler, *row.machine, *tools.flags().COMPILE, "-g0", "-Wno-error", *APART,
+                   "-c", str(source), "-o", str(thing)], f"compiling for {core}")  # fmt: skip
+        calls, tables = _calls(thing)
+        program = folder / "all.elf"
+        _link(core, [thing], program, "-Wl,--unresolved-symbols=ignore-all",
+              "-Wl,--no-gc-sections", "-Wl,-e0")  # fmt: skip
+        found = _symbols(program)
+    own = {n: found[n] + sum(tables.get(t, 0) for t in calls[n]) for n in found}
+    helpers = {
+        n: Measured(size, _rest(calls[n], texts, tables)) for n, size in own.items()
+        if n not in texts
+    }  # fmt: skip
+    measured = {
+        t: Measured(own[n], _rest(calls[n], texts, tables)) for n, t in texts.items() if n in own
+    }
+    return measured, helpers
+
+
+def _rest(called: set[str], texts: Mapping[str, str], tables: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted(c for c in called if c not in texts and c not in tables))
+
+
+def _calls(thing: Path) -> tuple[dict[str, set[str]], dict[str, int]]:
+    """By function what it refers to, and tables by name with bytes, of an object."""
+    calls: dict[str, set[str]] = defaultdict(set)
+    tables: dict[str, int] = {}
+    with thing.open("rb") as file:
+        elf = ELFFile(file)
+        names = [s.name for s in elf.iter_sections()]
+        for s in elf.iter_sections():
+            if s.name.startswith(".rodata."):
+                tables[s.name] = s["sh_size"]
+            if not isinstance(s, RelocationSection) or ".text." not in s.name:
+                continue
+            function = s.name.split(".text.", 1)[1]
+            symbols = elf.get_section(s["sh_link"])
+            for r in s.iter_relocations():
+                symbol = symbols.get_symbol(r["r_info_sym"])
+                place = symbol["st_shndx"]
+                name = names[place] if isinstance(place, int) else symbol.name
+                if name.startswith(".text."):
+                    name = name[6:]
+                if name and name != function:
+                    calls[function].add(name)
+    return calls, tables
+
+
+def _symbols(program: Path) -> dict[str, int]:
+    """Bytes of the functions of a linked program, by name."""
+    with program.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        return {
+            s.name: s["st_size"] for s in table.iter_symbols()
+            if s["st_info"]["type"] == "STT_FUNC" and s["st_size"]
+        }  # fmt: skip
+
+
+def measure(every: Sequence[Unit], core: str, small: bool) -> tuple[dict[str, Measured], Any]:
+    """Functions by text, helpers by name, of one core and one way to compile."""
+    picked = chosen(every, cores.get(core).isa)
+    groups = [picked[i : i + TOGETHER] for i in range(0, len(picked), TOGETHER)]
+    functions: dict[str, Measured] = {}
+    helpers: dict[str, Measured] = {}
+    with ThreadPoolExecutor(2) as pool:
+        for its, more in pool.map(lambda g: compiled(g, core, small), groups):
+            functions |= its
+            helpers |= more
+    return functions, helpers
+
+
+def solve(rows: Sequence[Mapping[str, float]], y: np.ndarray, spread: Callable[[str], float],
+          usual: Callable[[str], float], weight: np.ndarray) -> dict[str, float]:  # fmt: skip
+    """Prices of least squared weighted error, drawn a little to what is usual."""
+    keys = sorted({k for r in rows for k in r})
+    a = np.array([[r.get(k, 0.0) for k in keys] for r in rows])
+    before = np.array([usual(k) for k in keys])
+    left = np.concatenate([a * weight[:, None], np.diag([PULL / spread(k) for k in keys])])
+    right = np.concatenate([(y - a @ before) * weight, np.zeros(len(keys))])
+    x = before + np.linalg.lstsq(left, right, rcond=None)[0]
+    return {k: round(float(v), 2) for k, v in zip(keys, x, strict=True)}
+
+
+def fit_text(functions: Mapping[str, Measured]) -> tuple[dict[str, float], dict[str, float]]:
+    """Prices of what stands in texts, and by stem what they miss."""
+    texts = list(functions)
+    rows = [counted(t) for t in texts]
+    y = np.array([functions[t].bytes for t in texts], float)
+    prices = solve(rows, y, lambda k: 40.0, lambda k: 1.0 if k == "table" else 4.0, 1 / (y + 20))
+    priced = [max(2.0, sum(n * prices[k] for k, n in r.items())) for r in rows]
+    ratios: dict[str, list[float]] = defaultdict(list)
+    for t, p in zip(texts, priced, strict=True):
+        ratios[stem_of(t)].append(functions[t].bytes / p)
+    return prices, {s: round(float(np.clip(np.mean(r), 0.3, 3.0)), 2) for s, r in ratios.items()}
+
+
+def frame_bytes(library: Library, core: str) -> int:
+    """Bytes of what calls a library's functions and checks its constants, less those that functions
+    save where they become part of it."""
+    row, name = cores.get(core), library.name
+    apart = [f for f in APART if f != "-fkeep-static-functions"]
+    with tempfile.TemporaryDirectory() as tmp:
+        home, thing = library.save(Path(tmp) / "library") / "src", Path(tmp) / "all.o"
+        totals, frame = [], 0
+        for more in ([], apart):
+            tools.run([row.compiler, *row.machine, *tools.flags().COMPILE, "-g0", "-Wno-error",
+                       *more, f"-D{name.upper()}_NO_STATIC_ARENA", "-c", str(home / f"{name}.c"),
+                       "-o", str(thing)], f"compiling for {core}")  # fmt: skip
+            with thing.open("rb") as file:
+                table = ELFFile(file).get_section_by_name(".symtab")
+                assert isinstance(table, SymbolTableSection)
+                sizes = {
+                    s.name: s["st_size"] for s in table.iter_symbols()
+                    if s["st_info"]["type"] in ("STT_FUNC", "STT_OBJECT")
+                }  # fmt: skip
+            totals.append(sum(sizes.values()))
+            frame = sum(
+                n for s, n in sizes.items()
+                if re.match(rf"{name}_(run|check)|(parts|sizes|table)\.\d", s)
+            )  # fmt: skip
+    return frame + totals[0] - totals[1]
+
+
+def fit_steps(found: Sequence[Library], core: str) -> dict[str, float]:
+    """Prices of what calls functions."""
+    isa = cores.get(core).isa
+    rows = [
+        {
+            **step_counts(x.steps, sum(map(len, x.arrays.values()))),
+            "functions": len({t for f in x.functions for t in compiled_texts(f, isa).values()}),
+        }
+        for x in found
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        y = np.array(list(pool.map(lambda x: frame_bytes(x, core), found)), float)
+    usual = {"library": 250.0, "arrays": 10.0, "functions": -10.0}
+    total = np.array([x.constant_bytes / 4 + 1500 for x in found])
+    return solve(rows, y, lambda k: {"library": 100.0, "functions": 20.0}.get(k, 6.0),
+                 lambda k: usual.get(k, 4.0), 1 / total)  # fmt: skip
+
+
+def fit(targets: Sequence[str]) -> None:
+    """Write code_sizes.json anew for `targets`; what it says of other cores stays."""
+    table: dict[str, Any] = {"keys": {}, "uses": {}, "cores": {}}
+    if SIZES.is_file():
+        table |= json.loads(SIZES.read_text(encoding="utf-8"))
+    every = units(corpus())
+    print(f"{len(every)} units", flush=True)
+    for isa in dict.fromkeys(cores.get(c).isa for c in targets):
+        mine = [c for c in targets if cores.get(c).isa == isa]
+        keys = sorted({
+            key_of(t) for u in every for t in compiled_texts(u.functions, isa).values()
+        })  # fmt: skip
+        others = [c for c in table["cores"] if cores.get(c).isa == isa and c not in mine]
+        if others and table["keys"].get(isa) != keys:
+            raise SystemExit(f"functions have changed: measure {', '.join(others)}, too")
+        table["keys"][isa] = keys
+        uses: dict[str, dict[str, set[str]]] = {m: defaultdict(set) for m in MODES}
+        for core in mine:
+            its = table["cores"][core] = {}
+            for small, mode in enumerate(MODES):
+                functions, helpers = measure(every, core, bool(small))
+                by_key: dict[str, list[int]] = defaultdict(list)
+                for t, m in functions.items():
+                    by_key[key_of(t)].append(m.bytes)
+                    for name in (key_of(t), stem_of(t)):
+                        uses[mode][name] |= set(m.uses)
+                wanted = {n for m in functions.values() for n in m.uses}
+                while more := {u for n in wanted if n in helpers for u in helpers[n].uses} - wanted:
+                    wanted |= more
+                helpers = {n: helpers[n] for n in sorted(wanted & set(helpers))}
+                prices, stems = fit_text(functions)
+                its[mode] = {
+                    "functions": [
+                        round(float(np.mean(by_key[k]))) if k in by_key else None for k in keys
+                    ],
+                    "helpers": {n: m.bytes for n, m in helpers.items()},
+                    "called": {n: " ".join(m.uses) for n, m in helpers.items() if m.uses},
+                    "stems": stems, "prices": prices, "steps": {},
+                }  # fmt: skip
+                print(core, mode, len(functions), "functions", len(helpers), "helpers", flush=True)
+        table["uses"][isa] = {
+            m: {k: " ".join(sorted(v)) for k, v in sorted(uses[m].items()) if v} for m in MODES
+        }
+        save(table)
+        for core in mine:
+            found = list(libraries(LINKED, core, 1))
+            for small, mode in enumerate(MODES):
+                its = [x for x in found if x.small == bool(small)]
+                table["cores"][core][mode]["steps"] = fit_steps(its, core)
+        save(table)
+
+
+def save(table: dict[str, Any]) -> None:
+    """Write code_sizes.json, a line for each part, and forget what was read of it."""
+    from secateur.codegen import code_size
+
+    def flat(x: Any, depth: int) -> str:
+        if depth and isinstance(x, dict):
+            inside = ",\n".join(f"{json.dumps(k)}: {flat(v, depth - 1)}" for k, v in x.items())
+            return "{\n" + inside + "\n}"
+        return json.dumps(x, separators=(",", ":"))
+
+    SIZES.write_text(flat(table, 3) + "\n", encoding="utf-8")
+    for cached in (code_size._table, code_size.sizes_of, code_size.pieces):
+        cached.cache_clear()
+
+
+def error(s: Sample) -> float:
+    """Relative error of an estimate of code."""
+    lib = s.library
+    arrays = sum(map(len, lib.arrays.values()))
+    return library_bytes(lib.functions, lib.steps, arrays, s.core, lib.small) / s.linked - 1
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--count", type=int, default=40)
+    args = parser.parse_args()
+    targets = args.targets.split(",")
+    if args.fit:
+        fit(targets)
+    print("| core | mean error of code | largest | within 8 % |\n|---|---|---|---|")
+    for core in targets:
+        e = np.array([error(s) for s in samples(core, args.count, 2)])
+        print(
+            f"| {core} | {np.abs(e).mean():.1%} | {e[np.abs(e).argmax()]:+.1%} | "
+            f"{(np.abs(e) <= 0.08).sum()} of {len(e)} |", flush=True,
+        )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,317 @@
+"""The choice of a candidate for every layer: whole images are weighed, code and shared tables
+included, and the plans offered are chosen among all that were found.
+
+A layer's candidates cannot be weighed alone: a decoder or a kernel costs code once, whoever else
+uses it, and code tables are shared. So a choice is improved layer by layer, and for all layers
+that can take the same candidate at once, by what the whole image becomes: bytes (constants as they
+would be stored, code as code_size.py estimates it) and cycles. That is done for several weights of
+one against the other and for both ways to compile; of what comes out, each `optimize` gets what it
+promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import log
+from typing import TYPE_CHECKING
+
+from .. import cores
+from ..coding.base import Encoded
+from ..coding.sharing import share_tables, shareable, total_bytes
+from ..lowering.qgraph import QGraph
+from .code_size import compiled_texts, pieces, step_bytes
+from .costs import price_of
+from .ends import copy_function, end_work, ends
+from .kernels.base import SMALL
+
+if TYPE_CHECKING:
+    from .plan import Candidate
+
+#: Weights of bytes against cycles with which choices are improved.
+LEANINGS = (0.0, 0.3, 0.5, 0.7, 1.0)
+
+#: How kernels are written (`Layer.weight`) and, from SMALL on, compiled.
+WAYS = (0.0, 0.5, 1.0)
+
+#: How many times slower loops are that are compiled for size: where the inner ones are not
+#: written out in assembler.
+SLOWER = {"plain": 1.12, "dsp": 1.02, "helium": 1.02}
+
+#: Plans whose cycles, or bytes, differ by a smaller factor are taken for equal: estimates tell no
+#: better, and nothing is paid for a gain that may not be there.
+ALIKE_CYCLES, ALIKE_BYTES = 1.005, 1.03
+
+#: What lies between the fastest and the smallest plan is offered where it differs from both by this
+#: factor in cycles, and in bytes by ALIKE_BYTES.
+APART_CYCLES = 1.03
+
+#: Rounds over all moves, and how often sharing code tables is tried for one network.
+ROUNDS, TRIALS = 6, 60
+
+#: How many times slower than the fastest plan "flash" may be, if nobody says otherwise.
+MAX_SLOWDOWN = 8.0
+
+#: Bits a ternary weight may take, unless more of them make the layer faster.
+TERNARY_BITS = 2.0
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice for all layers, and what its image is estimated to be."""
+
+    chosen: Mapping[str, Candidate]
+    weight: float  #: of bytes against cycles, as kernels are told: one of WAYS
+    bytes: float
+    cycles: float
+
+    def dominates(self, other: Option) -> bool:
+        """Whether it is as good in both and better in one."""
+        better = self.bytes < other.bytes or self.cycles < other.cycles
+        return self.bytes <= other.bytes and self.cycles <= other.cycles and better
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What a candidate adds to an image."""
+
+    candidate: Candidate
+    own: float  #: bytes that no other layer shares: constants, and what calls its functions
+    functions: Mapping[str, float]  #: bytes of what an image has once
+    cycles: float
+
+    @property
+    def joint(self) -> bool:
+        """Whether its code table may be one with other layers'."""
+        c = self.candidate
+        return bool(c.layer.encoded) and shareable(c.layer.weights)
+
+
+class PlanSearch:
+    """Choices for a graph on a core."""
+
+    def __init__(
+        self, graph: QGraph, options: Mapping[str, Sequence[Candidate]], core: str
+    ) -> None:
+        self.graph, self.core = graph, core
+        self.isa = cores.get(core).isa
+        self.options = {n: _worth(list(o)) for n, o in options.items()}
+        self._shared: dict[tuple[int, ...], int] = {}
+        self._looked = 0  #: how often tables were shared on trial
+
+    def best(self, weight: float, max_slowdown: float) -> Option:
+        """The fastest choice (weight 0), the smallest that is at most `max_slowdown` times slower
+        (1), or what weighs least between them, among all choices found."""
+        return self.ranked(weight, max_slowdown)[0]
+
+    def ranked(self, weight: float, max_slowdown: float) -> list[Option]:
+        """All choices that no other dominates, the best first."""
+        front = self.front
+        least = min(o.cycles for o in front)
+        # of what estimates cannot tell apart: the smaller one for time, the faster one for flash
+        fastest = min((o for o in front if o.cycles <= ALIKE_CYCLES * least), key=lambda o: o.bytes)
+        allowed = [o for o in front if o.cycles <= max_slowdown * least or o is fastest]
+        # never larger than the fastest, where estimates cannot tell the two apart
+        few = min(fastest.bytes, ALIKE_BYTES * min(o.bytes for o in allowed))
+        smallest = min((o for o in allowed if o.bytes <= few), key=lambda o: o.cycles)
+
+        def score(o: Option) -> tuple[bool, float]:
+            if weight == 0.0:
+                return o is not fastest, o.cycles
+            if weight == 1.0:
+                return o is not smallest, o.bytes
+            bytes_, cycles = o.bytes / smallest.bytes, o.cycles / fastest.cycles
+            unlike = (
+                bytes_ > ALIKE_BYTES
+                and o.bytes * ALIKE_BYTES < fastest.bytes
+                and cycles > APART_CYCLES
+                and cycles * APART_CYCLES < smallest.cycles / fastest.cycles
+            )
+            offered = o in allowed and (unlike or o is fastest or o is smallest)
+            return not offered, weight * log(bytes_) + (1 - weight) * log(cycles)
+
+        return sorted(front, key=score)
+
+    @cached_property
+    def front(self) -> list[Option]:
+        """The choices found that none of the others dominates."""
+        found = [o for way in WAYS for o in self._found(way)]
+        return [o for o in found if not any(p.dominates(o) for p in found)]
+
+    def _found(self, way: float) -> Iterator[Option]:
+        pieces_ = {n: [self._piece(c, way) for c in o] for n, o in self.options.items()}
+        small = way >= SMALL
+        slower = SLOWER[self.isa] if small else 1.0 + 0.01 * way
+        for leaning in LEANINGS:
+            yield _Image(self, pieces_, small, slower, leaning).improved(way)
+
+    def saved(self, chosen: Sequence[_Piece]) -> int:
+        """Bytes that layers save by sharing code tables, where that pays."""
+        joint = [p.candidate for p in chosen if p.joint]
+        key = tuple(id(c) for c in joint)
+        if len(joint) < 2:
+            return 0
+        if key not in self._shared:
+            self._looked += 1
+            if self._looked > TRIALS:
+                return 0
+            encoded: list[Encoded] = [c.layer.weights for c in joint]
+            self._shared[key] = total_bytes(encoded) - total_bytes(share_tables(encoded))
+        return self._shared[key]
+
+    @cached_property
+    def end_cycles(self) -> float:
+        """Of the copies at both ends."""
+        return price_of(end_work(self.graph), "ends", self.core).cycles
+
+    @cached_property
+    def _ends(self) -> list[str]:
+        """Texts of the functions that copy inputs and outputs."""
+        graph = self.graph
+        both = ((False, ends(graph, graph.inputs, "input")),
+                (True, ends(graph, graph.outputs, "output")))  # fmt: skip
+        made = [copy_function(graph, e, out) for out, es in both for e in es.ends]
+        return list(compiled_texts(made, self.isa).values())
+
+    def frame(self, small: bool) -> tuple[dict[str, float], float]:
+        """Functions of every image, and bytes of what calls them."""
+        functions: dict[str, float] = {}
+        for text in self._ends:
+            functions |= pieces(text, self.core, small)
+        calls = ["f(input, arena + 4);"] * len(self._ends)
+        return functions, step_bytes(calls, 0, self.core, small)
+
+    def _piece(self, c: Candidate, way: float) -> _Piece:
+        small = way >= SMALL
+        layer = replace(c.layer, weight=way)
+        layer.inputs = ["arena + 4"] * len(layer.op.inputs)
+        layer.output = layer.kept = layer.scratch = "arena + 8"
+        table = c.kernel.table(layer)
+        e = c.kernel.emit(layer, table)
+        nothing = step_bytes([], 0, self.core, small)
+        call = step_bytes([e.setup, e.call], len(table.arrays), self.core, small) - nothing
+        functions: dict[str, float] = {}
+        for text in compiled_texts(e.functions, self.isa).values():
+            functions |= pieces(text, self.core, small)
+        return _Piece(c, c.bytes + call, functions, c.cycles)
+
+
+class _Image:
+    """A choice that is improved: what it consists of is counted, so that a move is priced by what
+    it changes."""
+
+    def __init__(
+        self, search: PlanSearch, options: Mapping[str, list[_Piece]], small: bool, slower: float,
+        leaning: float,
+    ) -> None:  # fmt: skip
+        self.search, self.options, self.leaning, self.slower = search, options, leaning, slower
+        functions, calls = search.frame(small)
+        self._frame = functions
+        self.own = calls + sum(functions.values())
+        self.cycles = search.end_cycles
+        self.count: dict[str, int] = dict.fromkeys(functions, 1)
+        self.chosen: dict[str, _Piece] = {}
+        self.saved = 0
+        for n, o in options.items():
+            start = min(o, key=lambda p: ((1 - leaning) * p.cycles + leaning * p.own, p.own))
+            self._take(n, start)
+        self._settle()
+
+    def value(self, bytes_: float | None = None) -> float:
+        """What is to be little."""
+        b = self.own - self.saved if bytes_ is None else bytes_
+        return (1e-3 + self.leaning) * log(b) + (1e-3 + 1 - self.leaning) * log(self.cycles)
+
+    def _take(self, name: str, piece: _Piece) -> None:
+        old = self.chosen.get(name)
+        if old is not None:
+            self.own -= old.own
+            self.cycles -= old.cycles
+            for f, n in old.functions.items():
+                self.count[f] -= 1
+                if not self.count[f]:
+                    self.own -= n
+        self.own += piece.own
+        self.cycles += piece.cycles
+        for f, n in piece.functions.items():
+            if not self.count.get(f):
+                self.own += n
+            self.count[f] = self.count.get(f, 0) + 1
+        self.chosen[name] = piece
+
+    def _settle(self) -> None:
+        self.saved = self.search.saved(list(self.chosen.values()))
+
+    def _try(self, moves: Mapping[str, _Piece]) -> bool:
+        """Make `moves` if the image is better for it."""
+        before, saved = self.value(), self.saved
+        back = {n: self.chosen[n] for n in moves if self.chosen[n] is not moves[n]}
+        if not back:
+            return False
+        for n in back:
+            self._take(n, moves[n])
+        joint = any(p.joint for p in back.values()) or any(moves[n].joint for n in back)
+        if joint and (len(back) > 1 or self.value() < before):
+            self._settle()
+        if self.value() < before - 1e-9:
+            return True
+        for n, p in back.items():
+            self._take(n, p)
+        self.saved = saved
+        return False
+
+    def improved(self, way: float) -> Option:
+        """The choice after all moves that help: of single layers, and of all that can take the
+        same kernel, encoding or both."""
+        groups = list(self._groups())
+        single = [{n: p} for n, o in self.options.items() if len(o) > 1 for p in o]
+        for _ in range(ROUNDS):
+            better = [self._try(m) for m in (*groups, *single)]
+            if not any(better):
+                break
+        self._settle()
+        chosen = {n: p.candidate for n, p in self.chosen.items()}
+        return Option(chosen, way, self.own - self.saved, self.cycles * self.slower)
+
+    def _groups(self) -> Iterator[dict[str, _Piece]]:
+        plain: dict[str, _Piece] = {}
+        groups: dict[tuple[str, str], dict[str, _Piece]] = {}
+        for n, o in self.options.items():
+            plain[n] = min(o, key=lambda p: (bool(p.candidate.decoder), p.own))
+            for p in o:
+                c = p.candidate
+                for key in ((c.kernel.name, c.encoding), ("", c.encoding), (c.kernel.name, "")):
+                    best = groups.setdefault(key, {}).setdefault(n, p)
+                    if p.own < best.own:
+                        groups[key][n] = p
+        yield plain
+        yield from (g for g in groups.values() if len(g) > 1)
+
+
+def _worth(options: list[Candidate]) -> list[Candidate]:
+    """The candidates worth a look: none that one without a decoder, or one of the same kernel and
+    decoder, beats in bytes and cycles."""
+    return [
+        c
+        for c in options
+        if not any(
+            d.bytes <= c.bytes and d.cycles <= c.cycles
+            and (d.bytes, d.cycles) != (c.bytes, c.cycles)
+            and ((c.decoder and not d.decoder) or (d.kernel, d.decoder) == (c.kernel, c.decoder))
+            for d in options
+        )
+    ]  # fmt: skip
+
+
+def ternary_kept(options: list[Candidate], size: int) -> list[Candidate]:
+    """Of the candidates of a ternary layer of `size` weights those with at most TERNARY_BITS a
+    weight, and those that are faster than all of these."""
+
+    def bits(c: Candidate) -> float:
+        causes = c.kernel.table(c.layer).bits
+        return sum(n for cause, n in causes.items() if cause not in ("requant", "descriptor"))
+
+    tight = [c for c in options if bits(c) <= TERNARY_BITS * size]
+    fastest = min((c.cycles for c in tight), default=0.0)
+    return [c for c in options if not tight or c in tight or c.cycles < fastest]

@@ -1,0 +1,236 @@
+"""How many bytes generated C becomes on a core: measured where its like has been compiled before,
+else estimated from its text.
+
+code_sizes.json holds what `python -m benchmarks.code_size --fit` found in compiled objects, for
+every core and both ways to compile ("fast" and "small"): bytes of functions by a key of their text
+(numbers apart, which hardly matter), bytes of what of the runtime and the compiler's library they
+call and a program has once, and prices of what stands in a text that is not among them. What
+`NAME_run` and the check of the constants take beside the functions has prices fitted to linked
+libraries. The same command says how far off the estimates of whole libraries are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any
+
+from .. import cores
+from .emit import CFunction
+
+#: How a library is compiled.
+MODES = ("fast", "small")
+
+_NUMBER = re.compile(r"\b0x[0-9a-fA-F]+u?\b|(?<![A-Za-z])\d+u?\b|_?(?<=[a-z_])\d+(?=_|\b|x)")
+_NAME = re.compile(r"(\w+)\(")
+_ATTRIBUTES = re.compile(r"__attribute__\(\([\w, ]+\)\)")
+
+#: Bytes of an element of a table in a function.
+_ELEMENTS = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
+
+#: What is written into its callers: of no bytes by itself.
+_INLINED = re.compile(r"^\s*(?:/\*.*?\*/\s*)?SC_INLINE\b", re.S)
+
+#: Identifiers that are statements or types, not calls.
+_WORDS = frozenset(["if", "for", "while", "return", "switch", "sizeof", "defined"])
+
+#: Mnemonics of two bytes where their registers are low ones.
+_NARROW = re.compile(
+    r"(adds?|subs?|movs?|ands?|orrs?|eors?|lsls?|lsrs?|asrs?|cmp|ldr[bh]?|str[bh]?|ldrs[bh]|muls?|"
+    r"uxt[bh]|sxt[bh]|b(eq|ne|cs|cc|hs|lo|ge|lt|gt|le|hi|ls|mi|pl)?|bx|blx|push|pop|stm\w*|ldm\w*|"
+    r"negs?|rsbs?|bics?|mvns?|tst|nop|it\w*)(\.n)?$"
+)
+_TAKE_HIGH = frozenset(["push", "pop", "bx", "mov", "add", "cmp"])
+_TAKE_ANY = frozenset(["mov", "bx"])
+_HIGH = re.compile(r"\b(r8|r9|r1[0-2]|sl|fp|ip|lr)\b")
+
+
+def compiled_texts(functions: Iterable[CFunction], isa: str) -> dict[str, str]:
+    """The texts that become functions of their own on cores with `isa`, by name; behind each, those
+    of what is written into it."""
+    texts = {f.name: text for f in functions if (text := f.form(isa).strip())}
+    inlined = {n for n, text in texts.items() if _INLINED.match(text)}
+    out = {}
+    for name, text in texts.items():
+        if name in inlined:
+            continue
+        parts = [text]
+        for part in parts:  # grows while it is walked
+            called = (n for n in _NAME.findall(part) if n in inlined)
+            parts += [t for n in called if (t := texts[n]) not in parts]
+        out[name] = "\n".join(parts)
+    return out
+
+
+def plain_text(text: str) -> str:
+    """A function's text without comments, numbers, and what a model calls its arrays."""
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+    if name := _NAME.search(_ATTRIBUTES.sub(" ", text)):
+        text = re.sub(rf"\b{name[1]}\b", "F", text)
+    text = re.sub(r"\b\w+_q\b", "Q", text)
+    text = _NUMBER.sub("#", text)
+    return re.sub(r"_#", "#", re.sub(r"\s+", " ", text)).strip()
+
+
+def key_of(text: str) -> str:
+    """What functions share that differ in numbers only."""
+    return hashlib.blake2s(plain_text(text).encode(), digest_size=4).hexdigest()
+
+
+def stem_of(text: str) -> str:
+    """A function's name without its numbers: what made it, and the decoder it calls."""
+    bare = _ATTRIBUTES.sub(" ", re.sub(r"/\*.*?\*/", " ", text, flags=re.S))
+    name = _NAME.search(bare)
+    bare = re.sub(r"\d+x?|(?<=_)[a-z]?\d+", "", name[1] if name else "")
+    return re.sub(r"_+", "_", bare).strip("_")
+
+
+def counted(text: str) -> Counter[str]:
+    """What stands in the text of a function or a step."""
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+    out: Counter[str] = Counter({"function": 1})
+    for m in re.finditer(r"static const (\w+) \w+\[\d*\] = \{([^}]*)\}", text):
+        out["table"] += _ELEMENTS.get(m[1], 4) * (m[2].count(",") + 1)
+    text = re.sub(r"static const \w+ \w+\[\d*\] = \{[^}]*\};", " ", text)
+    for m in re.finditer(r'"((?:\\.|[^"\\])*)"', text):
+        for line in re.split(r"\\n|;", m[1]):
+            instruction = re.sub(r"\\t|^\s*\w+:", "", line).strip()
+            if instruction:
+                out["asm narrow" if _is_narrow(instruction) else "asm wide"] += 1
+    code = re.sub(r'"(?:\\.|[^"\\])*"', " ", text)
+    for name in re.findall(r"\b([A-Za-z_]\w*)\(", code):
+        if name.startswith(("sc_", "memcpy")):
+            out[f"call {name}"] += 1
+        elif name not in _WORDS and not name.startswith("__"):
+            out["call"] += 1
+    out["if"] = len(re.findall(r"\bif \(", code))
+    out["loop"] = len(re.findall(r"\b(?:for|while) \(", code))
+    out["?"] = code.count(" ? ")
+    out["add"] = len(re.findall(r" [-+] ", code))
+    out["multiply"] = len(re.findall(r" \* ", code))
+    out["divide"] = len(re.findall(r" [/%] ", code))
+    out["bits"] = len(re.findall(r" [|&^] | << | >> ", code))
+    out["assign"] = len(re.findall(r" (?:[-+*|&^]|<<|>>)?= ", code))
+    out["compare"] = len(re.findall(r" (?:[=!<>]=|[<>]|&&|\|\|) ", code))
+    out["index"] = code.count("[")
+    out["step"] = len(re.findall(r"\+\+|--", code))
+    out["load"] = len(re.findall(r"[(=,] ?\*\w", code))
+    out["cast"] = len(re.findall(r"\(u?int(?:8|16|64)_t\)", code))
+    out["long"] = len(re.findall(r"\bu?int64_t\b", code))
+    out["number"] = len(re.findall(r"\b(?:\d{3,}|0x[0-9a-fA-F]{3,})u?\b", code))
+    return +out
+
+
+def step_counts(steps: Sequence[str], arrays: int) -> dict[str, float]:
+    """What `NAME_run` and the check of the constants consist of."""
+    text = "\n".join(re.sub(r"/\*.*?\*/", " ", s, flags=re.S) for s in steps)
+    return {
+        "library": 1.0,
+        "calls": float(len(re.findall(r"\b(?!if|for|while|return)[a-z_]\w*\(", text))),
+        "arguments": float(text.count(",")),
+        "places": float(text.count("arena")),
+        "checks": float(text.count("return")),
+        "loops": float(len(re.findall(r"\b(?:for|while) \(", text))),
+        "arrays": float(arrays),
+    }
+
+
+def _is_narrow(instruction: str) -> bool:
+    mnemonic, _, operands = instruction.partition(" ")
+    if not _NARROW.match(mnemonic):
+        return False
+    if mnemonic in _TAKE_HIGH:
+        return "r8" not in operands or mnemonic in _TAKE_ANY
+    return not _HIGH.search(operands)
+
+
+@dataclass(frozen=True)
+class CodeSizes:
+    """What is known of a core and a way to compile."""
+
+    functions: Mapping[str, int]  #: by `key_of`: bytes
+    uses: Mapping[str, tuple[str, ...]]  #: by `key_of` or `stem_of`: names of what they call
+    helpers: Mapping[str, int]  #: bytes of what a program has once
+    called: Mapping[str, tuple[str, ...]]  #: what those call themselves
+    stems: Mapping[str, float]  #: by `stem_of`: measured bytes relative to the text's prices
+    prices: Mapping[str, float]  #: of what `counted` counts
+    steps: Mapping[str, float]  #: of what `step_counts` counts, and of "functions" themselves
+
+    def own(self, text: str) -> float:
+        """Bytes that a function of this text adds to a library."""
+        found: float | None = self.functions.get(key_of(text))
+        if found is None:
+            priced = sum(n * self.prices.get(what, 0.0) for what, n in counted(text).items())
+            found = max(2.0, priced) * self.stems.get(stem_of(text), 1.0)
+        return found + self.steps.get("functions", 0.0)  # what being part of another saves
+
+    def used(self, text: str) -> dict[str, float]:
+        """What it calls, and what that calls, with bytes."""
+        names = self.uses.get(key_of(text)) or self.uses.get(stem_of(text), ())
+        out: dict[str, float] = {}
+        while names:
+            out |= {n: float(self.helpers[n]) for n in names if n in self.helpers}
+            names = tuple(m for n in names for m in self.called.get(n, ()) if m not in out)
+        return out
+
+
+@cache
+def _table() -> dict[str, Any]:
+    text = (resources.files("secateur.codegen") / "code_sizes.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+@cache
+def sizes_of(core: str, small: bool) -> CodeSizes:
+    """What is known of `core`; of another one of its instruction set where nobody has measured."""
+    row, table, mode = cores.get(core), _table(), MODES[small]
+    known_of = [c for c in table["cores"] if cores.get(c).isa == row.isa]
+    name = row.priced_as if row.priced_as in table["cores"] else (known_of or [cores.DEFAULT])[0]
+    if name not in table["cores"]:  # nothing is measured yet
+        return CodeSizes({}, {}, {}, {}, {}, {"function": 200.0}, {"library": 400.0})
+    known = table["cores"][name][mode]
+    keys = table["keys"][cores.get(name).isa]
+    uses = table["uses"][cores.get(name).isa][mode]
+    return CodeSizes(
+        {k: n for k, n in zip(keys, known["functions"], strict=True) if n is not None},
+        {k: tuple(v.split()) for k, v in uses.items()},
+        known["helpers"],
+        {k: tuple(v.split()) for k, v in known["called"].items()},
+        known["stems"],
+        known["prices"],
+        known["steps"],
+    )
+
+
+@lru_cache(maxsize=16384)
+def pieces(text: str, core: str, small: bool) -> Mapping[str, float]:
+    """Bytes on a core, compiled for speed or (small) for size: of a function's `text`, and of what
+    it uses that a program has once."""
+    sizes = sizes_of(core, small)
+    return {text: sizes.own(text), **sizes.used(text)}
+
+
+def step_bytes(steps: Sequence[str], arrays: int, core: str, small: bool) -> float:
+    """Bytes of what calls the functions and checks `arrays` constants."""
+    prices = sizes_of(core, small).steps
+    return sum(n * prices.get(what, 0.0) for what, n in step_counts(steps, arrays).items())
+
+
+def library_bytes(
+    functions: Iterable[Sequence[CFunction]], steps: Sequence[str], arrays: int, core: str,
+    small: bool,
+) -> float:  # fmt: skip
+    """Bytes of code of a library of these functions (those of a layer together), steps of its run
+    function, and arrays."""
+    found: dict[str, float] = {}
+    for its in functions:
+        for text in compiled_texts(its, cores.get(core).isa).values():
+            found |= pieces(text, core, small)
+    return step_bytes(steps, arrays, core, small) + sum(found.values())
