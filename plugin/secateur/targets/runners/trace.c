@@ -7,17 +7,21 @@
 struct edge { /* control went from one block to another so often; a block is address and size */
   uint32_t from, from_size, to, to_size;
   uint64_t times;
+  uint32_t conditional; /* an IT instruction may stand in `to` */
+  uint32_t place;       /* of its number in `numbers` */
 };
 
-struct cache { /* lines of 1 << shift bytes; `held`: line + 1 by set, the latest first, 0: none */
-  uint32_t shift, sets, ways;
-  uint32_t *held;
+struct cache { /* lines of 1 << shift bytes, of flash alone, which begins with line `first` */
+  uint32_t shift, sets, ways, first;
+  uint32_t *held; /* line + 1 by set and way, 0: none */
+  uint64_t *used; /* by line: when it was looked up last, 0: it is not held */
+  uint64_t now;
 };
 
 struct trace {
-  struct edge *edges;
-  uint32_t mask; /* edges is a hash table of mask + 1 entries */
-  uint32_t used, full;
+  struct edge *edges; /* the first `used` ones */
+  uint32_t *numbers;  /* of edges, from 1 on: a hash table of mask + 1 entries, half of them free */
+  uint32_t mask, used, full;
   uint32_t last, last_size; /* block before; a size of 0: none */
   uint32_t flash, flash_end, wait, ahead;
   struct cache code, data;
@@ -26,50 +30,76 @@ struct trace {
   uint64_t code_waits, data_waits, flash_reads;
   int32_t (*reg_read)(void *, int32_t, void *); /* of Unicorn, for on_read */
   int32_t (*reg_write)(void *, int32_t, const void *);
-  int32_t epsr; /* register, or -1 */
+  int32_t (*mem_read)(void *, uint64_t, void *, uint64_t);
+  int32_t epsr; /* register, or -1: this core has no IT instruction */
+  uint32_t conditional; /* loads may be: of this block or, where it was cut, of the one before */
 };
 
-/* Whether a line is not held; it is from here on. */
-static int miss(struct cache *cache, uint32_t line) {
-  uint32_t *held = cache->held + (size_t)(line & (cache->sets - 1u)) * cache->ways;
-  uint32_t way = 0;
-  while (way < cache->ways - 1u && held[way] != line + 1u) way++;
-  int missed = held[way] != line + 1u;
-  for (; way > 0; way--) held[way] = held[way - 1u];
-  held[0] = line + 1u;
-  return missed;
+/* When a line was looked up last. */
+static uint64_t *used(const struct cache *cache, uint32_t line) {
+  return cache->used + (line - cache->first);
 }
 
-static void count(struct trace *t, uint32_t to, uint32_t size) {
-  uint32_t at = (t->last * 2654435761u ^ to * 2246822519u) >> 8;
-  for (;; at++) {
-    struct edge *e = t->edges + (at & t->mask);
-    if (e->times != 0 && e->to == to && e->from == t->last && e->to_size == size &&
-        e->from_size == t->last_size) {
-      e->times++;
-      return;
-    }
-    if (e->times == 0) {
-      if (t->used > t->mask / 2u) {
-        t->full = 1;
-        return;
-      }
-      t->used++;
-      e->from = t->last;
-      e->from_size = t->last_size;
-      e->to = to;
-      e->to_size = size;
-      e->times = 1;
-      return;
+/* Whether a line is not held; it is from here on, and the one used longest ago goes. */
+static int miss(struct cache *cache, uint32_t line) {
+  int missed = *used(cache, line) == 0;
+  *used(cache, line) = ++cache->now;
+  if (!missed) return 0;
+  uint32_t *held = cache->held + (size_t)(line & (cache->sets - 1u)) * cache->ways;
+  uint32_t oldest = 0;
+  for (uint32_t way = 1; way < cache->ways && held[oldest] != 0; way++) {
+    if (held[way] == 0 || *used(cache, held[way] - 1u) < *used(cache, held[oldest] - 1u))
+      oldest = way;
+  }
+  if (held[oldest] != 0) *used(cache, held[oldest] - 1u) = 0;
+  held[oldest] = line + 1u;
+  return 1;
+}
+
+/* Whether an IT instruction (BFxy, y not 0) may stand in a block; half of another looks alike. */
+static uint32_t has_it(const struct trace *t, void *uc, uint32_t address, uint32_t size) {
+  uint8_t code[256];
+  for (uint32_t at = 0; at < size; at += sizeof code) {
+    uint32_t part = size - at < sizeof code ? size - at : (uint32_t)sizeof code;
+    if (t->mem_read(uc, address + at, code, part) != 0) return 1;
+    for (uint32_t i = 0; i + 1u < part; i += 2u) {
+      if (code[i + 1u] == 0xBFu && (code[i] & 0xFu) != 0) return 1;
     }
   }
+  return 0;
+}
+
+/* Returns whether an IT instruction may stand in the block. */
+static uint32_t count(struct trace *t, void *uc, uint32_t to, uint32_t size) {
+  uint32_t at = (t->last * 2654435761u ^ to * 2246822519u) >> 8 & t->mask;
+  for (; t->numbers[at] != 0; at = (at + 1u) & t->mask) {
+    struct edge *e = t->edges + (t->numbers[at] - 1u);
+    if (e->to == to && e->from == t->last && e->to_size == size && e->from_size == t->last_size) {
+      e->times++;
+      return e->conditional;
+    }
+  }
+  if (t->used > t->mask / 2u) {
+    t->full = 1;
+    return 1;
+  }
+  uint32_t conditional = t->epsr >= 0 ? has_it(t, uc, to, size) : 0;
+  t->edges[t->used++] = (struct edge){t->last, t->last_size, to, size, 1, conditional, at};
+  t->numbers[at] = t->used;
+  return conditional;
+}
+
+/* Begin anew; caches keep their lines. */
+void forget(struct trace *t) {
+  for (uint32_t i = 0; i < t->used; i++) t->numbers[t->edges[i].place] = 0;
+  t->used = t->last = t->last_size = 0;
 }
 
 void on_block(void *uc, uint64_t address, uint32_t size, void *data) {
   struct trace *t = data;
   uint32_t to = (uint32_t)address;
-  (void)uc;
-  count(t, to, size);
+  uint32_t before = t->conditional & 1u;
+  t->conditional = count(t, uc, to, size) | before << 1;
   t->last = to;
   t->last_size = size;
   if (t->wait == 0 || to < t->flash || to >= t->flash_end) return;
@@ -87,7 +117,7 @@ void on_read(void *uc, int32_t type, uint64_t address, int32_t size, int64_t val
   (void)type;
   (void)size;
   (void)value;
-  if (t->epsr >= 0) {
+  if (t->conditional) {
     t->reg_read(uc, t->epsr, &state);
     if (state & 0x0600FC00u) {
       state &= ~0x0600FC00u;

@@ -16,14 +16,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from ...cores.flash import ACCELERATORS, Accelerator, Cache
 from ...errors import TargetError
-from ..boards import Board
+from ..boards import Board, Region
 from ..estimates.cycles import Edge
 from ..estimates.flash import Waits
 
 _SOURCE = Path(__file__).with_name("trace.c")
-_EDGES = 1 << 17  #: entries of the table; half of them may be used
+_EDGES = 1 << 16  #: how many can be counted; the hash table has twice as many entries
 
 #: IT bits of EPSR: which of the next instructions are conditional.
 IT_BITS = 0x0600FC00
@@ -139,19 +141,27 @@ class _EdgeStruct(ctypes.Structure):
     _fields_: ClassVar = [
         *((name, ctypes.c_uint32) for name in ("frm", "from_size", "to", "to_size")),
         ("times", ctypes.c_uint64),
+        *((name, ctypes.c_uint32) for name in ("conditional", "place")),
     ]
+
+
+#: The same for NumPy.
+_EDGE = np.dtype(_EdgeStruct)
 
 
 class _CacheStruct(ctypes.Structure):
     _fields_: ClassVar = [
-        *((name, ctypes.c_uint32) for name in ("shift", "sets", "ways")),
+        *((name, ctypes.c_uint32) for name in ("shift", "sets", "ways", "first")),
         ("held", ctypes.POINTER(ctypes.c_uint32)),
+        ("used", ctypes.POINTER(ctypes.c_uint64)),
+        ("now", ctypes.c_uint64),
     ]
 
 
 class _TraceStruct(ctypes.Structure):
     _fields_: ClassVar = [
         ("edges", ctypes.POINTER(_EdgeStruct)),
+        ("numbers", ctypes.POINTER(ctypes.c_uint32)),
         *((name, ctypes.c_uint32) for name in ("mask", "used", "full", "last", "last_size")),
         *((name, ctypes.c_uint32) for name in ("flash", "flash_end", "wait", "ahead")),
         ("code", _CacheStruct),
@@ -161,7 +171,9 @@ class _TraceStruct(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in ("code_waits", "data_waits", "flash_reads")),
         ("reg_read", ctypes.c_void_p),
         ("reg_write", ctypes.c_void_p),
+        ("mem_read", ctypes.c_void_p),
         ("epsr", ctypes.c_int32),
+        ("conditional", ctypes.c_uint32),
     ]
 
 
@@ -189,20 +201,35 @@ def _native() -> tuple[ctypes.CDLL, Any] | None:
             return None
 
 
+def _lines(out: _CacheStruct, cache_: Cache, flash: Region) -> Any:
+    """Fill in `out` for a cache of which nothing is held; what it points to."""
+    held = (ctypes.c_uint32 * (cache_.sets * cache_.ways))()
+    out.shift, out.sets, out.ways = cache_.line.bit_length() - 1, cache_.sets, cache_.ways
+    out.first = flash.origin >> out.shift
+    used = np.zeros((flash.length >> out.shift) + 2, np.uint64)  # pages that are touched
+    out.held, out.used = held, used.ctypes.data_as(ctypes.POINTER(ctypes.c_uint64))
+    return held, used
+
+
 class NativeCounter:
     """By trace.c."""
 
     def __init__(self, board: Board, epsr: int | None, native: tuple[ctypes.CDLL, Any]) -> None:
         self._library, self._unicorn = native
         flash, a = board.memory.flash, accelerator(board)
-        self._edges = (_EdgeStruct * _EDGES)()
+        self._edges = np.zeros(_EDGES + 1, _EDGE)
+        self._numbers = np.zeros(2 * _EDGES, np.uint32)
         t = self._trace = _TraceStruct()
-        t.edges, t.mask = self._edges, _EDGES - 1
+        t.edges = self._edges.ctypes.data_as(ctypes.POINTER(_EdgeStruct))
+        t.numbers = self._numbers.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32))
+        t.mask = 2 * _EDGES - 1
         t.flash, t.flash_end = flash.origin, min(flash.origin + flash.length, 0xFFFFFFFF)
         t.wait = board.wait_states
         ahead = max(0, board.wait_states - a.code.line // 4) if a.prefetch else board.wait_states
         t.ahead, t.last_line = ahead, 0xFFFFFFF0
-        self._keep = [self._lines(t.code, a.code), self._lines(t.data, a.data or a.code)]
+        self._keep = [
+            _lines(t.code, a.code, flash), _lines(t.data, a.data or a.code, flash)
+        ]  # fmt: skip
         if a.shared:
             t.reads = ctypes.pointer(t.code)
         elif a.data is not None:
@@ -210,15 +237,9 @@ class NativeCounter:
         t.epsr = -1 if epsr is None else epsr
         t.reg_read = ctypes.cast(self._unicorn.uc_reg_read, ctypes.c_void_p).value
         t.reg_write = ctypes.cast(self._unicorn.uc_reg_write, ctypes.c_void_p).value
+        t.mem_read = ctypes.cast(self._unicorn.uc_mem_read, ctypes.c_void_p).value
         self._before = 0
         self._hooks: list[int] = []
-
-    @staticmethod
-    def _lines(out: _CacheStruct, cache_: Cache) -> Any:
-        held = (ctypes.c_uint32 * (cache_.sets * cache_.ways))()
-        out.shift, out.sets, out.ways = cache_.line.bit_length() - 1, cache_.sets, cache_.ways
-        out.held = held
-        return held
 
     def _hook(self, uc: Any, kind: int, function: Any, begin: int, end: int) -> None:
         handle = ctypes.c_size_t()
@@ -254,15 +275,10 @@ class NativeCounter:
         t = self._trace
         if t.full:
             raise TargetError(
-                f"this program has more than {_EDGES // 2:,} different branches, too many to count"
+                f"this program has more than {_EDGES:,} different branches, too many to count"
             )
-        import numpy as np
-
-        kind = [("frm", "<u4"), ("from_size", "<u4"), ("to", "<u4"), ("to_size", "<u4"),
-                ("times", "<u8")]  # fmt: skip
-        table = np.frombuffer(memoryview(self._edges), np.dtype(kind))
         edges: Counter[Edge] = Counter()
-        for one in table[table["times"] > 0].tolist():
+        for one in self._edges[: t.used].tolist():
             before = (one[0], one[1]) if one[1] else None
             edges[before, (one[2], one[3])] = one[4]
         return Counts(edges, t.code_waits + t.data_waits - self._before)
@@ -271,8 +287,7 @@ class NativeCounter:
         done = self.peek()
         t = self._trace
         self._before += done.waits
-        ctypes.memset(self._edges, 0, ctypes.sizeof(self._edges))
-        t.used = t.last = t.last_size = 0
+        self._library.forget(ctypes.byref(t))
         return done
 
 
