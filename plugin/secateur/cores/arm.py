@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import cortex_m7
 from .base import Architecture, Core, TimerKind
-from .timing import CycleTable, Pipeline
+from .timing import CycleTable, Pipeline, latency
 
 ARM = Architecture(
     name="arm", prefix="arm-none-eabi-", linker_script="cortexm.ld", link=("--specs=nano.specs",),
@@ -33,14 +33,14 @@ _M0_CALLS = {"call": 1, "pop": 1}
 
 #: One instruction a cycle; n registers in n cycles; a late result for multiplications, DSP and
 #: shifted operands, of which sums are forwarded to the next sum.
-_LATE = (2, 2, 1, 2)
+_LATE = latency(2, addend=1)
 _M33 = Pipeline(
     latency={
-        "load": (2,) * 4, "load-part": (2,) * 4, "load-double": (2,) * 4,
-        "load-multiple": (2,) * 4, "pop": (2,) * 4,
+        "load": latency(2), "load-part": latency(2), "load-double": latency(2),
+        "load-multiple": latency(2), "pop": latency(2),
         "multiply": _LATE, "multiply-add": _LATE, "multiply-long": _LATE,
-        "multiply-long-add": _LATE, "dsp": _LATE, "divide": (6,) * 4, "system": (2,) * 4,
-        "float-divide": (14,) * 4,
+        "multiply-long-add": _LATE, "dsp": _LATE, "divide": latency(6), "system": latency(2),
+        "float-divide": latency(14),
     },
     blocking=frozenset({"divide"}), shifted=_LATE,
 )  # fmt: skip
@@ -91,7 +91,7 @@ CORES = (
         unicorn="CORTEX_M7", disassembler_modes=_M, renode="cortex-m7",
         cycles=CycleTable(
             "approximate: Arm publishes no table; measured by others on STM32H7",
-            pipeline=cortex_m7.PIPELINE, error=0.11,
+            pipeline=cortex_m7.PIPELINE, error=0.05,
         ),
     ),
     Core(

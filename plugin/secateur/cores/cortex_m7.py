@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .timing import MULTIPLE, Operation, Pipeline
+from .timing import MULTIPLE, Operation, Pipeline, latency
 
 
 def _apart(first: Operation, second: Operation) -> bool:
@@ -16,10 +16,9 @@ def _apart(first: Operation, second: Operation) -> bool:
         return True
     if {a, b} & set(MULTIPLE) or "divide" in (a, b):
         return True
-    fields = {"bitfield", "dsp"}
-    if {a, b} <= fields or (fields & {a, b} and (first.shifted or second.shifted)):
+    if b in ("bitfield", "dsp"):  # they go first
         return True
-    if first.shifted and second.shifted:
+    if second.shifted and (first.shifted or first.early == "shift" or a in ("bitfield", "dsp")):
         return True
     return a.startswith("load") and b.startswith("load") and not _other_bank(first, second)
 
@@ -34,13 +33,23 @@ def _other_bank(first: Operation, second: Operation) -> bool:
     return (offsets[0] // 4 + offsets[1] // 4) % 2 == 1
 
 
+#: A second ALU stands behind a first one. What the second computes cannot be shifted, or address
+#: memory, in the next cycle; what the first one does, the second can read in the same cycle.
+_WORD = latency(1, factor=2, address=3, shifted=2, beside=2)
+_PRODUCT = latency(2, addend=1, address=3, shifted=3)
+_LATE = latency(1, addend=0, address=2, shifted=2)
+
 PIPELINE = Pipeline(
     latency={
-        "load": (1, 2, 1, 3), "load-part": (2, 3, 1, 4), "load-double": (1, 2, 1, 3),
-        "load-multiple": (1, 2, 1, 3), "pop": (1, 2, 1, 3), "bitfield": (1, 1, 1, 2),
-        "dsp": (1, 1, 1, 2),
-        "multiply": (2, 2, 1, 2), "multiply-add": (2, 2, 1, 2), "multiply-long": (2, 2, 1, 2),
-        "multiply-long-add": (2, 2, 1, 2), "divide": (6, 6, 6, 6), "float-divide": (16,) * 4,
+        "alu": _LATE, "bitfield": _LATE, "dsp": _LATE,
+        "load": _WORD, "load-double": _WORD, "load-multiple": _WORD, "pop": _WORD,
+        "load-part": latency(2, factor=3, addend=1, address=4, shifted=3),
+        "multiply": _PRODUCT, "multiply-add": _PRODUCT, "multiply-long": _PRODUCT,
+        "multiply-long-add": _PRODUCT, "divide": latency(6), "float-divide": latency(16),
     },
     width=2, halves=True, apart=_apart, stores_at_once=True,
+    early={
+        "sum": latency(0, address=1, shifted=1), "shift": latency(0, address=1, shifted=1),
+        "field": latency(0, address=2, shifted=2),
+    },
 )  # fmt: skip

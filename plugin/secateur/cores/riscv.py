@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .base import Architecture, Core
-from .timing import CycleTable, Pipeline
+from .timing import CycleTable, Pipeline, latency
 
 RISCV = Architecture(
     name="riscv", prefix="riscv64-unknown-elf-", linker_script="rv32.ld", debug="JTAG",
@@ -15,8 +15,8 @@ RISCV = Architecture(
 #: SiFive's E31, as in the FE310.
 _E31 = Pipeline(
     latency={
-        "load": (2,) * 4, "load-part": (3,) * 4, "multiply": (5,) * 4, "divide": (18,) * 4,
-        "system": (3,) * 4,
+        "load": latency(2), "load-part": latency(3), "multiply": latency(5),
+        "divide": latency(18), "system": latency(3),
     },
     blocking=frozenset({"multiply", "divide"}),
 )  # fmt: skip

@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-#: Cycles until a result can be read: by the ALU, as a factor, as an addend, as an address.
-Latency = tuple[int, int, int, int]
+#: Cycles until a result can be read: by the ALU, as a factor, as an addend, as an address, by what
+#: shifts it or takes bits out of it, and by the ALU beside an operand of which that is done.
+Latency = tuple[int, int, int, int, int, int]
 
 #: How a register is read: indices of `Latency`, and by a store of its value.
-ALU, FACTOR, ADDEND, ADDRESS, STORED = range(5)
+ALU, FACTOR, ADDEND, ADDRESS, SHIFTED, BESIDE, STORED = range(7)
+
+
+def latency(alu: int, **other: int) -> Latency:
+    """As many cycles for everybody but the readers named: factor, addend, address, shifted, ..."""
+    names = ("factor", "addend", "address", "shifted", "beside")
+    if unknown := set(other) - set(names):
+        raise ValueError(f"no such reader of a result: {', '.join(sorted(unknown))}")
+    factor, addend, address, shifted, beside = (other.get(name, alu) for name in names)
+    return alu, factor, addend, address, shifted, beside
+
 
 #: Kinds of instructions that move several registers.
 MULTIPLE = (
@@ -29,19 +40,25 @@ class Operation:
     writes: tuple[str, ...]
     address: str  #: text in brackets, for loads and stores
     shifted: bool  #: an operand is shifted on the way
+    #: What a first ALU could do of it: "sum" (add, subtract, move), "shift", "field" (that takes
+    #: bits out); "" nothing.
+    early: str = ""
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """In-order issue. Kinds of instructions are those of targets' cycle model, refined."""
 
-    latency: dict[str, Latency]  #: by kind; what is not named takes one cycle for everybody
+    latency: dict[str, Latency]  #: by kind; "alu" for what is not named, else one cycle
     width: int = 1  #: instructions a cycle
     blocking: frozenset[str] = frozenset()  #: kinds of a unit that does one at a time
     halves: bool = False  #: multiple loads and stores move two registers a cycle
     apart: Callable[[Operation, Operation], bool] | None = None  #: two that do not issue together
     stores_at_once: bool = False  #: a store takes what is computed in its own cycle
     shifted: Latency | None = None  #: of what an ALU computes from a shifted operand
+    #: Two ALUs, one behind the other: what the first one could do (`Operation.early`) it does if
+    #: the operands are there, and then its result can be read so many cycles later.
+    early: dict[str, Latency] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 
+from ...cores import timing
 from ...cores.timing import (
     ADDEND,
     ADDRESS,
     ALU,
+    BESIDE,
     FACTOR,
     MULTIPLE,
+    SHIFTED,
     STORED,
     Latency,
     Operation,
@@ -30,6 +33,17 @@ _DSP = re.compile(
     r"[su]xt(?:a|b16)|pkh|sel|usad|[su]sat16|qd?(?:add|sub)"
     r"|(?:[su]h?|u?q)(?:(?:add|sub)(?:8|16)|asx|sax)"
 )
+_SUM = re.compile(r"(?:add|sub|rsb)[sw]?(?:\.[wn])?$|movs?[wt]?(?:\.[wn])?$")
+_SHIFT = re.compile(r"(?:ls[lr]|asr|ror)s?(?:\.[wn])?$")
+#: What takes all of its bits out of one register, before an ALU, and what one operand of several.
+_FIELD = re.compile(r"[su]bfx|rev|rbit")
+_FIELD_BESIDE = re.compile(r"bfi|pkh|[su]xta")
+_SETS_FLAGS = re.compile(
+    r"(?:cmp|cmn|tst|teq)|(?:add|adc|sub|sbc|rsb|and|orr|eor|bic|mov|mvn|ls[lr]|asr|ror|mul)s"
+)
+_READS_FLAGS = re.compile(r"adc|sbc|rrx")
+_FLAGS = "flags"
+_NEXT = timing.latency(1)
 
 
 def refine(what: str, mnemonic: str) -> str:
@@ -79,13 +93,30 @@ def operation(instruction: Instruction, what: str) -> Operation:
             reads += [(r, ADDEND) for r in written]
         return Operation(kind, tuple(reads), tuple(written), "", False)
     if kind in _NO_RESULT or mnemonic.startswith(("cmp", "cmn", "tst", "teq")):
-        return Operation(kind, tuple(reads + [(r, ALU) for r in outside]), (), "", shifted)
+        flags = () if kind in _NO_RESULT else (_FLAGS,)
+        return Operation(kind, tuple(reads + [(r, ALU) for r in outside]), flags, "", shifted)
     sources = outside[1:] if len(outside) > 1 else outside
     if len(outside) == 2 and _TWO_OPERANDS.match(mnemonic):
         sources = outside  # the destination is read as well
-    return Operation(
-        kind, tuple(reads + [(r, ALU) for r in sources]), tuple(outside[:1]), "", shifted
-    )
+    early = ""
+    if _FIELD.match(mnemonic):
+        early = "field"
+    elif not shifted and _SUM.match(mnemonic):
+        early = "sum"
+    elif _SHIFT.match(mnemonic):
+        early = "shift"
+    if early == "field":
+        reads += [(r, SHIFTED) for r in sources]
+    elif shifted or _FIELD_BESIDE.match(mnemonic):
+        reads += [(r, BESIDE) for r in sources[:-1]] + [(r, SHIFTED) for r in sources[-1:]]
+        if kind == "bitfield" and len(sources) == 1:
+            reads.append((outside[0], BESIDE))  # bfi keeps the rest of its destination
+    else:
+        reads += [(r, ALU) for r in sources]
+    if _READS_FLAGS.match(mnemonic):
+        reads.append((_FLAGS, ALU))
+    written = tuple(outside[:1]) + ((_FLAGS,) if _SETS_FLAGS.match(mnemonic) else ())
+    return Operation(kind, tuple(reads), written, "", shifted, early)
 
 
 def cycles(operations: list[Operation], core: Pipeline) -> float:
@@ -105,6 +136,14 @@ def cycles(operations: list[Operation], core: Pipeline) -> float:
             return issued if core.stores_at_once else issued + latency[ALU]
         return issued + latency[use]
 
+    def goes_first(op: Operation) -> bool:
+        """Whether the first of two ALUs does it, in the group that is being filled."""
+        if op.early not in core.early or (op.early == "sum" and len(group) > 1):
+            return False
+        if len(group) > 1 and (group[0].shifted or group[0].kind in ("bitfield", "dsp")):
+            return False  # its shifter is taken
+        return all(there(register, SHIFTED) <= now for register, _ in op.reads)
+
     for op in operations:
         earliest = max((there(register, use) for register, use in op.reads), default=0)
         if op.kind in core.blocking:
@@ -122,11 +161,13 @@ def cycles(operations: list[Operation], core: Pipeline) -> float:
             count = max(1, len(op.writes) or sum(use == STORED for _, use in op.reads))
             hold = (count + 1) // 2 - 1 if core.halves else count - 1
             group = [op] * core.width  # nothing goes with it
-        latency = core.latency.get(op.kind, (1, 1, 1, 1))
+        latency = core.latency.get(op.kind) or core.latency.get("alu", _NEXT)
         if core.shifted is not None and op.shifted and op.kind == "alu":
             latency = core.shifted
+        if goes_first(op):
+            latency = core.early[op.early]
         if op.kind in core.blocking:
             busy = now + latency[ALU]
         for register in op.writes:
-            results[register] = (now + hold, latency)
+            results[register] = (now + hold, _NEXT if register == _FLAGS else latency)
     return float(now + 1 + hold)
