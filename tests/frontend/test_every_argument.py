@@ -11,6 +11,7 @@ import inspect
 import itertools
 import warnings
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,8 @@ from secateur.frontend.layers import supported
 pytestmark = pytest.mark.train
 
 RNG = np.random.default_rng(11)
-#: Not built from a signature: inputs, layers around layers, this package's own.
-#: RNN and Bidirectional take cells and layers: tests/recurrent/test_keras.py has them.
-_ELSEWHERE = {"InputLayer", "QuantActivation", "RNN", "Bidirectional"}
+#: Not built from a signature: inputs, this package's own.
+_ELSEWHERE = {"InputLayer", "QuantActivation"}
 #: Shapes tried, in this order, until a layer takes one.
 _SHAPES: list[Any] = [(6, 8, 4), (8, 4), (5,), [(6,), (6,)], [(8, 4), (8, 4)], [(6, 8, 4)] * 2]
 _FIRST_SHAPES: dict[str, list[Any]] = {
@@ -34,6 +34,8 @@ _FIRST_SHAPES: dict[str, list[Any]] = {
     "EinsumDense": [(8, 4)],
     "RepeatVector": [(5,)],
     "TimeDistributed": [(8, 4)],
+    "Bidirectional": [(8, 4)],
+    "RNN": [(8, 4)],
     "Attention": [[(8, 4), (8, 4)]],
     "AdditiveAttention": [[(8, 4), (8, 4)]],
     "MultiHeadAttention": [[(8, 4), (8, 4)]],
@@ -93,7 +95,26 @@ _VALUES: dict[str, list[Any]] = {
     "variance": [2.0],
     "bias_axes": ["d"],
     "attention_axes": [1],
+    "merge_mode": ["sum", "mul", "ave", None],
+    "backward_layer": [
+        lambda layers: layers.LSTM(3, return_sequences=True, go_backwards=True),
+        lambda layers: layers.GRU(3, return_sequences=True, go_backwards=True),
+        lambda layers: layers.LSTM(3, return_sequences=True),
+    ],
+    "cell": [
+        lambda layers: layers.GRUCell(3),
+        lambda layers: layers.SimpleRNNCell(3, activation="relu"),
+        lambda layers: layers.LSTMCell(3, unit_forget_bias=False, recurrent_dropout=0.2),
+        lambda layers: [layers.LSTMCell(3), layers.GRUCell(2)],
+        lambda layers: layers.StackedRNNCells([layers.GRUCell(3), layers.GRUCell(2)]),
+    ],
 }  # fmt: skip
+#: What layers around layers are given where nothing is said.
+_INNER: dict[str, dict[str, Any]] = {
+    "TimeDistributed": {"layer": lambda layers: layers.Dense(3, activation="relu")},
+    "Bidirectional": {"layer": lambda layers: layers.LSTM(3, return_sequences=True)},
+    "RNN": {"cell": lambda layers: layers.LSTMCell(3)},
+}
 #: Act in training alone, or name things.
 _IDLE = {"name", "dtype", "trainable", "seed", "noise_shape", "autocast", "weights", "layer"}
 
@@ -135,8 +156,10 @@ def _build(framework: Any, kind: Any, shape: Any, arguments: dict[str, Any]) -> 
     layers = framework.layers
     integers = kind.__name__ == "Embedding"
     try:
-        if kind.__name__ == "TimeDistributed":
-            arguments = {"layer": layers.Dense(3, activation="relu"), **arguments}
+        arguments = {**_INNER.get(kind.__name__, {}), **arguments}
+        arguments = {
+            n: v(layers) if isinstance(v, FunctionType) else v for n, v in arguments.items()
+        }
         layer = kind(**arguments)
         several = isinstance(shape, list)
         inputs = [
