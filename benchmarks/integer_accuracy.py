@@ -8,8 +8,10 @@ Every network of benchmarks/zoo.py, and MobileNetV2 as torchvision exports it, i
 with the same calibration data: by `secateur` and by the TensorFlow Lite converter (int8,
 per-channel weights). `ratio` is the mean absolute error of this package's dequantized outputs over
 that of LiteRT's, both against Keras' floats, on other inputs; of several outputs the worst.
-`float` is the largest difference of the float executor from Keras and from LiteRT's float32 (read
-from the .tflite file), relative to the output's largest value.
+`keras`, `tflite` and `onnx` are the largest differences of the float executor from Keras, from
+LiteRT's float32 (read from the .tflite file) and from onnxruntime (read from the .onnx file that
+Keras exports), relative to the output's largest value. `exact` are those of the executor, Keras,
+LiteRT and onnxruntime from the same Keras model in float64: which of two that differ is off.
 """
 
 from __future__ import annotations
@@ -40,6 +42,12 @@ CALIBRATION, TEST = 160, 100
 LIMIT = 1.1
 
 Arrays = list[np.ndarray]
+#: Of docs/integer-accuracy.md.
+HEAD = (
+    "| network | error | LiteRT's | ratio | spread | Keras | LiteRT | ONNX | float64: ours | Keras "
+    "| LiteRT | ONNX |",
+    "|---|" + "---:|" * 11,
+)
 
 
 def networks() -> list[str]:
@@ -184,21 +192,110 @@ def twin(graph: Graph) -> Any:
     return keras.Model([tensors[t] for t in graph.inputs], [tensors[t] for t in graph.outputs])
 
 
-def floats(source: Any, content: bytes, x: Arrays, want: Arrays) -> tuple[float, float]:
-    """Largest relative difference of the float executor from Keras, and from LiteRT's float32."""
+def floats(source: Any, model: Any, content: bytes, x: Arrays, want: Arrays) -> dict[str, Any]:
+    """The columns of a row that are about floats: see the head of this file."""
     few = [a[:8] for a in x]
     graph = load(source)
     got = outputs(execute.run_outputs(graph, dict(zip(graph.inputs, few, strict=True))))
-    keras_error = max(_relative(g, w[:8]) for g, w in zip(got, want, strict=True))
+    want = [w[:8] for w in want]
+    row: dict[str, Any] = {"keras": _worst(got, want)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "float.tflite"
         path.write_bytes(content)
-        file = load(path)
-    shapes = [file.node(t).shape for t in file.inputs]
-    feed = dict(zip(file.inputs, _by_shape(few, [(0, *s) for s in shapes]), strict=True))
-    read = outputs(execute.run_outputs(file, feed))
-    theirs = run_lite(content, few, read)
-    return keras_error, max(_relative(g, w) for g, w in zip(read, theirs, strict=True))
+        read = _executed(load(path), few)
+        lite = run_lite(content, few, read)
+        row["tflite"] = _worst(read, lite)
+        pair = onnx(source, model, Path(folder) / "float.onnx", few)
+        row["onnx"] = _worst(*pair) if pair else None
+    if isinstance(source, Graph):  # a twin of layers of its own has no form in float64
+        return row
+    exact = outputs(double(model).predict(_fed([a.astype(np.float64) for a in few]), verbose=0))
+    found = {"executor": got, "keras": want, "litert": lite, "onnx": pair[1] if pair else None}
+    row["exact"] = {
+        n: None if v is None else _worst(_like(v, exact), exact) for n, v in found.items()
+    }
+    return row
+
+
+def _executed(graph: Graph, x: Arrays) -> Arrays:
+    """The float executor's outputs of a file, whose inputs are in an order of their own."""
+    shapes = [graph.node(t).shape for t in graph.inputs]
+    feed = dict(zip(graph.inputs, _by_shape(x, [(0, *s) for s in shapes]), strict=True))
+    return outputs(execute.run_outputs(graph, feed))
+
+
+def onnx(source: Any, model: Any, path: Path, x: Arrays) -> tuple[Arrays, Arrays] | None:
+    """The executor's and onnxruntime's outputs of the .onnx file that Keras exports to `path`, or
+    that torch has; None where onnxruntime does not take what Keras exports."""
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph
+
+    if isinstance(source, Graph):
+        path, ends = TORCH, [source.node(t).attrs for t in source.inputs]
+        shapes = [e.get("nominal", a.shape[1:]) for e, a in zip(ends, x, strict=True)]
+        x = [a.reshape(len(a), *s) for a, s in zip(x, shapes, strict=True)]
+    else:
+        with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink):
+            model.export(str(path), format="onnx", verbose=False)
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except InvalidGraph as e:
+        print(f"onnxruntime: {str(e)[:200]}", flush=True)
+        return None
+    graph = load(path)
+    shapes = [[0, *graph.node(t).attrs.get("nominal", graph.node(t).shape)] for t in graph.inputs]
+    fed = _by_shape(x, shapes)
+    names = [i.name for i in session.get_inputs()]
+    batch = session.get_inputs()[0].shape[0]
+    step = batch if isinstance(batch, int) else len(x[0])
+    parts = [
+        session.run(None, {n: a[i : i + step] for n, a in zip(names, fed, strict=True)})
+        for i in range(0, len(x[0]), step)
+    ]
+    theirs = [np.concatenate(p) for p in zip(*parts, strict=True)]
+    ours = execute.run_outputs(graph, dict(zip(graph.inputs, fed, strict=True)))
+    return outputs(ours), outputs(theirs)
+
+
+def double(model: Any) -> Any:
+    """The same Keras model in float64."""
+
+    def widen(config: Any) -> None:
+        if isinstance(config, dict):
+            if config.get("class_name") == "DTypePolicy":
+                config["config"]["name"] = "float64"
+                return
+            for key, value in config.items():
+                if key == "dtype" and value == "float32":
+                    config[key] = "float64"
+                else:
+                    widen(value)
+        elif isinstance(config, list | tuple):
+            for value in config:
+                widen(value)
+
+    config = model.get_config()
+    widen(config)
+    wide = type(model).from_config(config)
+    wide.set_weights([w.astype(np.float64) for w in model.get_weights()])
+    return wide
+
+
+def _fed(x: Arrays) -> Any:
+    return x if len(x) > 1 else x[0]
+
+
+def _like(got: Arrays, want: Arrays) -> Arrays:
+    """`got` in the order of `want`: converters order outputs as they like."""
+    found = []
+    for w in want:
+        alike = [g for g in got if g.shape == w.shape]
+        found.append(min(alike, key=lambda g, w=w: float(np.abs(g - w).mean())))  # type: ignore[misc]
+    return found
+
+
+def _worst(got: Arrays, want: Arrays) -> float:
+    return max(_relative(g, w) for g, w in zip(got, want, strict=True))
 
 
 def _relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -224,7 +321,7 @@ def measure(name: str, with_floats: bool = True) -> dict[str, Any]:
         "ratio": own / max(peer, 1e-12), "spread": spread,
     }  # fmt: skip
     if with_floats:
-        row["keras"], row["tflite"] = floats(source, plain, test, want)
+        row |= floats(source, model, plain, test, want)
     print(f"{table_row(row)} {seconds:.0f} s", flush=True)
     return row
 
@@ -234,7 +331,10 @@ def table_row(r: dict[str, Any]) -> str:
     cells = [r["network"], f"{r['error']:.5f}", f"{r['litert']:.5f}", f"{r['ratio']:.2f}",
              f"{r['spread']:.4f}"]  # fmt: skip
     if "keras" in r:
-        cells += [f"{r['keras']:.1e}", f"{r['tflite']:.1e}"]
+        exact = r.get("exact", {})
+        measured = [r.get(k) for k in ("keras", "tflite", "onnx")]
+        measured += [exact.get(k) for k in ("executor", "keras", "litert", "onnx")]
+        cells += ["" if v is None else f"{v:.1e}" for v in measured]
     return f"| {' | '.join(cells)} |"
 
 

@@ -184,16 +184,9 @@ def _listed(words: list[str]) -> str:
 
 def integer_accuracy() -> str:
     """docs/integer-accuracy.md: the table of `benchmarks.integer_accuracy`."""
-    lines = [
-        "| network | error | LiteRT's | ratio | spread | Keras | LiteRT float |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for r in results("integer_accuracy"):
-        lines.append(
-            f"| {r['network']} | {r['error']:.5f} | {r['litert']:.5f} | {r['ratio']:.2f} "
-            f"| {r['spread']:.4f} | {r['keras']:.1e} | {r['tflite']:.1e} |"
-        )
-    return "\n".join(lines)
+    from benchmarks.integer_accuracy import HEAD, table_row
+
+    return "\n".join([*HEAD, *map(table_row, results("integer_accuracy"))])
 
 
 def silicon() -> str:

@@ -98,10 +98,39 @@ def join_on(axis: int) -> Make:
     return make
 
 
+#: Functions that take or stand a part of the line alone: what comes before them.
+DOMAINS = {
+    **dict.fromkeys(("log", "sqrt", "rsqrt", "reciprocal", "power", "log1p"), (0.5, 2.0)),
+    **dict.fromkeys(("arcsin", "arccos", "arctanh", "tan"), (-0.9, 0.9)),
+    **dict.fromkeys(("sinh", "cosh", "exponential", "expm1"), (-2.0, 2.0)),
+    "arccosh": (1.2, 4.0),
+}
+
+
+def within(function: str, low: float, high: float) -> Make:
+    """A function of values that a sigmoid has brought between two ends."""
+
+    def make(b: Builder, x: str) -> str:
+        y = b.affine("ends", b.activation("inside", x, "sigmoid"), high - low, low)
+        more = {"exponent": 1.5} if function == "power" else {}
+        return b.activation("y", y, function, **more)
+
+    return make
+
+
+def rows_of_a_table(b: Builder, x: str) -> str:
+    """Embedding of an arg_max."""
+    h, w, c = b.shape(x)
+    at = b.emit("arg_max", "at", [x], None, {"axis": 2})
+    table = np.random.default_rng(c).normal(0, 1, (c, 3)).astype(np.float32)
+    at = b.emit("reshape", "ids", [at], None, {"shape": (h * w,)})
+    return b.emit("embedding", "y", [at], None, {}, {"table": table})
+
+
 CASES: dict[str, Make] = {
-    **{f"activation {f}": one("activation", function=f) for f in FUNCTIONS
-       if f not in ("log", "rsqrt", "reciprocal", "power", "sqrt", "log1p", "tan", "arcsin",
-                    "arccos", "arccosh", "arctanh", "sinh", "cosh", "exponential", "expm1")},
+    **{f"activation {f}": within(f, *DOMAINS[f]) if f in DOMAINS else one("activation", function=f)
+       for f in FUNCTIONS},
+    "embedding": rows_of_a_table,
     "prelu": lambda b, x: b.emit(
         "prelu", "y", [x], None, {}, {"alpha": np.array([0.1, 0.9, 0.4, 0], np.float32)}),
     "fake_quant": one("fake_quant", scale=0.03, zero_point=5, low=-128, high=127),
@@ -160,8 +189,10 @@ def samples(n: int = 32) -> np.ndarray:
 
 #: Codes that rounding may cost: several operators behind each other, or steep ones.
 LOOSE = {"attention": 12.0, "squeeze and excite": 4.0, "softmax last": 10.0, "softmax rows": 10.0,
-         "log_softmax": 4.0, "l2_norm": 14.0, "layer_norm": 14.0, "rms_norm": 14.0}  # fmt: skip
-STEPS = {"floor", "ceil", "round", "signum", "hard_shrink", "threshold_relu", "fake_quant"}
+         "log_softmax": 4.0, "activation cosh": 4.0, "l2_norm": 14.0, "layer_norm": 14.0,
+         "rms_norm": 14.0}  # fmt: skip
+STEPS = {"floor", "ceil", "round", "signum", "hard_shrink", "threshold_relu", "fake_quant",
+         "embedding"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -275,6 +306,12 @@ def graphs_of_operators(draw: st.DrawFn) -> Graph:
         flat = [b.emit("reshape", f"flat{t}", [t], None, {"shape": (int(np.prod(b.shape(t))),)})
                 for t in (*loose[:-3], outputs[-1])]  # fmt: skip
         outputs[-1] = b.emit("concat", "rest", flat, None, {"axis": 0})
+    if draw(st.booleans()):  # indices, which are int32
+        x = draw(st.sampled_from(tensors))
+        axis = draw(st.integers(0, len(b.shape(x)) - 1))
+        op = draw(st.sampled_from(["arg_max", "top_k_indices"]))
+        attrs = {"axis": axis, **({"k": 1} if op == "top_k_indices" else {})}
+        outputs.append(b.emit(op, "place", [x], None, attrs))
     return b.finish(outputs)
 
 

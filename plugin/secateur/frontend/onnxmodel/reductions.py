@@ -12,7 +12,7 @@ _REDUCTIONS = {
     "ReduceMax": (None, "max", None), "ReduceMin": (None, "min", None),
     "ReduceProd": (None, "prod", None), "ReduceL1": ("abs", "sum", None),
     "ReduceL2": ("square", "sum", "sqrt"), "ReduceSumSquare": ("square", "sum", None),
-    "ReduceLogSum": (None, "sum", "log"), "ReduceLogSumExp": ("exponential", "sum", "log"),
+    "ReduceLogSum": (None, "sum", "log"), "ReduceLogSumExp": (None, "", None),
 }  # fmt: skip
 
 
@@ -28,9 +28,24 @@ def _reduce(r: OnnxReader, n: Call) -> Operand:
         places = [r.axis(n, n.inputs[0], a) for a in axes or range(rank)]
     if before:
         t = r.b.activation(f"{n.name}_{before}", t, before)
+    if n.op == "ReduceLogSumExp":
+        return _log_sum_exp(r, n, t, places, keep)
     if places:
         t = r.b.reduce(function, n.name, t, places, keep)
     return r.b.activation(f"{n.name}_{behind}", t, behind) if behind else t
+
+
+def _log_sum_exp(r: OnnxReader, n: Call, t: str, places: list[int], keep: bool) -> str:
+    """log(sum(exp(x))) axis by axis as max(x) - max(log_softmax(x)), all of x's own size: the
+    exponentials themselves reach over more than any 8-bit scale."""
+    for a in places:
+        axis = {"axis": r.b.axis(t, a) - len(r.b.shape(t))}
+        less = r.b.emit("log_softmax", f"{n.name}_less", [t], None, axis)
+        tops = (r.b.reduce("max", f"{n.name}_max", x, [a], True) for x in (t, less))
+        t = r.b.arithmetic("sub", n.name, *tops)
+    for a in sorted(places, reverse=True) if not keep else ():
+        t = r.b.without(t, a)
+    return t
 
 
 @reads("ArgMax", "ArgMin")

@@ -213,22 +213,31 @@ class TfliteReader:
                 f"supported operators: {', '.join(supported())}"
             )
         spread = [j for j in op.inputs if j in self.spread]
+        first = len(self.b.nodes)
         found = handler(self, op)
         if found is None:
             return
         made = found if isinstance(found, list) else [found]
         for o, value in zip(op.outputs, made, strict=True):
             self.values[o] = value
-            self._mark(self.tensors[o], value)
+            self._mark(self.tensors[o], value, first)
             if spread and op.kind != "BATCH_TO_SPACE_ND":
                 self.spread[o] = Spread(value, self.spread[spread[0]].block)
             else:
                 self.b.name_shape(value, self.tensors[o].shape[1:])
 
-    def _mark(self, tensor: Tensor, value: str) -> None:
-        """Note the 16-bit codes of a tensor at the node that makes it."""
-        if tensor.step:
-            self._maker(value).attrs |= {"activations": "int16", "step": tensor.step}
+    def _mark(self, tensor: Tensor, value: str, first: int = 0) -> None:
+        """Note the 16-bit codes of a tensor at the node that makes it, and of the nodes from
+        `first` on at those that it only gives another shape."""
+        if not tensor.step:
+            return
+        codes = {"activations": "int16", "step": tensor.step}
+        node = self._maker(value)
+        node.attrs |= codes
+        made = {n.output: n for n in self.b.nodes[first:]} if first else {}
+        while node.op in ("flatten", "reshape") and node.inputs[0] in made:
+            node = made[node.inputs[0]]
+            node.attrs |= codes
 
     def _maker(self, value: str) -> Node:
         return next(n for n in self.b.nodes if n.output == value)
