@@ -257,6 +257,14 @@ def test_an_image_too_large(tmp_path: Path) -> None:
         targets.build(ECHO, board.model_copy(update={"manifest": manifest}), tmp_path)
 
 
+def test_a_folder_whose_name_has_commas(tmp_path: Path) -> None:
+    """The linker's options are lists with commas."""
+    need("arm-none-eabi-gcc")
+    folder = tmp_path / "a, b (c)"
+    assert targets.build(ECHO, "microbit", folder).elf.is_file()
+    assert (folder / "firmware.map").is_file()
+
+
 def test_what_is_no_library(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="is not a generated library"):
         targets.build(tmp_path, "host", tmp_path)

@@ -49,7 +49,8 @@ def build(
         ]
         link_flags = [
             *shared.link_flags(manifest),
-            f"-Wl,-Map={build_dir / 'firmware.map'}",
+            # -Wl would split a folder's name at its commas
+            *("-Xlinker", "-Map", "-Xlinker", str(build_dir / "firmware.map")),
         ]
         names = []
     ours = (
