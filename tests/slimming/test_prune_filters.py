@@ -196,6 +196,21 @@ def test_without_padding_the_fold_is_exact() -> None:
     assert close(outputs_of(plan.apply(), [x]), masked(model, [x], plan.removed))
 
 
+@pytest.mark.parametrize(("kind", "layer"), [("sum", "head"), ("padded", "second")])
+def test_constants_that_no_bias_can_hold_are_announced(kind: str, layer: str) -> None:
+    """A sum over a side of unknown length, and what a picture is padded with."""
+    x = y = keras.Input((None if kind == "sum" else 4, 8, 2))
+    y = L.Conv2D(4, 1, activation="sigmoid", name="first")(y)
+    if kind == "sum":
+        y = keras.ops.sum(y, axis=(1, 2))
+    else:
+        y = L.Resizing(8, 8, pad_to_aspect_ratio=True)(y)
+        y = L.GlobalMaxPooling2D()(L.Conv2D(4, 1, name="second")(y))
+    model = settle(keras.Model(x, L.Dense(3, name="head")(y)), np.random.default_rng(0))
+    plan = sc.filter_plan(model, sc.L1Filters(keep={"first": 0.5}))
+    assert plan.inexact == {layer: "what it read of removed channels is not constant"}
+
+
 def test_dropped_constants_leave_the_kept_weights_alone() -> None:
     model = small_net("sigmoid")
     small = sc.prune_filters(model, sc.L1Filters(keep={"first": 0.5}, constants="drop"))

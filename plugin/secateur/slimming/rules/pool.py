@@ -32,6 +32,15 @@ def pool(t: Tracer) -> None:
     """A window over space; padding of a mean or a maximum does not count, so constants stay."""
     if _spatial(t):
         t.same()
+        if getattr(t.op, "pad_to_aspect_ratio", False) and t.op.fill_mode == "constant":
+            fill = float(t.op.fill_value)
+
+            def constant(_output: int, inputs: list[Constant | None]) -> Constant:
+                assert inputs[0] is not None
+                value, everywhere = inputs[0]
+                return value, everywhere & (value == fill)
+
+            t.constant = constant
 
 
 @rule(
@@ -92,10 +101,13 @@ def reduce(t: Tracer) -> None:
         return
     t.moved(x.axis if t.op.keepdims else x.axis - sum(a < x.axis for a in axes))
     if type(t.op).__name__ == "Sum":
-        times = int(np.prod([t.shapes[0][a] or 1 for a in axes]))
+        sides = [t.shapes[0][a] for a in axes]
+        known = None not in sides  # how often a constant is added up
+        times = int(np.prod([n or 1 for n in sides]))
 
         def constant(_output: int, inputs: list[Constant | None]) -> Constant:
             assert inputs[0] is not None
-            return inputs[0][0] * times, inputs[0][1]
+            value, everywhere = inputs[0]
+            return value * times, everywhere & (known | (value == 0))
 
         t.constant = constant
