@@ -51,8 +51,9 @@ def main() -> None:
     if args.train_only:
         return
     rows = []
-    for task in slimming.TASKS.values():
-        rows += list(_rows(task, args.measure))
+    for name, task in slimming.TASKS.items():
+        if args.task is None or name in args.task:
+            rows += list(_rows(task, args.measure))
     if args.task is None:
         untrained = [
             _kept(FOLDER / f"{t.name}-untrained.json", args.measure, partial(_untrained, t))
@@ -99,7 +100,10 @@ def _sparse_scales(task: slimming.Task, seed: int) -> keras.Model:
 
 def _rows(task: slimming.Task, again: bool) -> Iterator[dict[str, Any]]:
     """The float network at 8 bits, then every method at every share, then the ternary front."""
-    yield _kept(FOLDER / f"{task.name}-float.row.json", again, partial(_float, task))
+    path = FOLDER / f"{task.name}-float.keras"
+    if again or not path.is_file():
+        task.baseline(task).save(path)
+    yield _said(_row(task, FLOAT, 1.0, [path], again) | _alone(task, path, again))
     for method in slimming.METHODS:
         for left in task.shares:
             files = [(s, _file(task, method, left, s)) for s in task.seeds]
@@ -107,55 +111,66 @@ def _rows(task: slimming.Task, again: bool) -> Iterator[dict[str, Any]]:
             if not there:
                 print(f"{task.name} {method} {left:.0%}: not trained, left out")
                 continue
-            note = there[0][1].with_suffix(f".row{len(there)}.json")
-            yield _kept(note, again, partial(_slimmed, task, method, left, there))
+            yield _said(_row(task, method, left, [f for _, f in there], again) | {
+                "seeds": [s for s, _ in there],
+                "epochs": task.scratch if method == "from scratch" else task.epochs,
+                "seconds": round(statistics.mean(spent(f)["seconds"] for _, f in there), 1),
+            })  # fmt: skip
     if task.name == "kws":
         for point in slimming.FRONT:
             file = _file(task, TERNARY, point, 0)
             if file.is_file():
-                note = file.with_suffix(".row.json")
-                yield _kept(note, again, partial(_ternary, task, point, file))
+                yield _said(_row(task, TERNARY, point.left, [file], again) | {"zeros": point.zeros})
 
 
-def _kept(note: Path, again: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    if again or not note.is_file():
-        write_json(note, make())
-    row: dict[str, Any] = json.loads(note.read_text())
+def _said(row: dict[str, Any]) -> dict[str, Any]:
     print(" ".join(f"{v}" for k, v in row.items() if k in _SHOWN), flush=True)
     return row
 
 
-def _float(task: slimming.Task) -> dict[str, Any]:
-    model = task.baseline(task)
-    x, y = task.parts[2]
-    alone = 100.0 * float((model.predict(x, batch_size=500, verbose=0).argmax(1) == y).mean())
-    return _row(task, FLOAT, 1.0, [model]) | {"float_accuracy": alone}
-
-
-def _slimmed(
-    task: slimming.Task, method: str, left: float, files: list[tuple[int, Path]]
-) -> dict[str, Any]:
-    models = [keras.saving.load_model(f, safe_mode=True) for _, f in files]
-    return _row(task, method, left, models) | {
-        "seeds": [s for s, _ in files],
-        "epochs": task.scratch if method == "from scratch" else task.epochs,
-        "seconds": round(statistics.mean(spent(f)["seconds"] for _, f in files), 1),
-    }
-
-
-def _ternary(task: slimming.Task, point: slimming.Point, file: Path) -> dict[str, Any]:
-    model = keras.saving.load_model(file, safe_mode=True)
-    return _row(task, TERNARY, point.left, [model]) | {"zeros": point.zeros}
+def _kept(note: Path, again: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` gives, made once."""
+    if again or not note.is_file():
+        write_json(note, make())
+    kept: dict[str, Any] = json.loads(note.read_text())
+    return kept
 
 
 def _row(
-    task: slimming.Task, method: str, left: float, models: list[keras.Model]
+    task: slimming.Task, method: str, left: float, files: list[Path], again: bool
 ) -> dict[str, Any]:
-    """Accuracies of all fits; costs of the one in the middle."""
-    test = [task.top1(m, 2) for m in models]
-    held = [task.top1(m, 1) for m in models]
-    middle = sorted(range(len(test)), key=lambda i: test[i])[len(test) // 2]
-    model = models[middle]
+    """Accuracies of all fits, costs of the first: others differ in which filters are left."""
+    right = [_kept(f.with_suffix(".top1.json"), again, partial(_top1, task, f)) for f in files]
+    note = files[0].with_suffix(".costs.json")
+    costs = _kept(note, again, partial(_costs, task, method, left, files[0]))
+    test = [r["test"] for r in right]
+    return {
+        "task": task.name, "method": method, "left": left,
+        "accuracy": round(statistics.median(test), 3), "accuracies": test,
+        "held_out": [r["held_out"] for r in right],
+    } | costs  # fmt: skip
+
+
+def _top1(task: slimming.Task, file: Path) -> dict[str, Any]:
+    """Of the integers, percent."""
+    model = keras.saving.load_model(file, safe_mode=True)
+    return {"test": round(task.top1(model, 2), 3), "held_out": round(task.top1(model, 1), 3)}
+
+
+def _alone(task: slimming.Task, file: Path, again: bool) -> dict[str, Any]:
+    """Of the float network, percent."""
+
+    def make() -> dict[str, Any]:
+        model, (x, y) = keras.saving.load_model(file, safe_mode=True), task.parts[2]
+        right = (model.predict(x, batch_size=500, verbose=0).argmax(1) == y).mean()
+        return {"float_accuracy": 100.0 * float(right)}
+
+    return _kept(file.with_suffix(".alone.json"), again, make)
+
+
+def _costs(task: slimming.Task, method: str, left: float, file: Path) -> dict[str, Any]:
+    """Sizes, and the firmware's figures from the simulator."""
+    model = keras.saving.load_model(file, safe_mode=True)
     network = Network(model)
     costs = network.costs(network.all())
     name = f"{task.name}_{_plain(method)}_{round(100 * left)}"
@@ -165,9 +180,6 @@ def _row(
         build_dir=FOLDER / "firmware" / name,
     )  # fmt: skip
     return {
-        "task": task.name, "method": method, "left": left,
-        "accuracy": round(test[middle], 3), "accuracies": [round(a, 3) for a in test],
-        "held_out": [round(a, 3) for a in held],
         "parameters": costs.parameters, "flops": costs.flops,
         "stored": report.size.stored,
         "flash": report.flash.model + report.flash.runtime,

@@ -223,8 +223,8 @@ TASKS = {
         _hapt_vary,
     ),
     "resnet8": Task(
-        "resnet8", "Images (CIFAR-10 as JPEG), ResNet-8", 1, 3, (0,), 1e-3, 64, _images, _resnet8,
-        _images_vary, (0.5,),
+        "resnet8", "Images (CIFAR-10 as JPEG), ResNet-8", 1, 3, (0, 1, 2), 1e-3, 64, _images,
+        _resnet8, _images_vary,
     ),
 }  # fmt: skip
 

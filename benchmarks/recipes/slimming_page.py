@@ -96,7 +96,8 @@ def _accuracy(r: Row) -> str:
     median = f"{statistics.median(r['accuracies']):.1f} %"
     if len(r["accuracies"]) == 1:
         return median
-    return f"{median} ({min(r['accuracies']):.1f} to {max(r['accuracies']):.1f})"
+    low, high, n = min(r["accuracies"]), max(r["accuracies"]), len(r["accuracies"])
+    return f"{median} ({low:.1f} to {high:.1f}, {n} seeds)"
 
 
 def _curves(path: Path, title: str, rows: list[Row], whole: Row) -> None:
