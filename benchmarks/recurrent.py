@@ -1,0 +1,254 @@
+"""Recurrent networks, trained and measured in integers: inertial signals and a language model.
+
+    python -m benchmarks.recurrent [--task hapt text] [--train-only | --trained] [--measure]
+
+HAPT: LSTM and GRU of 32 and 64 units on 64 time steps (every second sample of a window), users held
+out; float, int8, and trained on to 4-bit weights (QuantizedNN) and to ternary ones with 60 % zeros
+(Ternarize); answers that an int8 TensorFlow Lite model of the same network gives alike. Text: the
+next character of the Python sources of the Keras package (Apache-2.0) as installed, an LSTM of 64
+units, in bits per character; the last tenth of its files is held out.
+
+Trained networks are kept in build/recurrent, so that what is interrupted goes on;
+benchmarks/results/recurrent.json has the rows that there are. `--trained` measures what is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from benchmarks.recipes import measure, options, slimming
+from benchmarks.recipes.cache import digest, spent, timed, write_json
+from benchmarks.recipes.plain import plain
+
+import secateur as sc
+from secateur.errors import SecateurError
+from secateur.flow.against import run_tflite
+from secateur.lowering import reference
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "recurrent"
+RESULTS = ROOT / "benchmarks" / "results" / "recurrent.json"
+
+EPOCHS, MORE = 8, 3  #: of HAPT in float, and behind it
+STEPS, MORE_STEPS, BATCH = 3000, 1000, 64  #: of text
+LENGTH = 64  #: characters of a sample
+CALIBRATED, TESTED = 128, 256  #: samples of text
+CHARACTERS = 63  #: the most frequent ones; all others are one more
+
+#: What is trained on from float: name -> callback for so many steps.
+KINDS: dict[str, Callable[[int], keras.callbacks.Callback]] = {
+    "4 bit": lambda steps: sc.QuantizedNN(weight_bits=4),
+    "3 bit": lambda steps: sc.QuantizedNN(weight_bits=3),
+    "2 bit": lambda steps: sc.QuantizedNN(weight_bits=2),
+    "ternary, 60 % zeros": lambda steps: sc.Ternarize(sparsity=0.6, end_step=steps // 2),
+}
+HAPT_KINDS, TEXT_KINDS = ("4 bit", "ternary, 60 % zeros"), ("4 bit", "3 bit", "2 bit")
+CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+
+
+def main() -> None:
+    """Train what is missing, measure, write."""
+    parser = options.parser("recurrent networks: accuracy and bits per character")
+    parser.add_argument("--task", nargs="+", choices=["hapt", "text"], default=["hapt", "text"])
+    args = options.parse(parser)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    runs = [*_hapt_runs()] * ("hapt" in args.task) + [*_text_runs()] * ("text" in args.task)
+    rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for key, train, row in runs:
+        path = FOLDER / f"{digest(key, EPOCHS, MORE, STEPS, MORE_STEPS)}.keras"
+        if not args.trained:
+            timed(path, partial(train, path))
+        if args.train_only or not path.is_file():
+            continue
+        note = path.with_suffix(".row.json")
+        if args.measure or not note.is_file():
+            write_json(note, {**row(keras.saving.load_model(path, safe_mode=True)), **spent(path)})
+        rows[key] = json.loads(note.read_text())
+        write_json(RESULTS, rows)
+        print(key, rows[key], flush=True)
+
+
+Run = tuple[str, Callable[[Path], keras.Model], Callable[[keras.Model], dict[str, Any]]]
+
+
+def _started(key: str) -> keras.Model:
+    """The float network that a run goes on from."""
+    path = FOLDER / f"{digest(key, EPOCHS, MORE, STEPS, MORE_STEPS)}.keras"
+    return keras.saving.load_model(path, safe_mode=True)
+
+
+# Inertial signals ------------------------------------------------------------------------
+
+
+@cache
+def _hapt() -> tuple[slimming.Pair, ...]:
+    parts = slimming.TASKS["hapt"].load()
+    return tuple((np.ascontiguousarray(x[:, ::2]), y) for x, y in parts)
+
+
+def _hapt_runs() -> Iterator[Run]:
+    for units in (32, 64):
+        for cell in CELLS:
+            key = f"hapt {cell} {units} float"
+            yield key, partial(_hapt_float, cell, units), partial(_hapt_row, beside=True)
+            for kind in HAPT_KINDS:
+                yield f"hapt {cell} {units} {kind}", partial(_hapt_more, key, kind), _hapt_row
+
+
+def _hapt_fit(
+    model: keras.Model, epochs: int, rate: float, callbacks: list[keras.callbacks.Callback]
+) -> keras.Model:
+    x, y = _hapt()[0]
+    steps = epochs * -(-len(x) // BATCH)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0)
+    model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(x, y, BATCH, epochs, callbacks=callbacks, verbose=0)
+    return plain(model)
+
+
+def _hapt_float(cell: str, units: int, path: Path) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    x = keras.Input(_hapt()[0][0].shape[1:])
+    y = keras.layers.Dense(6, activation="softmax")(CELLS[cell](units)(x))
+    return _hapt_fit(keras.Model(x, y, name="hapt"), EPOCHS, 4e-3, [])
+
+
+def _hapt_more(start: str, kind: str, path: Path) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    steps = MORE * -(-len(_hapt()[0][0]) // BATCH)
+    return _hapt_fit(_started(start), MORE, 2e-3, [KINDS[kind](steps)])
+
+
+def _hapt_row(model: keras.Model, beside: bool = False) -> dict[str, Any]:
+    """Percent of right answers; `beside`: with those that LiteRT gives alike."""
+    (x, _), _, (tested, y) = _hapt()
+    q = measure.integers(model, x[:CALIBRATED])
+    answers = model.predict(tested, batch_size=500, verbose=0).argmax(1)
+    codes = reference.run(q, reference.quantize_input(q, tested)).reshape(len(tested), -1)
+    out = {
+        "float": 100.0 * float((answers == y).mean()),
+        "integer": 100.0 * float((codes.argmax(1) == y).mean()),
+    }
+    recurrent = model.layers[1].cell.recurrent_kernel.numpy()
+    out["zeros"] = 100.0 * float((recurrent == 0).mean())
+    if beside:
+        out |= _against_tflite(model, x[:CALIBRATED], tested, codes.argmax(1))
+    return out
+
+
+def _against_tflite(
+    model: keras.Model, given: np.ndarray, tested: np.ndarray, ours: np.ndarray
+) -> dict[str, Any]:
+    """Share of equal answers with the int8 .tflite of the same network, unrolled: the converter
+    makes no integers of a loop."""
+    layer = model.layers[1]
+    x = keras.Input(model.input_shape[1:])
+    same = type(layer).from_config({**layer.get_config(), "unroll": True})
+    head = type(model.layers[2]).from_config(model.layers[2].get_config())
+    copy = keras.Model(x, head(same(x)), name="unrolled")
+    copy.set_weights(model.get_weights())
+    try:
+        path = sc.to_tflite(copy, given, FOLDER / "unrolled.tflite")
+        theirs, runtime = run_tflite(path, tested)
+    except SecateurError as e:
+        return {"tflite": str(e)}
+    equal = theirs.reshape(len(tested), -1).argmax(1) == ours
+    return {"tflite": runtime, "agreement": 100.0 * float(equal.mean())}
+
+
+# Text ------------------------------------------------------------------------------------
+
+
+@cache
+def _text() -> tuple[np.ndarray, np.ndarray]:
+    """Characters as numbers: of training, and held out."""
+    folder = Path(keras.__file__).parent
+    files = sorted(p for p in folder.rglob("*.py") if "_test" not in p.name)
+    texts = [p.read_text(encoding="utf-8") for p in files]
+    counts = np.bincount(np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8))
+    known = np.argsort(-counts, kind="stable")[:CHARACTERS]
+    number = np.full(256, CHARACTERS)
+    number[known] = np.arange(len(known))
+
+    def numbers(part: list[str]) -> np.ndarray:
+        return number[np.frombuffer("".join(part).encode("ascii", "replace"), np.uint8)]
+
+    cut = len(texts) * 9 // 10
+    return numbers(texts[:cut]), numbers(texts[cut:])
+
+
+def _samples(text: np.ndarray, starts: np.ndarray) -> slimming.Pair:
+    """(one-hot float32 [n, LENGTH, CHARACTERS + 1], next characters [n, LENGTH])."""
+    whole = text[starts[:, None] + np.arange(LENGTH + 1)]
+    return np.eye(CHARACTERS + 1, dtype=np.float32)[whole[:, :-1]], whole[:, 1:]
+
+
+def _text_runs() -> Iterator[Run]:
+    key = "text lstm 64 float"
+    yield key, _text_float, _text_row
+    for kind in TEXT_KINDS:
+        yield f"text lstm 64 {kind}", partial(_text_more, key, kind), _text_row
+
+
+def _text_fit(
+    model: keras.Model, steps: int, rate: float, callbacks: list[keras.callbacks.Callback]
+) -> keras.Model:
+    rng, (text, _) = np.random.default_rng(0), _text()
+
+    def batches() -> Iterator[slimming.Pair]:
+        while True:
+            yield _samples(text, rng.integers(0, len(text) - LENGTH, BATCH))
+
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), loss, jit_compile=False)
+    model.fit(batches(), steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
+    return plain(model)
+
+
+def _text_float(path: Path) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    x = keras.Input((LENGTH, CHARACTERS + 1))
+    y = keras.layers.LSTM(64, return_sequences=True)(x)
+    model = keras.Model(x, keras.layers.Dense(CHARACTERS + 1)(y), name="text")
+    return _text_fit(model, STEPS, 8e-3, [])
+
+
+def _text_more(start: str, kind: str, path: Path) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return _text_fit(_started(start), MORE_STEPS, 3e-3, [KINDS[kind](MORE_STEPS)])
+
+
+def _text_row(model: keras.Model) -> dict[str, Any]:
+    text, held = _text()
+    rng = np.random.default_rng(1)
+    x, _ = _samples(text, rng.integers(0, len(text) - LENGTH, CALIBRATED))
+    tested, y = _samples(held, rng.integers(0, len(held) - LENGTH, TESTED))
+    q = measure.integers(model, x)
+    codes = reference.run(q, reference.quantize_input(q, tested))
+    reals = reference.dequantize_output(q, codes)
+    float_bits = _bits(model.predict(tested, verbose=0), y)
+    return {"float": float_bits, "integer": _bits(reals, y)}
+
+
+def _bits(logits: np.ndarray, y: np.ndarray) -> float:
+    """Bits per character, the first half of each sample left out: it lacks what comes before."""
+    v = logits.reshape(*y.shape, -1).astype(np.float64)
+    v -= v.max(axis=-1, keepdims=True)
+    right = np.take_along_axis(v, y[..., None], axis=-1)[..., 0]
+    bits = (np.log(np.exp(v).sum(axis=-1)) - right) / np.log(2.0)
+    return float(bits[:, LENGTH // 2 :].mean())
+
+
+if __name__ == "__main__":
+    main()
