@@ -9,11 +9,11 @@ SHELL := bash
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
     command -v $$p >/dev/null && $$p -c 'import venv, ensurepip' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-EXTRAS := train,boards,tfmot,search,dev
+EXTRAS := train,boards,tfmot,search,docs,dev
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup demo demo-full wheel test lint bench bench-methods reproduce bench-callbacks bench-slim docs axe \
+.PHONY: help setup demo demo-full wheel test newcomer lint bench bench-methods reproduce bench-callbacks bench-slim docs axe \
     gitlab-ci-local clean
 
 help: ## this list
@@ -53,6 +53,9 @@ test: setup ## ruff, mypy and every test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(JOBS)
+
+newcomer: setup ## README, quick start and tutorial as a newcomer types them: the wheel in fresh environments
+	SECATEUR_NEWCOMER=1 $(BIN)/python -m pytest -n 0 -v tests/newcomer
 
 lint: setup ## ruff and mypy alone
 	$(BIN)/ruff check .

@@ -2,8 +2,8 @@
 
     python examples/pack_demo_clips.py [FOLDER]     # default: ../shared/data, or $SECATEUR_DATA
 
-Features are stored coefficient by coefficient: neighbouring frames are alike, so they deflate
-better (160 instead of 280 bytes a clip). `secateur.data.load` turns them round again.
+The files are inputs like everybody's (`--calibration`, `--inputs`): int8 x [n, 49, 10, 1] with its
+scale and zero point, and y. Their order in memory is Fortran's, in which they deflate better.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def pack(path: Path, q: np.ndarray, y: np.ndarray) -> None:
     """Write one file."""
     np.savez_compressed(
         path,
-        q=np.ascontiguousarray(q.transpose(2, 0, 1)),
+        x=np.asfortranarray(q[..., None]),
         y=y.astype(np.uint8),
         scale=np.float64(data.KWS_SCALE),
         zero_point=np.int64(data.KWS_ZERO_POINT),

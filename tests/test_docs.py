@@ -13,10 +13,10 @@ import pytest
 
 from secateur import config
 from secateur.cli import main
+from tests.newcomer.page import BLOCK
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(*languages: str) -> list[tuple[str, str]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
-from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -15,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from secateur.report import Accuracy, LayerFigures, Outputs, Size, html
+from tests.browser import AXE, CHROMIUM, NEEDS_BROWSER, chromium, look
 from tests.report.sample import details, report
 
 _VOID = {"meta", "link", "br", "line", "rect", "circle"}
-AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class _Balanced(HTMLParser):
@@ -171,16 +168,6 @@ def test_save_is_one_file(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 
-def _chromium(profile: Path) -> list[str]:
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    return [
-        str(CHROMIUM),
-        *flags,
-        "--enable-logging=stderr",
-        f"--user-data-dir={profile / 'profile'}",
-    ]
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_in_chromium(tmp_path: Path) -> None:
@@ -196,7 +183,7 @@ def test_in_chromium(tmp_path: Path) -> None:
         "document.body.textContent = document.title; };</script>"
     )
     run = subprocess.run(
-        [*_chromium(tmp_path), "--allow-file-access-from-files", probe.as_uri()],
+        [*chromium(tmp_path), "--dump-dom", "--allow-file-access-from-files", probe.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
@@ -211,44 +198,12 @@ def test_in_chromium(tmp_path: Path) -> None:
     assert seen["tables"] == 3
 
 
-def _axe(text: str, folder: Path, scheme: str) -> list[list[str]]:
-    """What axe-core's rules, contrast among them, find on a page: [rule, impact, element]."""
-    run_axe = (
-        f"<script>{AXE.read_text()}</script><script>"
-        "for (const d of document.querySelectorAll('details')) d.open = true;"
-        f"document.title = matchMedia('(prefers-color-scheme: {scheme})').matches;"
-        "axe.run().then(r => { document.body.textContent = JSON.stringify([document.title,"
-        " r.violations.map(v => [v.id, v.impact, v.nodes[0].html])]); });</script></body>"
-    )
-    page_with_axe = folder / "axe.html"
-    page_with_axe.write_text(text.replace("</body>", run_axe))
-    setting = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}"
-    run = subprocess.run(
-        [*_chromium(folder), "--virtual-time-budget=20000", setting, page_with_axe.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    body = re.search(r"<body[^>]*>(.*?)</body>", run.stdout, re.DOTALL)
-    assert body is not None, run.stdout[:2000]
-    is_it, found = json.loads(unescape(body[1]))
-    assert is_it == "true", f"the page is not {scheme}"
-    return found
-
-
-needs_axe = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make axe"),
-]
-
-
 @pytest.mark.parametrize(
-    "scheme", [pytest.param(s, marks=needs_axe) for s in ("light", "dark")]
+    "scheme", [pytest.param(s, marks=NEEDS_BROWSER) for s in ("light", "dark")]
 )  # fmt: skip
 def test_axe_finds_nothing(scheme: str, tmp_path: Path) -> None:
-    assert _axe(page(), tmp_path, scheme) == []
+    written = html.save(tmp_path / "report.html", report(), details(), [report(board="other")])
+    assert look([written], tmp_path, tmp_path, scheme) == []
 
 
 @pytest.mark.train
@@ -266,4 +221,5 @@ def test_the_keyword_spotters_page(tmp_path: Path) -> None:
     assert len(text.encode()) < 1_000_000
     assert text.count("<figure") == 2 + sum(layer.parameters > 0 for layer in compiled.layers)
     if CHROMIUM is not None and AXE.is_file():
-        assert _axe(text, tmp_path, "light") == []
+        (tmp_path / "kws.html").write_text(text, encoding="utf-8")
+        assert look([tmp_path / "kws.html"], tmp_path, tmp_path, "light") == []

@@ -40,9 +40,8 @@ def load(name: str) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise DataError(f"{path} is missing: install the package again, data included.")
     with np.load(path, allow_pickle=False) as z:
-        q = z["q"].transpose(1, 2, 0).astype(np.float32)
-        x = (q - float(z["zero_point"])) * float(z["scale"])
-        return x[..., None].astype(np.float32), z["y"]
+        x = (z["x"].astype(np.float32) - float(z["zero_point"])) * float(z["scale"])
+        return np.ascontiguousarray(x, dtype=np.float32), z["y"]
 
 
 def full_data() -> Path | None:

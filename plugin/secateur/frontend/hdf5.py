@@ -10,17 +10,27 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from secateur import reading
+from secateur import extras, reading
 from secateur.errors import ModelError
 
 #: Groups and datasets of a file.
 MOST = 100_000
 
 
+def library(path: str | Path) -> Any:
+    """The module h5py. Raises ModelError, naming `path`, where it is not installed."""
+    try:
+        import h5py
+    except ImportError as e:
+        raise ModelError(
+            f"{path} needs Keras' file format to be read ({e}); run: {extras.install('train')}"
+        ) from e
+    return h5py
+
+
 def check(file: str | Path | IO[bytes], path: str | Path) -> None:
     """ModelError unless the HDF5 `file` (of the model `path`) holds bounded plain arrays itself."""
-    import h5py
-
+    h5py = library(path)
     with h5py.File(file, "r") as root:
         todo: list[Any] = [root]
         seen: set[Any] = set()

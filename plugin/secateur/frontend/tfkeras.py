@@ -247,12 +247,7 @@ def _read_h5(path: Path) -> tuple[dict[str, Any], str]:
     """The model configuration of an `.h5` file and the Keras version that wrote it."""
     if not path.is_file():
         raise ModelError(f"{path} does not exist or is no file; give the path of a saved model")
-    try:
-        import h5py
-    except ImportError as e:
-        raise ModelError(
-            f"{path} needs h5py to be read ({e}); run: {extras.install('train')}"
-        ) from e
+    h5py = hdf5.library(path)
     try:
         hdf5.readable(path)
         with h5py.File(path, "r") as f:
