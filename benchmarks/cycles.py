@@ -183,7 +183,7 @@ def main() -> None:
                 worst = max(worst, abs(model - hand[name]) / hand[name])
                 cells.append(f"{model:g} / {hand[name]:g}")
         print(f"| {image.board.core} | {' | '.join(cells)} | {worst:.0%} |")
-    print("\n| Cortex-M7, measured by others | estimate | measured | error | |")
+    print("\n| Cortex-M7, measured by others | estimate | measured | error | source |")
     print("|---|---|---|---|---|")
     for case in PUBLISHED:
         model = published(case)

@@ -198,7 +198,7 @@ def columns(value: Tensor, inner: int) -> Tensor:
     return tf.reshape(value, [int(np.prod(value.shape[:inner])), -1])
 
 
-class ProjectionChain:
+class ProjectionChain(keras.constraints.Constraint):  # Keras 3.12 takes no other callable
     """The Keras constraint: all projections of one weight, in order, as one function.
 
     `base` is the constraint the user gave the variable; it is applied to the weight (the latent
