@@ -55,8 +55,8 @@ def _network(network: str, runs: list[Run]) -> str:
 def _summary(network: str, runs: list[Run]) -> str:
     before, after, packed, ratio = PAPER[network]
     lines = [
-        "| run | float32 error % | compressed error % | without Huffman | Huffman | smallest coding "
-        "| wanted | met |",
+        "| run | float32 error % | compressed error % | without Huffman | Huffman | "
+        "smallest coding | wanted | met |",
         "|---|---|---|---|---|---|---|---|",
         f"| the paper | {before:.2f} | {after:.2f} | {packed}x | {ratio}x | | | |",
     ]
