@@ -88,6 +88,7 @@ LESSONS = (
     Lesson("gray", (1, 28, 28), (Conv(20, (5, 5)), Conv(16, (10, 4), (2, 2), (4, 1, 5, 1)))),
     Lesson("keyword", (1, 10, 49), (Conv(64, (4, 10), (2, 2), (1, 4, 1, 5)),)),
     Lesson("rgb", (3, 32, 32), (Conv(16, (3, 3), pads=(1, 1, 1, 1)),)),
+    Lesson("deep", (96, 3, 3), (Conv(64, (1, 1)), Conv(0, (3, 3), pads=(1, 1, 1, 1)))),
     Lesson("wide", (784,), (Fc(24, coded=True),)),
     Lesson("vector", (200,), (Fc(64), Fc(11))),
     Lesson("narrow", (28,), (Fc(40), Fc(6))),

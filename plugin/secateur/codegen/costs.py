@@ -77,5 +77,7 @@ def cost(kernel: AnyKernel, layer: Layer[QOp], core: str) -> Cost:
 
 def work_of(kernel: AnyKernel, layer: Layer[QOp], core: str) -> dict[str, float]:
     """What `kernel` does on `core`."""
-    vectors = cores.get(core).isa == "helium"
-    return kernel.vector_work(layer) if vectors else kernel.work(layer)
+    isa = cores.get(core).isa
+    if isa == "plain":
+        return kernel.work(layer)
+    return kernel.vector_work(layer) if isa == "helium" else kernel.dsp_work(layer)

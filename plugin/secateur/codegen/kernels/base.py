@@ -223,6 +223,10 @@ class Kernel(ABC, Generic[Op, Flash]):
         """
         return {"instructions": self.cost(layer)}
 
+    def dsp_work(self, layer: Layer[Op]) -> dict[str, float]:
+        """The same for a core with the DSP extension, where the layer has a form of its own."""
+        return self.work(layer)
+
     def vector_work(self, layer: Layer[Op]) -> dict[str, float]:
         """The same for a core with Helium, where the layer has a form of its own for it."""
         return self.work(layer)

@@ -10,6 +10,7 @@ from ..emit import CFunction, Emission, by_isa, not_with_vectors, render
 from ..geometry import Geometry, conv_geometry
 from .base import Kernel, Layer, register
 from .coded import decode_work, is_coded
+from .dots import Dots, dots_plan
 from .helium_conv import Turned, convolution, turned
 from .helium_conv import work as vector_work
 from .pairs import DensePlan, dense_plan, pair_rows, pair_scratch, pair_table, pair_work
@@ -49,13 +50,18 @@ class ConvDense(Kernel[QConv, StoredTable]):
         return self._vectors(layer)[1] + pair_scratch(layer, g)
 
     def _vectors(self, layer: Layer[QConv]) -> tuple[Turned, int]:
-        """The band of cores with Helium, and the bytes of the larger of both cores' band and
+        """The band of cores with Helium, and the bytes of the largest of all cores' band and
         weights: the words', but for a few shapes."""
         g = self.geometry(layer)
-        d = dense_plan(layer, g)
-        words = 4 * (d.band_words + d.pair_words)
+        d, dots = dense_plan(layer, g), dots_plan(layer, g)
+        words = 4 * (max(d.band_words, dots.band_words if dots else 0) + d.pair_words)
         t = turned(g, words)
         return t, max(words, (t.bytes + 3) & ~3)
+
+    def _dots(self, layer: Layer[QConv], g: Geometry) -> Dots | None:
+        """The form for cores with dual multiply-accumulate, where there is one of its own."""
+        d = dots_plan(layer, g)
+        return Dots(g, d, unrolled(d), layer.small) if d else None
 
     def overwrites(self, layer: Layer[QConv]) -> tuple[int, ...]:
         g = self.geometry(layer)
@@ -76,6 +82,18 @@ class ConvDense(Kernel[QConv, StoredTable]):
             "stores": tiles,
             "copied" if g.pointwise else "band": float(bands * d.band_words),
             **pair_work(layer, g, bands),
+            **residual_work(layer),
+            **decode_work(layer.encoded),
+        }
+
+    def dsp_work(self, layer: Layer[QConv]) -> dict[str, float]:
+        g = self.geometry(layer)
+        dots = self._dots(layer, g)
+        if dots is None:
+            return self.work(layer)
+        return {
+            **dots.work(),
+            **pair_work(layer, g, dots.bands()),
             **residual_work(layer),
             **decode_work(layer.encoded),
         }
@@ -121,12 +139,13 @@ class ConvDense(Kernel[QConv, StoredTable]):
         vectors = convolution(op, g, t, q, rows.one_by_one, name, title)
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output]
         args += [*layer.inputs[1:], layer.scratch, *([layer.first] if g.numbered else [])]
-        return Emission(
-            source.call(name, args),
-            [
-                CFunction(band_name, band, {"helium": ""}),
-                *([not_with_vectors(tile)] if d.block == 2 else []),
-                CFunction(name, text, {"helium": vectors}),
-            ],
-            source.headers,
-        )
+        forms = {"helium": vectors}
+        fill = CFunction(band_name, band, {"helium": ""})
+        functions = [fill]
+        if dots := self._dots(layer, g):
+            functions, forms["dsp"] = dots.convolution(op, q, rows, fill, name, title)
+            functions.append(CFunction(tile_name, tile.text, {"dsp": "", "helium": ""}))
+        elif d.block == 2:
+            functions.append(not_with_vectors(tile))
+        functions.append(CFunction(name, text, forms))
+        return Emission(source.call(name, args), functions, source.headers)

@@ -1,15 +1,17 @@
 """Depthwise convolution, plane by plane, over its own input where shapes allow.
 
-The 3x3 stride-1 form computes two columns by a few rows at a time: each input row is loaded and
-widened once for the up to three output rows it contributes to.
+The 3x3 forms of stride 1 and, with the DSP extension, 2 compute two columns by a few rows at a
+time: each input row is loaded and widened once for the up to three output rows it contributes to.
 """
 
 from __future__ import annotations
 
-from ...lowering.qgraph import QConv
+from dataclasses import dataclass
+
+from ...lowering.qgraph import QConv, Thresholds
 from ..emit import CFunction, Emission, by_isa, not_with_vectors, render
 from ..geometry import Ring, Stripe
-from ..requant import RequantTable, ThresholdTable
+from ..requant import RequantTable
 from .base import Kernel, Layer, register
 from .coded import decode_work, is_coded
 from .helium_depthwise import depthwise, work
@@ -40,24 +42,55 @@ def depthwise_name(op: QConv, channels: int, oh: int, ow: int) -> str:
     return f"depthwise_{kh}x{kw}{s}_{channels}_{oh}x{ow}"
 
 
-def _strip_function(
-    chunk: int, pitch: int, ow: int, q: RequantTable, skip: frozenset[int]
-) -> CFunction:
-    """The routine that filters `chunk` rows of a padded plane of `pitch` bytes a row."""
-    # the assembler requantizes: it multiplies and shifts
-    isas = () if isinstance(q, ThresholdTable) else ("dsp",)
-    rows = [r for r in range(chunk + 2) if r not in skip]  # the others are all zero
-    return by_isa(
-        f"strips_3x3_{chunk}x{ow}", "depthwise_strip", *isas, chunk=chunk, pitch=pitch, ow=ow,
-        rows=rows, first_row=[min(r for r in rows if r >= y) for y in range(chunk)], q=q,
-        requant="smlawt" if q.pre_shift else "smlabt",
-        asr=f", asr #{q.shift}" if q.shift else "",
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Strips:
+    """Two columns by `chunk` rows of a 3x3 filter at a time."""
+
+    stride: int
+    chunk: int
+    pitch: int  #: bytes of a row of the padded plane
+    ow: int
+
+    @classmethod
+    def of(cls, op: QConv, rows: int, pitch: int, ow: int, small: bool) -> Strips | None:
+        """Those of an output of `rows` rows; None where a layer has none."""
+        sy, sx = op.stride
+        if op.weight.shape[2:] != (3, 3) or sy != sx or sy > 2 or ow < 2:
+            return None
+        if isinstance(op.requant, Thresholds):  # the strips multiply and shift
+            return None
+        most = 6 if sy == 1 else 2 if small else 4
+        chunk = chunk_of(rows, most, 1.0 / sy)
+        if max((sy * chunk + 1) * pitch + 4, chunk * ow, ow) >= 4096:  # reach of a load
+            return None
+        return cls(sy, chunk, pitch, ow)
+
+    @property
+    def isas(self) -> tuple[str, ...]:
+        """Instruction sets that have the strips."""
+        return ("plain", "dsp") if self.stride == 1 else ("dsp",)
+
+    def function(self, q: RequantTable, skip: frozenset[int]) -> CFunction:
+        """The routine; `skip`: input rows that are all zero."""
+        rows = [r for r in range(self.chunk + 2) if r not in skip]
+        values = {
+            "chunk": self.chunk, "pitch": self.pitch, "ow": self.ow, "q": q,
+            "requant": "smlawt" if q.pre_shift else "smlabt",
+            "asr": f", asr #{q.shift}" if q.shift else "",
+        }  # fmt: skip
+        if self.stride == 2:
+            name = f"strips_3x3s22_{self.chunk}x{self.ow}"
+            text = render("depthwise_strip2.dsp.c.j2", name=name, **values)
+            return CFunction(name, "", {"dsp": text})
+        return by_isa(
+            f"strips_3x3_{self.chunk}x{self.ow}", "depthwise_strip", "dsp", rows=rows,
+            first_row=[min(r for r in rows if r >= y) for y in range(self.chunk)], **values,
+        )  # fmt: skip
 
 
-def chunk_of(rows: int) -> int:
-    """Rows of a strip, for an output of `rows`."""
-    return min(range(1, min(rows, 6) + 1), key=lambda r: (-(-rows // r) * (r + 1.0), -r))
+def chunk_of(rows: int, most: int = 6, start: float = 1.0) -> int:
+    """Rows of a strip, for an output of `rows`; to begin one costs as much as `start` rows."""
+    return min(range(1, min(rows, most) + 1), key=lambda r: (-(-rows // r) * (r + start), -r))
 
 
 @register
@@ -93,21 +126,32 @@ class Depthwise(Kernel[QConv, StoredTable]):
     plain_factor = 2.5
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
+        return self._work(layer, "plain")
+
+    def dsp_work(self, layer: Layer[QConv]) -> dict[str, float]:
+        return self._work(layer, "dsp")
+
+    def _strips(self, layer: Layer[QConv]) -> Strips | None:
+        _, oh, ow = layer.graph.tensors[layer.op.output].shape
+        lines = layer.stripe.rows if layer.stripe else oh
+        return Strips.of(layer.op, lines, self._shape(layer)[1], ow, layer.small)
+
+    def _work(self, layer: Layer[QConv], isa: str) -> dict[str, float]:
         op = layer.op
         (_, h, w), (_, oh, ow) = (layer.graph.tensors[t].shape for t in (op.inputs[0], op.output))
         kh, kw = op.weight.shape[2:]
         calls, lines = 1, oh
         if layer.stripe:
             calls, lines = layer.stripe.calls, layer.stripe.rows
-        fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and lines >= 2
         planes = float(calls * len(op.weight))
         outputs = float(len(op.weight) * oh * ow)
         taps = "taps" if kh * kw <= 9 else "looped_taps"
         made = {"outputs": outputs, taps: outputs * kh * kw}
-        if fast:
-            chunk = chunk_of(lines)
-            strips = planes * -(-lines // chunk) * -(-ow // 2)
-            made = {"strips": strips, "strip_rows": strips * chunk}
+        s = self._strips(layer)
+        if s and isa in s.isas:
+            strips = planes * -(-lines // s.chunk) * -(-ow // 2)
+            unit = "strip" if s.stride == 1 else "strided_strip"
+            made = {f"{unit}s": strips, f"{unit}_rows": strips * s.chunk}
         rows = self._shape(layer)[0] if layer.stripe else h
         return {
             **made,
@@ -146,17 +190,15 @@ class Depthwise(Kernel[QConv, StoredTable]):
         oh, ring = s.rows, Ring(s.held[0], h, w, op.stride[0], op.pads)
         rows, pitch = self._shape(layer)
         source = row_source(table.stored, f"scratch + {rows * pitch + 4}")
-        chunk = chunk_of(oh)
-        fast = (kh, kw) == (3, 3) and op.stride == (1, 1) and ow >= 2 and oh >= 2
-        fast = fast and max((chunk + 1) * pitch, chunk * ow, ow) < 4096  # reach of a load
-        fast = fast and not isinstance(q, ThresholdTable)  # the strips multiply and shift
+        fast = self._strips(layer)
         skip = frozenset[int]()
         if layer.stripe is None and t_in.zero_point == 0:
             skip = frozenset(range(op.pads[0])) | frozenset(range(op.pads[0] + h, rows))
-        strips: list[CFunction] = []
+        functions: list[CFunction] = []
         if fast:
-            none = frozenset[int]()
-            strips.append(_strip_function(chunk, pitch, ow, q, skip if chunk == oh else none))
+            all_rows = fast.chunk == oh > 1 and fast.stride == 1
+            strip = fast.function(q, skip if all_rows else frozenset[int]())
+            functions.append(not_with_vectors(strip))
         sy, sx = op.stride
         name = f"{depthwise_name(op, c, oh, ow)}{source.suffix}"
         shape = {
@@ -166,11 +208,17 @@ class Depthwise(Kernel[QConv, StoredTable]):
             "pads": op.pads, "numbered": layer.stripe is not None, "ring": ring,
             "in_plane": s.held[0] * w, "out_plane": s.out * ow,
         }  # fmt: skip
-        text = render(
-            "depthwise.c.j2", fast=fast, chunk=chunk, strip=strips[0].name if fast else "", **shape
-        )
-        function = CFunction(name, text, {"helium": depthwise(shape, skip)})
+
+        def text(isa: str) -> str:
+            strips = fast if fast and isa in fast.isas else None
+            return render(
+                "depthwise.c.j2", strips=strips, strip=strip.name if fast else "", **shape
+            )
+
+        forms = {"helium": depthwise(shape, skip)}
+        if fast and "plain" not in fast.isas:
+            forms["dsp"] = text("dsp")
+        functions.append(CFunction(name, text("plain"), forms))
         args = [*source.arguments, q.array.name, layer.inputs[0], layer.output, layer.scratch]
         args += [layer.first] if layer.stripe else []
-        functions = [*map(not_with_vectors, strips), function]
         return Emission(source.call(name, args), functions, source.headers)

@@ -1,0 +1,178 @@
+"""The dense convolution of cores with dual multiply-accumulate: sums of two output channels on four
+pixels stay in registers until they are codes.
+
+What is stored and the band of words are those of `pairs`; a pointwise layer's tile is as long as
+little RAM allows, because its rows are widened again for every tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...lowering.qgraph import QConv, Requant
+from ..emit import CFunction, render
+from ..geometry import Geometry, align4
+from ..requant import RequantTable
+from .base import Layer
+from .pairs import DensePlan, PairRows, dense_plan
+
+#: Pixels of the shortest and of the longest pointwise tile.
+SHORT, LONG = 16, 64
+#: Bytes of scratch that a tile may take beyond the shortest's where the tensors around it have
+#: four times as many.
+MORE = 2048
+#: Most words of a turn of the loop where code counts little, and weights beside which it does.
+UNROLLED, ROOMY = 8, 8192
+
+
+def dots_plan(layer: Layer[QConv], g: Geometry) -> DensePlan | None:
+    """Band and loops of a layer; None where its rows are executed as on other cores."""
+    d, r = dense_plan(layer, g), layer.op.requant
+    if d.block != 2 or type(r) is not Requant or not 0 < r.shift < 32:
+        return None
+    if not g.pointwise:
+        return d
+    planes = d.planes
+    pixels = min(_tile(layer, g, 4 * planes), align4(g.ow))
+    # the routine's code is to be small beside the rows
+    most = UNROLLED if g.ci * g.co >= ROOMY or layer.weight < 0.5 else 4
+    unroll = next(u for u in range(most, 0, -1) if planes % u == 0)
+    return replace(
+        d, x_step=pixels, row_pitch=pixels, plane_pitch=pixels,
+        taps=tuple(pixels * u for u in range(unroll)), outer=(planes // unroll, pixels * unroll),
+    )  # fmt: skip
+
+
+def _tile(layer: Layer[QConv], g: Geometry, pixel: int) -> int:
+    """Pixels of a pointwise tile whose band takes `pixel` bytes each."""
+    around = (g.ci + g.co) * g.ow
+    room = min(MORE, around // 4)
+    if layer.stripe is None:  # the arena has the largest tensor's bytes anyway
+        tensors = layer.graph.tensors.values()
+        room = max(room, max(t.size for t in tensors) // 2 - around)
+    return max(SHORT, min(LONG, room // pixel & ~3))
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A layer by these routines."""
+
+    g: Geometry
+    d: DensePlan
+    unrolled: bool  #: all rows of a window are written out
+    small: bool  #: code counts more than time
+
+    @property
+    def pixels(self) -> tuple[int, ...]:
+        """Pixels that a routine makes at once: fours, and what is left of a row or a tile."""
+        rest, whole = self.g.ow % 4, self.g.ow >= 4
+        if rest and self.again:
+            return (4,)
+        left = {0: (), 1: (1,), 2: (2,), 3: (2, 1)}[rest]
+        return (4, *left) if whole else left
+
+    @property
+    def again(self) -> bool:
+        """Whether what is left of a row or of the last tile is made with some of the pixels
+        before it: routines for less than four pixels pay in short rows."""
+        g, d = self.g, self.d
+        last = g.ow % d.x_step if d.x_step and g.ow > d.x_step else g.ow
+        return last >= 4 and (g.ow >= SHORT or g.ow % 4 == 3)
+
+    @property
+    def straight(self) -> bool:
+        """Whether there is no loop over words."""
+        return self.d.outer[0] == 1 and (self.d.inner[0] == 1 or self.unrolled)
+
+    def bands(self) -> int:
+        """How often the band is filled in an inference, and all rows are widened."""
+        g, d = self.g, self.d
+        return g.calls * (-(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows))
+
+    def work(self) -> dict[str, float]:
+        """Units of a layer's sums and codes, and of its band."""
+        g, d = self.g, self.d
+        bands, lines = self.bands(), g.calls * g.oh
+        words = d.outer[0] * d.inner[0] * len(d.taps)
+        fours, rest = g.ow // 4, g.ow % 4
+        if rest and self.again:
+            fours, rest = fours + 1, 0
+        made = lines * g.co / 2
+        turns = 0 if self.straight else d.outer[0] * (1 if self.unrolled else d.inner[0])
+        return {
+            "dots": made * fours * words,
+            "dot_turns": made * (fours + (rest > 0)) * turns,
+            "dot_stores": made * fours,
+            "single_dots": made * rest * words,
+            "single_stores": made * rest,
+            "dot_calls": (bands if g.pointwise else lines) * g.co / 2,
+            "band" if self._words is None else "dot_copied": float(bands * d.band_words),
+        }
+
+    def _routines(self, op: QConv, q: RequantTable) -> dict[int, CFunction]:
+        """Pixels at once -> routine."""
+        d = self.d
+        loops = f"{d.outer[0]}x{d.inner[0]}x{len(d.taps)}"
+        out = {}
+        for p in self.pixels:
+            name = f"dots{p}_{loops}"
+            text = render(
+                "dots.dsp.c.j2", name=name, p=p, d=d, q=q, straight=self.straight,
+                unroll=self.unrolled, plane=self.g.out_plane, residual=op.residual,
+                res_plane=self.g.res_plane,
+            )  # fmt: skip
+            out[p] = CFunction(name, "", {"dsp": text, "helium": ""})
+        return out
+
+    def convolution(
+        self, op: QConv, q: RequantTable, rows: PairRows, fill: CFunction, name: str, title: str
+    ) -> tuple[list[CFunction], str]:
+        """The functions that it calls, and the text of the convolution."""
+        made = self._routines(op, q)
+        names = {
+            word: made[p].name if p in made else ""
+            for word, p in (("fours", 4), ("twos", 2), ("ones", 1))
+        }
+        band = self._band(fill)
+        text = render(
+            "conv_dots.c.j2", name=name, title=title, g=self.g, d=self.d, q=q, source=rows.source,
+            band_name=fill.name, residual=op.residual is not None, expand=rows.expand,
+            again=self.again, **names,
+        )  # fmt: skip
+        return [band, *made.values()], text
+
+    def _band(self, fill: CFunction) -> CFunction:
+        """`fill`, with a form of its own where it widens whole words."""
+        if self._words is None:
+            return fill
+        text = render("dots_band.c.j2", name=fill.name, g=self.g, d=self.d, **self._words)
+        return CFunction(fill.name, fill.text, {**fill.forms, "dsp": text})
+
+    @property
+    def _words(self) -> dict[str, Any] | None:
+        """Where the words of input columns lie in a row of the band, for the template; None where
+        they are put there one by one."""
+        g, d = self.g, self.d
+        if d.x_step:
+            return {"at": (0, 1, 2, 3)}
+        if not d.by_channel or g.sx > 2 or self.small:
+            return None
+        phases = len(d.sources)
+        pitch = d.row_pitch // phases
+
+        def place(x: int) -> int | None:
+            j, phase = divmod(x + g.pads[1], g.sx)
+            return phase * pitch + j if phase < phases else None
+
+        if (g.w - 1 + g.pads[1]) // g.sx >= pitch:
+            return None  # some columns are read by no window
+        columns = [place(x) for x in range(g.w)]
+        start = g.pads[1] if g.sx == 1 else 0
+        whole = g.w // 4 * 4
+        return {
+            "start": start,
+            "at": tuple(None if j is None else j - start for j in columns[:4]) if whole else (),
+            "tail": columns[whole:],
+            "pads": [j for j in range(d.row_pitch) if j not in columns],
+        }
