@@ -138,12 +138,17 @@ def copy_function(graph: QGraph, end: End, output: bool) -> CFunction:
     t = graph.tensors[end.tensor]
     turned = graph.transposed and len(t.shape) == 3
     name = "write_output" if output else "read_input"
+    plain = is_plain(graph, end.tensor, output)
     text = render(
         "end.c.j2", name=name, output=output, c=c, h=h, w=w, transposed=turned,
-        plain=is_plain(graph, end.tensor, output), kind=end.ctype, stored=CTYPES[t.dtype],
+        plain=plain, kind=end.ctype, stored=CTYPES[t.dtype],
         dtype=end.dtype, zero=t.zero_point, scale=f"{np.float32(t.scale):.8e}f",
     )  # fmt: skip
-    return CFunction(name, text)
+    forms = {}
+    by_words = not output and not turned and (end.dtype, t.dtype) == ("int8", "uint8")
+    if by_words and (plain or (c == 3 and h * w % 4 == 0)):
+        forms["dsp"] = render("read_words.c.j2", name=name, c=1 if plain else c, n=t.size)
+    return CFunction(name, text, forms)
 
 
 def end_work(graph: QGraph) -> dict[str, float]:
