@@ -6,7 +6,7 @@
 The first prints instructions per inference, counted in QEMU, with the peer's beside them, and
 writes build/bench/helium.json. The second counts layers of benchmarks/lessons.py, one a run, and
 fits the prices by which layers are planned for this core. The simulator that `make bench` uses has
-no vectors, and no cycles are estimated for this core (docs/cycle-model.md).
+no vectors; cycles of this core are a rough estimate (docs/cycle-model.md).
 """
 
 from __future__ import annotations

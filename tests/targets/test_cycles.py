@@ -107,6 +107,15 @@ def _code(*lines: str) -> list[Instruction]:
         ("cortex-m7", ("ldrb r0, [r1]", "mla r2, r3, r4, r0"), 2),
         ("cortex-m7", ("push {r4, r5, r6, lr}",), 2),
         ("cortex-m7", ("udiv r0, r1, r2", "adds r3, r0, #1"), 7),
+        # vectors of two units overlap, those of one do not
+        ("cortex-m55", ("vldrw.u32 q0, [r0]", "vmlav.s8 r1, q1, q2"), 2),
+        ("cortex-m55", ("vldrw.u32 q0, [r0]", "vldrw.u32 q1, [r0, #16]"), 3),
+        ("cortex-m55", ("vmlava.s8 r1, q0, q2", "vmlava.s8 r1, q0, q3"), 3),
+        ("cortex-m55", ("vmlava.s8 r1, q0, q2", "add r2, r1, r3"), 4),
+        ("cortex-m55", ("vmul.i32 q0, q1, q2", "vadd.i32 q3, q0, q4"), 3),
+        ("cortex-m55", ("vadd.i32 q0, q1, q2", "vmul.i32 q3, q4, q5"), 2),
+        ("cortex-m55", ("vstrb.8 q0, [r0]", "vldrb.u8 q1, [r1]", "adds r2, r2, r3"), 3),
+        ("cortex-m55", ("adds r2, r2, r3", "le lr, 0"), 1),
     ],
 )
 def test_block(core: str, lines: tuple[str, ...], expected: float) -> None:
@@ -241,8 +250,8 @@ def test_a_branch_to_an_instruction_across_words() -> None:
 
 
 def test_an_unknown_core() -> None:
-    with pytest.raises(TargetError, match="cortex-m55 has no cycle table"):
-        cycles.table("cortex-m55")
+    with pytest.raises(TargetError, match="host has no cycle table"):
+        cycles.table("host")
 
 
 def test_decoder_keeps_what_it_does_not_know() -> None:

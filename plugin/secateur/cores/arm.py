@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import cortex_m7
+from . import cortex_m7, cortex_m55
 from .base import Architecture, Core, TimerKind
 from .timing import CycleTable, Pipeline, latency
 
@@ -106,5 +106,10 @@ CORES = (
     Core(
         "cortex-m55", ARM, _machine("cortex-m55", "-mfloat-abi=hard"),
         isa="helium", timers=_DWT, disassembler_modes=_V8, renode="cortex-m55",
+        cycles=CycleTable(
+            "approximate: dual-beat vectors as SLOTHY models them; taken branches as a guess",
+            refill=1, refill_indirect=1, refill_more={"loop-end": -1},
+            pipeline=cortex_m55.PIPELINE, error=0.3,
+        ),
     ),
 )  # fmt: skip

@@ -52,6 +52,8 @@ class Pipeline:
     latency: dict[str, Latency]  #: by kind; "alu" for what is not named, else one cycle
     width: int = 1  #: instructions a cycle
     blocking: frozenset[str] = frozenset()  #: kinds of a unit that does one at a time
+    #: Kinds that keep a unit busy: its name and for how many cycles.
+    units: dict[str, tuple[str, int]] = field(default_factory=dict)
     halves: bool = False  #: multiple loads and stores move two registers a cycle
     apart: Callable[[Operation, Operation], bool] | None = None  #: two that do not issue together
     stores_at_once: bool = False  #: a store takes what is computed in its own cycle

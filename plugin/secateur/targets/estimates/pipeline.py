@@ -25,9 +25,11 @@ from ...cores.timing import (
 )
 from .blocks import Instruction
 
-_REGISTER = re.compile(r"\b(?:r\d+|s\d+|d\d+|a\d|t\d|ra|sp|lr|pc|ip|fp|sb|sl|gp|tp|zero)\b")
+_REGISTER = re.compile(r"\b(?:r\d+|s\d+|d\d+|q\d|a\d|t\d|ra|sp|lr|pc|ip|fp|sb|sl|gp|tp|zero)\b")
 _TWO_OPERANDS = re.compile(r"(?:c\.)?(?:add|sub|and|orr?|x?eor|xor|bic)")
-_NO_RESULT = ("store", "branch", "compare-branch", "indirect", "table", "it", "system")
+_NO_RESULT = (
+    "store", "branch", "compare-branch", "indirect", "table", "it", "system", "loop-end",
+)  # fmt: skip
 _BITFIELD = re.compile(r"[su]xt|[su]bfx|bf[ic]|rev|rbit|clz|[su]sat")
 _DSP = re.compile(
     r"[su]xt(?:a|b16)|pkh|sel|usad|[su]sat16|qd?(?:add|sub)"
@@ -44,6 +46,20 @@ _SETS_FLAGS = re.compile(
 _READS_FLAGS = re.compile(r"adc|sbc|rrx")
 _FLAGS = "flags"
 _NEXT = timing.latency(1)
+_VECTOR = re.compile(r"\bq\d")
+
+
+def vector_kind(mnemonic: str) -> str:
+    """Which unit an instruction on vectors keeps."""
+    if re.match(r"v(?:ld|st)(?:r[bhwd]|[24]\d)", mnemonic):
+        return "vector-load" if mnemonic.startswith("vld") else "vector-store"
+    if re.search(r"\.f(?:16|32)", mnemonic):
+        return "vector-float"
+    if re.match(r"v\w*ml[as]\w*v", mnemonic):
+        return "vector-multiply-sum"
+    if re.match(r"v\w*m(?:ul|l[as])", mnemonic):
+        return "vector-multiply"
+    return "vector-integer"
 
 
 def refine(what: str, mnemonic: str) -> str:
@@ -67,6 +83,16 @@ def operation(instruction: Instruction, what: str) -> Operation:
     outside = _REGISTER.findall(re.sub(r"[\[(].*?[\])]", "", operands))
     shifted = bool(re.search(r", (?:lsl|lsr|asr|ror|rrx)\b", operands))
     reads: list[tuple[str, int]] = [(r, ADDRESS) for r in pointers]
+    if _VECTOR.search(operands) and mnemonic.startswith("v"):
+        kind = vector_kind(mnemonic)
+        if kind == "vector-store":
+            return Operation(
+                kind, tuple(reads + [(r, STORED) for r in outside]), (), address, False
+            )
+        reads += [(r, ALU) for r in outside[1:]]
+        if re.match(r"vq?r?d?ml[as]|v\w*va\b", mnemonic):
+            reads += [(r, ADDEND) for r in outside[:1]]
+        return Operation(kind, tuple(reads), tuple(outside[:1]), address, False)
     if kind in MULTIPLE:
         listed = operands.find("{")
         if listed >= 0:
@@ -93,7 +119,7 @@ def operation(instruction: Instruction, what: str) -> Operation:
             reads += [(r, ADDEND) for r in written]
         return Operation(kind, tuple(reads), tuple(written), "", False)
     if kind in _NO_RESULT or mnemonic.startswith(("cmp", "cmn", "tst", "teq")):
-        flags = () if kind in _NO_RESULT else (_FLAGS,)
+        flags: tuple[str, ...] = () if kind in _NO_RESULT else (_FLAGS,)
         return Operation(kind, tuple(reads + [(r, ALU) for r in outside]), flags, "", shifted)
     sources = outside[1:] if len(outside) > 1 else outside
     if len(outside) == 2 and _TWO_OPERANDS.match(mnemonic):
@@ -115,8 +141,8 @@ def operation(instruction: Instruction, what: str) -> Operation:
         reads += [(r, ALU) for r in sources]
     if _READS_FLAGS.match(mnemonic):
         reads.append((_FLAGS, ALU))
-    written = tuple(outside[:1]) + ((_FLAGS,) if _SETS_FLAGS.match(mnemonic) else ())
-    return Operation(kind, tuple(reads), written, "", shifted, early)
+    results = tuple(outside[:1]) + ((_FLAGS,) if _SETS_FLAGS.match(mnemonic) else ())
+    return Operation(kind, tuple(reads), results, "", shifted, early)
 
 
 def cycles(operations: list[Operation], core: Pipeline) -> float:
@@ -144,10 +170,15 @@ def cycles(operations: list[Operation], core: Pipeline) -> float:
             return False  # its shifter is taken
         return all(there(register, SHIFTED) <= now for register, _ in op.reads)
 
+    units: dict[str, int] = {}  #: until when the units of `units` work
     for op in operations:
+        if op.kind == "loop-end":
+            continue  # known when the loop begins, and then no instruction
         earliest = max((there(register, use) for register, use in op.reads), default=0)
         if op.kind in core.blocking:
             earliest = max(earliest, busy)
+        unit, ticks = core.units.get(op.kind, ("", 0))
+        earliest = max(earliest, units.get(unit, 0))
         together = (
             0 < len(group) < core.width
             and earliest <= now
@@ -157,6 +188,8 @@ def cycles(operations: list[Operation], core: Pipeline) -> float:
             now = max(now + 1 + hold, earliest)
             group, hold = [], 0
         group.append(op)
+        if ticks:
+            units[unit] = now + ticks
         if op.kind in MULTIPLE:
             count = max(1, len(op.writes) or sum(use == STORED for _, use in op.reads))
             hold = (count + 1) // 2 - 1 if core.halves else count - 1

@@ -16,6 +16,7 @@ from ..builders import elf
 from ..wire.client import Client, Run
 from ..wire.process import ProcessLine
 from ..wire.session import converse
+from . import qemu_trace
 from .sim import cycles_of
 
 #: Seconds that a machine may take to start and to say that it listens.
@@ -39,7 +40,7 @@ class Qemu(Target):
     ) -> None:
         self.run_time = run_time
         self.reply_time = reply_time
-        self.estimate = estimate  #: cycles too, by running the first input in the simulator
+        self.estimate = estimate  #: cycles too, by running the first input once more
 
     def available(self) -> str | None:
         return tools.missing("qemu-system-arm")
@@ -84,7 +85,9 @@ class Qemu(Target):
         hz = 10**9 if image.board.timer.kind == "mcycle" else talk.info.timer_hz
         per_run = [instructions(run, hz, ns) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
-        found = cycles_of(image, inputs, mean) if self.estimate else None
+        found = None
+        if self.estimate:
+            found = cycles_of(image, inputs, mean) or qemu_trace.cycles_of(image, inputs, mean)
         cycles, notes = (found.cycles, found.note) if found else (None, ())
         return RunResult(
             talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run, notes=notes
