@@ -55,27 +55,35 @@ def lenet5() -> keras.Model:
     )
 
 
-def lenet5_blocks(baseline: keras.Model) -> keras.Model:
+def lenet5_blocks(baseline: keras.Model, pool_first: bool = False) -> keras.Model:
     """LeNet-5 with batch norm and ReLU as layers, as low-bit activations need them.
 
-    Kernels are those of `baseline`, a `lenet5`.
+    Kernels are those of `baseline`, a `lenet5`. pool_first: poolings come before the norms, as
+    XNOR-Net has them.
     """
     layers = keras.layers
+    order = list(baseline.layers)
     parts: list[keras.layers.Layer] = []
-    for layer in baseline.layers:
+    for i, layer in enumerate(order):
         config = layer.get_config()
         if layer.name in ("conv1", "conv2", "ip1"):
             parts.append(type(layer).from_config(config | {"activation": None, "use_bias": False}))
+            if pool_first and layer.name != "ip1":
+                parts.append(_copy(order[i + 1]))
             # its averages start from nothing and have few steps
             parts.append(layers.BatchNormalization(momentum=0.9, name=f"{layer.name}_norm"))
             parts.append(layers.ReLU(name=f"{layer.name}_relu"))
-        else:
-            parts.append(type(layer).from_config(config))
+        elif not (pool_first and layer.name.startswith("pool")):
+            parts.append(_copy(layer))
     model = keras.Sequential([keras.Input((28, 28, 1)), *parts], name="lenet5")
     for layer in baseline.layers:
         if layer.weights:
             model.get_layer(layer.name).kernel.assign(layer.kernel)
     return model
+
+
+def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return type(layer).from_config(layer.get_config())
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,6 @@ def assert_latent(got: np.ndarray, wanted: np.ndarray) -> None:
         sc.TernaryTWN,
         lambda: sc.LQNet(2),
         sc.Binary,
-        lambda: sc.SparseBinary(0.3, 0, 2),
         lambda: sc.SmartDeal(3),
         lambda: sc.PowerOfTwo(3),
         lambda: sc.Uniform(3),
@@ -224,10 +223,11 @@ def test_twn_by_hand() -> None:
 def test_ttq_trains_both_scales_and_scales_the_gradient() -> None:
     callback = sc.TernaryTTQ(update="sum")
     steps = by_hand(callback)
+    most = np.abs(steps[0][2]).max()  # the paper's latent weights are in this unit
     for index, (weight, slope, before, after) in enumerate(steps):
         up, down = weight > 0, weight < 0
         wp, wn = weight.max(), -weight.min()
-        factor = np.where(up, wp, np.where(down, wn, 1))
+        factor = np.where(up, wp / most, np.where(down, wn / most, 1))
         assert_latent(after, before - RATE * slope * factor)
         if index + 1 < len(steps):
             later = steps[index + 1][0]
@@ -235,7 +235,7 @@ def test_ttq_trains_both_scales_and_scales_the_gradient() -> None:
             assert -later.min() == pytest.approx(wn + RATE * slope[down].sum(), abs=1e-5)
 
 
-def test_xnor_gradient_is_the_papers() -> None:
+def test_xnor_gradient_is_the_papers_in_units_of_its_channel() -> None:
     layers = keras.layers
     signs = sc.QuantActivation(1, "sign", name="sign")
     model = compiled(
@@ -251,9 +251,47 @@ def test_xnor_gradient_is_the_papers() -> None:
     slope = gradient(model, weight, x, y)
     model.fit(x, y, batch_size=8, verbose=0, callbacks=[callback])
     scale = np.abs(weight).max(axis=0)
-    wanted = before - RATE * slope * (1 / 12 + scale * (np.abs(before) <= 1))
+    factor = (1 / 12 + scale * (np.abs(before) <= 1)) / (1 / 12 + scale)
+    wanted = np.clip(before - RATE * slope * factor, -1, 1)
     assert_latent(callback.projections[0].latent.numpy(), wanted)
     assert is_binary(callback.projections[0], kernel(model, "dense"))
+
+
+@pytest.mark.parametrize("make", [sc.XNOR, sc.TernaryTTQ, sc.Binary, lambda: sc.QuantizedNN(1)])
+def test_adam_moves_a_latent_weight_at_its_rate(make: Callable[[], sc.Compression]) -> None:
+    """A factor that a paper puts on the gradient is lost in Adam's ratio, and so must not make
+    the rate smaller: the first step of Adam moves every weight by the rate."""
+    layers = keras.layers
+    signs = sc.QuantActivation(1, "sign", name="sign")
+    model = compiled(
+        keras.Sequential(
+            [layers.Input((12,)), signs, layers.Dense(4, use_bias=False, name="dense")]
+        ),
+        keras.optimizers.Adam(1e-3),
+    )
+    x, y = samples(model, 8)
+    callback = make()
+    seen = []
+    model.fit(
+        np.tile(x, (2, 1)), np.tile(y, 2), batch_size=8, verbose=0, shuffle=False,
+        callbacks=[callback, EveryStep(lambda step: seen.append(state(callback)))],
+    )  # fmt: skip
+    moved = np.abs(seen[1] - seen[0])
+    assert np.percentile(moved, 90) > 0.2e-3  # by a few hundredths of the rate, it was
+
+
+def state(callback: sc.Compression) -> np.ndarray:
+    """The latent weight of its one projection."""
+    return np.array(callback.projections[0].latent.numpy())
+
+
+def test_sparse_binary_stops_where_a_weight_is_absent() -> None:
+    callback = sc.SparseBinary(0.3, 0, 2)
+    for weight, slope, before, after in by_hand(callback):
+        sign = np.where(weight.sum(axis=0) < 0, -1, 1)
+        there = (weight != 0).any(axis=0)
+        wanted = sign * np.maximum(sign * (before - RATE * slope), 0)
+        assert_latent(after[:, there], wanted[:, there])
 
 
 def test_dorefa_gradient_goes_through_the_tanh() -> None:

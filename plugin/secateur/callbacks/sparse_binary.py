@@ -34,6 +34,11 @@ class Present(Projection):
         """The schedule's last."""
         return max(self.begin_step, self.schedule.last)
 
+    def absorb(self, delta: Tensor, previous: Tensor) -> Tensor:
+        """latent + delta; c * latent stops at 0, where a weight is as absent as it can be."""
+        sign = self.sign.value
+        return sign * tf.nn.relu(sign * super().absorb(delta, previous))
+
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """b where the weight is present: the largest sign * value of the layer."""
         first = tf.equal(self.step.value, self.begin_step)
@@ -59,6 +64,9 @@ class SparseBinary(Compression):
 
         m_i = 1 for the largest c v_i > 0 of the layer, c = sign of the channel (fixed at the start)
         b   = c * mean of |v_i| over the present ones of the channel,   dL/dv = dL/dw
+
+    c v stops at 0: below, a weight is no more absent than there, but would take the longer to come
+    back (the saturation of the hard tanh through which binary networks' gradients go).
 
     An absent weight costs nothing and a present one an addition; batch normalisation takes b. The
     allowed share falls from one half to `max_density` between `begin_step` and `end_step`. With

@@ -34,6 +34,8 @@ class TTQ(Projection):
         super().__init__(variable, begin_step, depthwise)
         self.threshold, self.sparsity, self.update = threshold, sparsity, update
         self.scales = self.add_state("scales", np.ones(2, np.float32))  #: Wp, Wn
+        #: the largest |v| when quantization began: the paper's latent weights lie in -1..1
+        self.most = self.add_state("most", np.float32(1))
 
     def absorb(self, delta: Tensor, previous: Tensor) -> Tensor:
         """The scales take their weights' moves, the latent weight the scaled one."""
@@ -43,7 +45,7 @@ class TTQ(Projection):
         if self.update == "mean":
             moves = moves / tf.maximum(tf.stack([tf.reduce_sum(up), tf.reduce_sum(down)]), 1.0)
         scales = tf.convert_to_tensor(self.scales.value)
-        factor = scales[0] * up + scales[1] * down + (1 - up - down)
+        factor = (scales[0] * up + scales[1] * down) / self.most.value + (1 - up - down)
         self.scales.assign(tf.maximum(scales + moves, _LEAST))
         return self.latent.value + delta * factor
 
@@ -66,6 +68,8 @@ class TTQ(Projection):
         first = tf.equal(self.step.value, self.begin_step)
         scales = tf.cond(first, means, lambda: tf.convert_to_tensor(self.scales.value))
         self.scales.assign(scales)
+        most = tf.maximum(tf.reduce_max(size), _LEAST)
+        self.most.assign(tf.where(first, most, self.most.value))
         return scales[0] * up - scales[1] * down
 
 
@@ -74,7 +78,10 @@ class TernaryTTQ(Compression):
 
         w = Wp where v > D, -Wn where v < -D, else 0;   D = threshold * max |v|
         dL/dWp = sum of dL/dw over the positive ones,  dL/dWn = -sum over the negative ones
-        dL/dv  = Wp dL/dw, dL/dw, Wn dL/dw   (positive, zero, negative).
+        dL/dv  = Wp/m dL/dw, dL/dw, Wn/m dL/dw   (positive, zero, negative).
+
+    m is the layer's max |v| when quantization begins: the paper first divides the weights by it,
+    and its Wp and Wn are in that unit.
 
     The scales start as the mean |v| of their side. `update="sum"` is the paper's sum, which needs
     plain SGD with a small rate; "mean" divides it by the number of weights, so that a scale moves

@@ -1,0 +1,63 @@
+"""docs/methods-long.md and its charts, from the rows of `python -m benchmarks.methods_long`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from secateur.callbacks.line_chart import line_chart
+
+Row = dict[str, Any]
+
+
+def write_page(path: Path, rows: list[Row]) -> Path:
+    """Write the page, whole or not at all, and the learning curves of each network beside it."""
+    parts = [_HEAD]
+    for network in dict.fromkeys(r["network"] for r in rows):
+        own = [r for r in rows if r["network"] == network]
+        chart = path.with_name(f"methods-long-{network}.svg")
+        line_chart(
+            chart, {r["method"]: _middle(r) for r in own}, f"{own[0]['title']}: learning curves",
+            "steps", "top-1 on held-out inputs (%)",
+        )  # fmt: skip
+        parts += [f"## {own[0]['title']}\n", _table(own), f"![learning curves]({chart.name})\n"]
+    partial = path.with_name("." + path.name)
+    partial.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def _middle(row: Row) -> list[tuple[float, float]]:
+    """The curve of the median seed."""
+    order = sorted(range(len(row["accuracies"])), key=lambda i: row["accuracies"][i])
+    return [(float(x), float(y)) for x, y in row["curves"][order[len(order) // 2]]]
+
+
+def _table(rows: list[Row]) -> str:
+    lines = [
+        "| method | setting | last layer | steps | median % | runs | gained at the end |",
+        "|---" * 7 + "|",
+    ]
+    for r in rows:
+        runs = " ".join(f"{a:.2f}" for a in r["accuracies"])
+        gained = " ".join(f"{a:+.2f}" for a in r["settled"])
+        last = "too" if r["last"] else "8 bits"
+        lines.append(
+            f"| {r['method']} | {r['what']} | {last} | {r['steps']:,} x {r['batch']} | "
+            f"{median(r['accuracies']):.2f} | {runs} | {gained} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+_HEAD = """# Every method at its strength
+
+Written by `python -m benchmarks.methods_long`; recipes, and what of them is whose paper's, in
+`benchmarks/recipes/long.py`. Where [every method, measured](methods.md) compares short fits of one
+recipe, here each method is trained as its paper does where that differs, until accuracy settles.
+
+* *last layer*: whether the classifier takes the method; at 8 bits where the paper leaves it alone.
+* *median*, *runs*: top-1 of the **integer** model on the whole test set, by seed.
+* *gained at the end*: by how much the best of the last quarter of the learning curve (held-out
+  inputs) exceeds the best before, in points, by seed: near 0 or below where a fit has settled.
+"""

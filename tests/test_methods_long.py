@@ -1,0 +1,73 @@
+"""`python -m benchmarks.methods_long` at toy size: what it trains, and what it writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+keras = pytest.importorskip("keras")
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(autouse=True)
+def _root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+
+
+def test_every_method_is_trained_once() -> None:
+    from benchmarks.recipes import long, methods
+
+    names = [m.name for m in long.METHODS]
+    assert sorted(names) == sorted(m.name for m in (*methods.METHODS, *methods.CURVE))
+    assert not next(m for m in long.METHODS if m.name == "XNOR").last  # as its paper has it
+
+
+def test_binary_inputs_have_the_papers_block_order() -> None:
+    from benchmarks.recipes import lenet, long, mnist
+
+    import secateur.callbacks as sc
+
+    rng = np.random.default_rng(0)
+    images = mnist.images(rng.integers(0, 256, (512, 28, 28), dtype=np.uint8))
+    part = images, np.arange(512) % 10
+    network = long.Network(
+        "lenet5", "toy", ["conv2", "ip1", "ip2"], 4, 64, 1e-3, lambda: (part,) * 3,
+        lambda n: lenet.lenet5(), lambda x: x, logits=True,
+    )  # fmt: skip
+    xnor = next(m for m in long.METHODS if m.name == "XNOR")
+    model, curve = network.train(xnor, seed=0)
+    signs = [i for i, x in enumerate(model.layers) if isinstance(x, sc.QuantActivation)]
+    for i in signs:  # conv, pool, norm, sign, conv
+        assert isinstance(model.layers[i - 1], keras.layers.BatchNormalization)
+        assert isinstance(model.layers[i - 2], keras.layers.MaxPooling2D)
+        assert not isinstance(model.layers[i + 1], keras.layers.MaxPooling2D)
+    assert len(signs) == 2  # in front of conv2 and of ip1; ip2 keeps real inputs and weights
+    for name in ("conv2", "ip1", "ip2"):
+        kernel = model.get_layer(name).kernel.numpy()
+        assert (np.unique(kernel[..., 0]).size == 2) == (name != "ip2")
+    assert [step for step, _ in curve] == list(range(1, 9))
+
+
+def test_a_fit_has_settled_when_its_end_gains_nothing() -> None:
+    from benchmarks.recipes.long import settled
+
+    assert settled([(1, 50.0), (2, 80.0), (3, 81.0), (4, 81.5)]) == pytest.approx(0.5)
+    assert settled([(1, 50.0)]) == float("inf")
+
+
+def test_the_page(tmp_path: Path) -> None:
+    from benchmarks.recipes.long_page import write_page
+
+    row = {
+        "network": "kws", "title": "KWS", "method": "XNOR", "what": "signs", "steps": 4800,
+        "batch": 100, "last": False, "seeds": [0, 1, 2], "accuracies": [80.0, 82.0, 81.0],
+        "settled": [0.1, -0.2, 0.3], "seconds": 9,
+        "curves": [[[1, 10.0]], [[1, 30.0]], [[1, 20.0]]],
+    }  # fmt: skip
+    text = write_page(tmp_path / "methods-long.md", [row]).read_text()
+    assert "| XNOR | signs | 8 bits | 4,800 x 100 | 81.00 | 80.00 82.00 81.00 | +0.10 -0.20" in text
+    assert "XNOR" in (tmp_path / "methods-long-kws.svg").read_text()
