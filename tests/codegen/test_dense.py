@@ -41,6 +41,8 @@ LAYERS = [
     layer(37, 70, 15, 0.02, 6),  # runs of more than 15 zeros in a column
     layer(259, 5, 14, 0.4, 7),
     layer(20, 300, 3, 0.5, 8),
+    layer(300, 9, 2, 0.3, 10),  # three blocks of columns
+    layer(9, 530, 2, 0.3, 11),  # three blocks of rows
     layer(1101, 7, 14, 0.9, 9),  # more than 255 pairs of inputs in a row may be 0
 ]
 
@@ -49,7 +51,7 @@ def test_a_layer_of_every_kind_of_kernel() -> None:
     seen = {c.kernel.name for g in LAYERS for c in candidates(g.ops[0], g)}
     assert seen >= {
         "dense", "dense_skip", "dense_sparse", "dense_ternary", "dense_book", "dense_pairs",
-        "dense_live", "dense_columns", "dense_lanes",
+        "dense_live", "dense_columns", "dense_lanes", "dense_signed", "dense_signed_columns",
     }  # fmt: skip
 
 

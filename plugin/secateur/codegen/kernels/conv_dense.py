@@ -14,9 +14,15 @@ from .dots import Dots, dots_plan
 from .helium_conv import Turned, convolution, turned
 from .helium_conv import work as vector_work
 from .pairs import DensePlan, dense_plan, pair_rows, pair_scratch, pair_table, pair_work
+from .pointwise_plain import pointwise
 from .source import StoredTable, index_work
 from .tile.schedule import may_overwrite, residual_work, shape_key
 from .tile.store import accumulator_store
+
+
+def _only_dsp(f: CFunction) -> CFunction:
+    """`f`, which is called by cores with the DSP extension and without vectors alone."""
+    return CFunction(f.name, "", {"dsp": f.form("dsp"), "helium": ""})
 
 
 def unrolled(d: DensePlan) -> bool:
@@ -76,11 +82,21 @@ class ConvDense(Kernel[QConv, StoredTable]):
         tiles = float(g.tiles * g.co)
         bands = g.calls * (-(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows))
         turns = d.outer[0] * (1 + (0 if unrolled(d) else d.inner[0]))
+        if g.pointwise:  # words of two channels; without the DSP extension, two channels
+            return {
+                "point_words" if d.block == 2 else "point_single_words": words * tiles,
+                "point_turns": turns * tiles,
+                "point_stores": tiles,
+                "copied": float(bands * d.band_words),
+                **pair_work(layer, g, bands),
+                **residual_work(layer),
+                **decode_work(layer.encoded),
+            }
         return {
             "words" if d.block == 2 else "single_words": words * tiles,
             "turns": turns * tiles,
             "stores": tiles,
-            "copied" if g.pointwise else "band": float(bands * d.band_words),
+            "band": float(bands * d.band_words),
             **pair_work(layer, g, bands),
             **residual_work(layer),
             **decode_work(layer.encoded),
@@ -147,5 +163,9 @@ class ConvDense(Kernel[QConv, StoredTable]):
             functions.append(CFunction(tile_name, tile.text, {"dsp": "", "helium": ""}))
         elif d.block == 2:
             functions.append(not_with_vectors(tile))
+        if g.pointwise:
+            forms.setdefault("dsp", text)
+            sums, text = pointwise(op, g, q, rows.one_by_one, name, title)
+            functions = [*(_only_dsp(f) for f in functions if f.form("dsp")), sums]
         functions.append(CFunction(name, text, forms))
         return Emission(source.call(name, args), functions, source.headers)
