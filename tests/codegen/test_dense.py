@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from secateur import coding, cores
+from secateur.codegen.kernels.dense_strings import book, entry, parse
 from secateur.codegen.plan import candidates, make_plan, matrix
 from secateur.lowering import reference
 from secateur.lowering.observe import observe_zeros
@@ -52,6 +53,7 @@ def test_a_layer_of_every_kind_of_kernel() -> None:
     assert seen >= {
         "dense", "dense_skip", "dense_sparse", "dense_ternary", "dense_book", "dense_pairs",
         "dense_live", "dense_columns", "dense_lanes", "dense_signed", "dense_signed_columns",
+        "dense_strings",
     }  # fmt: skip
 
 
@@ -112,3 +114,28 @@ def test_columns_count_what_they_store() -> None:
     nnz = int(np.count_nonzero(w))
     assert by_value.stored_bytes == 2 * nnz + 259
     assert by_index.stored_bytes == nnz + 259 + 14
+
+
+def test_strings_are_a_code() -> None:
+    """No string begins another, every row is one way of strings, and entries say what they are."""
+    rng = np.random.default_rng(2)
+    weight = (rng.choice([-1, 1], (7, 53)) * (rng.random((7, 53)) < 0.2)).astype(np.int8)
+    strings = book(8)
+    assert len(strings) <= 256
+    assert not any(a != b and b[: len(a)] == a for a in strings for b in strings)
+    codes = list(parse(weight.tobytes(), 53, 8))
+    for row in weight:
+        got: list[int] = []
+        while len(got) < 53:
+            string = strings[codes.pop(0)]
+            word = entry(string)
+            back = np.zeros(word >> 18 & 63, int)[::2]
+            for k in range(word >> 24):
+                place = word >> 6 * k & 63
+                back[place // 2] = -1 if place % 2 else 1
+            assert tuple(back) == string
+            got += string
+        np.testing.assert_array_equal(got[:53], row)
+        assert not any(got[53:])
+    assert not codes
+    assert 8 * len(parse(weight.tobytes(), 53, 8)) < 1.2 * weight.size

@@ -194,7 +194,8 @@ class PlanSearch:
         functions: dict[str, float] = {}
         for text in compiled_texts(e.functions, self.isa).values():
             functions |= pieces(text, self.core, small)
-        return _Piece(c, c.bytes + call, functions, c.cycles)
+        shared = {a.name: float(a.size) for a in table.arrays if a.shared}
+        return _Piece(c, c.bytes - sum(shared.values()) + call, functions | shared, c.cycles)
 
 
 class _Image:

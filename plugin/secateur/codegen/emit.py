@@ -39,6 +39,8 @@ class CArray:
     comment: str = ""
     #: What its bits are for (`coding.base.causes`); the rest of it is padding. Empty: all "value".
     bits: Mapping[str, int] = field(default_factory=dict)
+    #: Layers of a model that have an array of this name have one.
+    shared: bool = False
 
     @property
     def size(self) -> int:

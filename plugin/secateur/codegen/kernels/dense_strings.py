@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -53,18 +53,24 @@ def entry(string: String) -> int:
     return word | sum(place << 6 * k for k, place in enumerate(places))
 
 
-def parse(row: np.ndarray, density: int) -> list[int]:
-    """Places in the book of the strings that make a row; zeros behind its end may be among them."""
+@lru_cache(16)
+def parse(weights: bytes, cols: int, density: int) -> tuple[int, ...]:
+    """Places in the book of the strings that make int8 rows of `cols` weights, row by row; zeros
+    behind a row's end may be part of its last."""
     where = {s: i for i, s in enumerate(book(density))}
-    out, string = [], ()
-    for w in row.tolist():
-        string = (*string, w)
-        if string in where:
+    out: list[int] = []
+    for row in np.frombuffer(weights, np.int8).reshape(-1, cols):
+        string: String = ()
+        for w in row.tolist():
+            string = (*string, w)
+            if string in where:
+                out.append(where[string])
+                string = ()
+        if string:
+            while string not in where:
+                string = (*string, 0)
             out.append(where[string])
-            string = ()
-    while string and string not in where:
-        string = (*string, 0)
-    return [*out, *([where[string]] if string else [])]
+    return tuple(out)
 
 
 def density_of(weight: np.ndarray) -> int:
@@ -106,7 +112,7 @@ class DenseStrings(Kernel[QDense, StringTable]):
     def table(self, layer: Layer[QDense]) -> StringTable:
         w, q = layer.op.weight, requantization(layer.prefix, layer.op.requant)
         density = density_of(w)
-        codes = np.array([c for row in w for c in parse(row, density)], np.uint8)
+        codes = np.array(parse(w.astype(np.int8).tobytes(), w.shape[1], density), np.uint8)
         note = (
             f"{layer.op.name}: strings of weights, by row; {8 * codes.size / w.size:.2f} bits each"
         )
@@ -114,9 +120,12 @@ class DenseStrings(Kernel[QDense, StringTable]):
         shared = f"{names.model(layer.graph.name)}_shared_strings{density}"
         arrays = (
             CArray(f"{layer.prefix}_s", "uint8_t", codes, note, {"joint": 8 * codes.size}),
-            CArray(shared, "uint32_t", words, "shared: the strings", {"table": 32 * words.size}),
+            CArray(
+                shared, "uint32_t", words, "shared: the strings", {"table": 32 * words.size},
+                shared=True,
+            ),
             q.array,
-        )
+        )  # fmt: skip
         return StringTable(arrays=arrays, q=q, codes=codes.size)
 
     def emit(self, layer: Layer[QDense], table: StringTable) -> Emission:
