@@ -1,4 +1,4 @@
-"""`make bench`: four networks, four kinds of weights (and ternary depthwise layers), five cores.
+"""`make bench`: eight networks, four kinds of weights (and ternary depthwise layers), five cores.
 
     python -m benchmarks.bench [--networks kws,lenet5] [--targets cortex-m4] [--optimize balanced]
 
@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,19 @@ class Row:
 
 def prepare(names: list[str], cores: list[str], optimize: str, inputs: int) -> Iterator[Job]:
     """Convert every network in every encoding; one job a core."""
-    from benchmarks.networks import CALIBRATION, all_networks, encodings_of, projected
+    from benchmarks.networks import (
+        CALIBRATION,
+        all_networks,
+        encodings_of,
+        more_networks,
+        projected,
+    )
 
     import secateur
     from secateur.codegen.plan import make_plan
 
-    for network in all_networks():
-        if network.name not in names:
-            continue
+    known = (n for n in all_networks() if n.name in names)
+    for network in chain(known, more_networks(names)):
         print(f"{network.name}: {network.source}", flush=True)
         for i, encoding in enumerate(encodings_of(network.graph)):
             compiled = secateur.convert(
@@ -131,7 +137,7 @@ def table(rows: list[Row]) -> str:
     """The rows as text, with the peer's figures where they are known."""
     head = ("network", "weights", "core", "instructions", "est. cycles", "flash", "arena", "same")
     lines = [
-        "{:9} {:27} {:14} {:>13} {:>13} {:>8} {:>7} {:>6}  {}".format(*head, "against the peer")
+        "{:11} {:27} {:14} {:>13} {:>13} {:>8} {:>7} {:>6}  {}".format(*head, "against the peer")
     ]
     for r in rows:
         ratio = ""
@@ -143,8 +149,8 @@ def table(rows: list[Row]) -> str:
                 f"arena x {r.arena / c:.2f}"
             )
         lines.append(
-            f"{r.network:9} {r.encoding:27} {r.target:14} {r.instructions:13,} {r.cycles or 0:13,} "
-            f"{r.flash:8,} {r.arena:7,} {r.identical:3}/{r.total:<2}  {ratio}".rstrip()
+            f"{r.network:11} {r.encoding:27} {r.target:14} {r.instructions:13,} "
+            f"{r.cycles or 0:13,} {r.flash:8,} {r.arena:7,} {r.identical:3}/{r.total:<2}  {ratio}".rstrip()
         )
     return "\n".join(lines)
 
@@ -159,7 +165,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 def main() -> int:
     """Command line; returns 1 if any output differs from the reference's."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--networks", default="kws,resnet8,lenet5,lenet300")
+    parser.add_argument("--networks", default="kws,resnet8,lenet5,lenet300,vww,mobilenetv2,ad,sww")
     parser.add_argument("--targets", default=",".join(BOARDS))
     parser.add_argument("--optimize", default="balanced")
     parser.add_argument("--inputs", type=int, default=2)

@@ -6,7 +6,7 @@ instruction counts are, too. Accuracy is not: nothing is retrained here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,51 @@ class Network:
 def all_networks() -> list[Network]:
     """KWS, ResNet-8, LeNet-5 and LeNet-300-100."""
     return [kws(), resnet8(), lenet("lenet5"), lenet("lenet300")]
+
+
+def more_networks(names: Sequence[str]) -> Iterator[Network]:
+    """Those of `names` among networks that nothing here was tuned for: MobileNets on 96x96 images
+    ("vww", "mobilenetv2"), MLPerf Tiny's autoencoder ("ad") and streaming wake word ("sww"), all
+    with seeded random weights and random inputs."""
+    import keras
+
+    makers: dict[str, Callable[[], Any]] = {
+        "vww": lambda: keras.applications.MobileNet(
+            alpha=0.25, input_shape=(96, 96, 3), weights=None, classes=2
+        ),
+        "mobilenetv2": lambda: keras.applications.MobileNetV2(
+            alpha=0.35, input_shape=(96, 96, 1), weights=None, classes=2
+        ),
+        "ad": lambda: _autoencoder(keras),
+        "sww": lambda: _wake_word(keras),
+    }
+    for name in names:
+        if name in makers:
+            keras.utils.set_random_seed(9)
+            model = makers[name]()
+            shape = (CALIBRATION + 8, *model.input_shape[1:])
+            x = np.random.default_rng(9).uniform(-1, 1, shape).astype(np.float32)
+            yield Network(name, load(model), x, "random weights; random inputs")
+
+
+def _autoencoder(keras: Any) -> Any:
+    """MLPerf Tiny's anomaly detector: 264,192 MACs."""
+    layers = keras.layers
+    x = y = keras.Input((640,))
+    for n in (128, 128, 128, 128, 8, 128, 128, 128, 128):
+        y = layers.ReLU()(layers.BatchNormalization()(layers.Dense(n)(y)))
+    return keras.Model(x, layers.Dense(640)(y), name="ad")
+
+
+def _wake_word(keras: Any) -> Any:
+    """MLPerf Tiny's streaming wake word on 30 frames of 40 features: 826,368 MACs."""
+    layers = keras.layers
+    x = y = keras.Input((30, 1, 40))
+    for n, k in ((128, 3), (128, 5), (128, 10), (32, 15)):
+        y = layers.DepthwiseConv2D((k, 1), use_bias=False)(y)
+        y = layers.Conv2D(n, 1, use_bias=False)(y)
+        y = layers.ReLU()(layers.BatchNormalization()(y))
+    return keras.Model(x, layers.Dense(3, activation="softmax")(layers.Flatten()(y)), name="sww")
 
 
 def kws() -> Network:
