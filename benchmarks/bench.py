@@ -150,7 +150,8 @@ def table(rows: list[Row]) -> str:
             )
         lines.append(
             f"{r.network:11} {r.encoding:27} {r.target:14} {r.instructions:13,} "
-            f"{r.cycles or 0:13,} {r.flash:8,} {r.arena:7,} {r.identical:3}/{r.total:<2}  {ratio}".rstrip()
+            f"{r.cycles or 0:13,} {r.flash:8,} {r.arena:7,} {r.identical:3}/{r.total:<2}  "
+            f"{ratio}".rstrip()
         )
     return "\n".join(lines)
 
