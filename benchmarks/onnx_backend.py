@@ -197,7 +197,6 @@ FAR = (
     ("log_sum_exp", "the file itself writes out the exponentials, of which the largest leaves the "
      "others no code; as one operator it is within the error"),
     ("lppool", "a root of sums of powers, steep near 0 where a sum has few codes"),
-    ("attention", "the mask's -10,000 takes part in the range of the scores, whose codes are 39 apart"),
     ("acosh", "infinitely steep at 1, the least value it takes"),
 )  # fmt: skip
 C_RESULTS = Path(__file__).resolve().parent / "results" / "onnx_c.json"

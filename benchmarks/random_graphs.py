@@ -1,6 +1,6 @@
 """Random graphs of all operators: the reference's bytes on this computer and on every core.
 
-    python -m benchmarks.random_graphs                 300 graphs: results/random_graphs.json
+    python -m benchmarks.random_graphs                 100 graphs: results/random_graphs.json
     python -m benchmarks.random_graphs --graphs 20     fewer; nothing is written
 
 Hypothesis draws graphs of three to eight operators, with branches, tensors read many times, one to
@@ -30,7 +30,7 @@ from secateur.frontend.ir import Graph
 from secateur.targets import tools
 
 RESULTS = Path(__file__).resolve().parent / "results" / "random_graphs.json"
-GRAPHS, BATCH, PLAIN = 300, 20, 2
+GRAPHS, BATCH, PLAIN = 100, 20, 2
 
 Run = Callable[..., list[np.ndarray]]
 

@@ -315,6 +315,15 @@ def graphs_of_operators(draw: st.DrawFn) -> Graph:
     return b.finish(outputs)
 
 
+def test_a_tensor_given_out_twice_has_two_members() -> None:
+    """As where an operator between two outputs changes nothing."""
+    b = Builder("twice")
+    x = b.add_input("x", (5, 6, 4))
+    y, z = (b.activation(f, x, f) for f in ("tanh", "mish"))
+    graph = b.finish([y, z, z], ["p", "q", "q"])
+    same_bytes([graph], run_c.on_host)
+
+
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(graphs_of_operators(), min_size=3, max_size=5))
 def test_random_graphs_have_the_same_bytes(graphs: list[Graph]) -> None:

@@ -65,24 +65,25 @@ class Ends:
 def ends(graph: QGraph, tensors: Sequence[str], kind: str) -> Ends:
     """The ends of a graph; kind: "input" or "output"."""
     several = len(tensors) > 1
-    titles = {t: graph.titles.get(t, t) for t in tensors}
-    c_names: Mapping[str, str] = {tensors[0]: kind}
-    if several:
-        own = names.layers(tuple(titles.values()))
-        distinct = len(own) == len(tensors)  # one tensor may be given out under two names
-        c_names = {t: own[titles[t]] for t in tensors} if distinct else names.layers(tuple(tensors))
+    titles: list[str] = []
+    for t in tensors:  # one tensor may be given out twice
+        title, n = graph.titles.get(t, t), 2
+        while title in titles:
+            title, n = f"{graph.titles.get(t, t)}_{n}", n + 1
+        titles.append(title)
+    c_names: Mapping[str, str] = names.layers(tuple(titles)) if several else {titles[0]: kind}
     out: list[End] = []
     offset = 0
-    for t in tensors:
+    for t, title in zip(tensors, titles, strict=True):
         q = graph.tensors[t]
         dtype = graph.interface_dtype(t)
-        macro = f"{kind.upper()}_{c_names[t].upper()}" if several else kind.upper()
+        macro = f"{kind.upper()}_{c_names[title].upper()}" if several else kind.upper()
         zero = q.zero_point - (128 if dtype == "int8" else 0)
         scale, zero = (q.scale, zero) if dtype != "float32" else (1.0, 0)
         end = End(
             tensor=t,
-            title=titles[t],
-            c_name=c_names[t],
+            title=title,
+            c_name=c_names[title],
             macro=macro,
             dtype=dtype,
             shape=graph.interface_shape(t),

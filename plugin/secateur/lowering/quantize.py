@@ -14,6 +14,7 @@ from secateur.lowering import wide
 from secateur.lowering.calibrate import Method, Range, calibrate, dominated, observe
 from secateur.lowering.joint_ranges import along_concats
 from secateur.lowering.lowerer import Lowering
+from secateur.lowering.masked import under_masks
 from secateur.lowering.qgraph import QGraph
 from secateur.lowering.reference import dequantize_output, quantize_input, run
 from secateur.lowering.registry import obstacles
@@ -106,8 +107,9 @@ def lower(
     tensors = wide.outputs(simple, activations, ends) | set(wide_tensors)
 
     def made(ranges: dict[str, Range]) -> Lowering:
-        joint = along_concats(simple, ranges, tensors)
-        out = Lowering(place_reshapes(simple), joint, tensors, narrow_ends=wide_outputs is False)
+        placed = place_reshapes(simple)
+        joint = under_masks(placed, along_concats(simple, ranges, tensors))
+        out = Lowering(placed, joint, tensors, narrow_ends=wide_outputs is False)
         out.run()
         return out
 
