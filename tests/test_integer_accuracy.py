@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("keras")
 pytest.importorskip("ai_edge_litert")
+pytest.importorskip("tf2onnx")
 from benchmarks import integer_accuracy as bench
 
 pytestmark = pytest.mark.train
