@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections import defaultdict
@@ -57,6 +58,10 @@ class Sample:
     work: dict[Key, float]
     predicted: tuple[float, float]  #: instructions, cycles
     counted: tuple[float, float]
+
+
+#: How much a price far from what is usual weighs, against a relative error of a layer.
+PULL = 0.05
 
 
 class Counter:
@@ -177,23 +182,31 @@ def networks(
                 print(f"  {core}: {source}", flush=True)
 
 
-def solve(rows: list[dict[Key, float]], y: np.ndarray, keys: list[Key]) -> np.ndarray:
-    """Prices >= 0 with the least squared relative error, [keys] (Lawson and Hanson 1974)."""
-    a = np.zeros((len(rows), len(keys)))
+def solve(rows: list[dict[Key, float]], y: np.ndarray, usual: dict[Key, float]) -> np.ndarray:
+    """Prices >= 0 with the least squared relative error, by key of `usual` (Lawson and Hanson
+    1974); drawn to what it says there by PULL, those that are 0 stay, NaN says nothing."""
+    keys = list(usual)
+    column = {key: j for j, key in enumerate(keys)}
+    told = [key for key, price in usual.items() if price and not math.isnan(price)]
+    a = np.zeros((len(rows) + len(told), len(keys)))
     for i, row in enumerate(rows):
         for key, amount in row.items():
-            a[i, keys.index(key)] = amount / y[i]
+            a[i, column[key]] = amount / y[i]
+    for i, key in enumerate(told):
+        a[len(rows) + i, column[key]] = PULL / usual[key]
+    wanted = np.concatenate([np.ones(len(rows)), np.full(len(told), PULL)])
+    closed = np.array([usual[key] == 0 for key in keys])
     size = np.maximum(np.linalg.norm(a, axis=0), 1e-30)  # columns of length 1 solve better
     a /= size
     price, free = np.zeros(len(keys)), np.zeros(len(keys), bool)
     for _ in range(3 * len(keys)):
-        gain = np.where(free, -np.inf, a.T @ (1 - a @ price))
+        gain = np.where(free | closed, -np.inf, a.T @ (wanted - a @ price))
         if gain.max() < 1e-9:
             break
         free[gain.argmax()] = True
         while True:
             trial = np.zeros(len(keys))
-            trial[free] = np.linalg.lstsq(a[:, free], np.ones(len(rows)), rcond=None)[0]
+            trial[free] = np.linalg.lstsq(a[:, free], wanted, rcond=None)[0]
             below = free & (trial <= 0)
             if not below.any():
                 price = trial
@@ -206,12 +219,15 @@ def solve(rows: list[dict[Key, float]], y: np.ndarray, keys: list[Key]) -> np.nd
 def fit(learned: list[Sample]) -> dict[str, dict[str, list[float]]]:
     """family -> unit -> [instructions, cycles] of one core."""
     keys = sorted({key for s in learned for key in s.work})
-    columns = [
-        solve([s.work for s in learned], np.array([s.counted[i] for s in learned]), keys)
-        for i in (0, 1)
-    ]
+    rows = [s.work for s in learned]
+    counts, times = (np.array([s.counted[i] for s in learned]) for i in (0, 1))
+    instructions = solve(rows, counts, dict.fromkeys(keys, math.nan))
+    # a unit's cycles are near its instructions': what samples leave open is not set at random
+    ratio = float(np.mean(times / counts))
+    usual = {k: ratio * float(p) for k, p in zip(keys, instructions, strict=True)}
+    cycles = solve(rows, times, usual)
     out: dict[str, dict[str, list[float]]] = {}
-    for (family, unit), *price in zip(keys, *columns, strict=True):
+    for (family, unit), *price in zip(keys, instructions, cycles, strict=True):
         out.setdefault(family, {})[unit] = [float(f"{p:.4g}") for p in price]
     return out
 

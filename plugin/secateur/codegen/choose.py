@@ -37,15 +37,16 @@ WAYS = (0.0, 0.5, 1.0)
 
 #: How many times slower loops are that are compiled for size: where the inner ones are not
 #: written out in assembler.
-SLOWER = {"plain": 1.12, "dsp": 1.02, "helium": 1.02}
+SLOWER = {"plain": 1.12, "dsp": 1.12, "helium": 1.05}
 
 #: Plans whose cycles, or bytes, differ by a smaller factor are taken for equal: estimates tell no
 #: better, and nothing is paid for a gain that may not be there.
 ALIKE_CYCLES, ALIKE_BYTES = 1.005, 1.03
 
-#: What lies between the fastest and the smallest plan is offered where it differs from both by this
-#: factor in cycles, and in bytes by ALIKE_BYTES.
-APART_CYCLES = 1.03
+#: What lies between the fastest and the smallest plan is offered where it differs from both by the
+#: first factor in cycles and by ALIKE_BYTES in bytes; or from the smallest by the second in cycles,
+#: whatever its bytes.
+APART_CYCLES, FAR_APART = 1.03, 1.06
 
 #: Rounds over all moves, and how often sharing code tables is tried for one network.
 ROUNDS, TRIALS = 6, 60
@@ -122,11 +123,11 @@ class PlanSearch:
             if weight == 1.0:
                 return o is not smallest, o.bytes
             bytes_, cycles = o.bytes / smallest.bytes, o.cycles / fastest.cycles
+            apart = APART_CYCLES if bytes_ > ALIKE_BYTES else FAR_APART
             unlike = (
-                bytes_ > ALIKE_BYTES
-                and o.bytes * ALIKE_BYTES < fastest.bytes
+                o.bytes * ALIKE_BYTES < fastest.bytes
                 and cycles > APART_CYCLES
-                and cycles * APART_CYCLES < smallest.cycles / fastest.cycles
+                and cycles * apart < smallest.cycles / fastest.cycles
             )
             offered = o in allowed and (unlike or o is fastest or o is smallest)
             return not offered, weight * log(bytes_) + (1 - weight) * log(cycles)
