@@ -21,7 +21,7 @@ from secateur.frontend.build import Builder
 from secateur.frontend.effective import effective_weights
 from secateur.frontend.genuine import check
 from secateur.frontend.ir import Graph
-from secateur.frontend.layers import Layer, Ref, add_layers
+from secateur.frontend.layers import Ref, SourceLayer, add_layers
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
@@ -112,14 +112,14 @@ _SIGNS = {
 }  # fmt: skip
 
 
-def _layer(op: Any, node: Any, tensors: dict[int, str]) -> Layer:
+def _layer(op: Any, node: Any, tensors: dict[int, str]) -> SourceLayer:
     kind = type(op).__name__
     args = [as_argument(a, tensors) for a in node.arguments.args]
     kwargs = {k: as_argument(a, tensors) for k, a in node.arguments.kwargs.items()}
     if type(op).__module__.startswith("keras.src.ops."):
         config = {k: v for k, v in vars(op).items() if not k.startswith("_")}
         shown = shown_as(kind, args, kwargs)
-        return Layer(f"ops.{kind}", op.name, config, {}, args, kwargs, shown=shown)
+        return SourceLayer(f"ops.{kind}", op.name, config, {}, args, kwargs, shown=shown)
     if kind == "Lambda" or not (
         type(op).__module__.startswith("keras.") or type(op).__module__ == _OWN["module"]
     ):
@@ -128,9 +128,9 @@ def _layer(op: Any, node: Any, tensors: dict[int, str]) -> Layer:
         check(op)
         weights = effective_weights(op, _weights(op))
     except ModelError as e:
-        return Layer(kind, op.name, {}, refused=str(e))
+        return SourceLayer(kind, op.name, {}, refused=str(e))
     config = op.get_config() if hasattr(op, "weights") else {}
-    return Layer(kind, op.name, config, weights, args, kwargs, key=id(op))
+    return SourceLayer(kind, op.name, config, weights, args, kwargs, key=id(op))
 
 
 def _weights(op: Any) -> dict[str, np.ndarray]:

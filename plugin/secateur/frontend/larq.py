@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from secateur.errors import ModelError
-from secateur.frontend.layers import Layer
+from secateur.frontend.layers import SourceLayer
 
 #: Larq layer: the Keras layer it quantizes, and its quantized weight.
 _LAYERS = {
@@ -23,7 +23,7 @@ _LAYERS = {
 _SIGNS = ("SteSign", "ApproxSign", "SwishSign")
 
 
-def from_larq(layer: Any, weights: dict[str, np.ndarray]) -> Layer:
+def from_larq(layer: Any, weights: dict[str, np.ndarray]) -> SourceLayer:
     """The plain layer with the weights that Larq computes with; `weights` are the latent ones."""
     kind = type(layer).__name__
     if kind not in _LAYERS:
@@ -42,10 +42,10 @@ def from_larq(layer: Any, weights: dict[str, np.ndarray]) -> Layer:
     if quantizer is not None:
         name = "kernel" if "kernel" in weights else "depthwise_kernel"
         weights = {**weights, name: np.asarray(quantizer(weights[name]))}
-    return Layer(plain, layer.name, config, weights)
+    return SourceLayer(plain, layer.name, config, weights)
 
 
-def input_sign(layer: Any) -> Layer:
+def input_sign(layer: Any) -> SourceLayer:
     """The sign that a layer's input quantizer stands for."""
     name = type(layer.input_quantizer).__name__
     if name not in _SIGNS:
@@ -53,4 +53,4 @@ def input_sign(layer: Any) -> Layer:
             f"layer '{layer.name}' quantizes its input with {name}, which cannot be converted; use "
             f"one of {', '.join(_SIGNS)}"
         )
-    return Layer("Sign", f"{layer.name}_input", {})
+    return SourceLayer("Sign", f"{layer.name}_input", {})

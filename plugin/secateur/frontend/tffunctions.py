@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from secateur.frontend.keras3 import shown_as
-from secateur.frontend.layers import Layer
+from secateur.frontend.layers import SourceLayer
 
 #: By tf's name: keras.ops' class name, then tf's parameters in order; "$" marks operands, "a:b" an
 #: option that keras.ops calls b, "a:b=1" with tf's default.
@@ -62,12 +62,12 @@ _FUNCTIONS: dict[str, str] = {
 }  # fmt: skip
 
 
-def called(function: str, name: str, args: list[Any], kwargs: dict[str, Any]) -> Layer:
+def called(function: str, name: str, args: list[Any], kwargs: dict[str, Any]) -> SourceLayer:
     """The layer for a call of `tf.<function>`."""
     words = _FUNCTIONS.get(function, "").split()
     shown = shown_as(words[0] if words else f"tf.{function}", args, kwargs)
     if not words:
-        return Layer(f"TFOpLambda (tf.{function})", name, {}, shown=shown)
+        return SourceLayer(f"TFOpLambda (tf.{function})", name, {}, shown=shown)
     bound = dict(kwargs)
     operands, config = [], {}
     for i, word in enumerate(words[1:]):
@@ -85,7 +85,7 @@ def called(function: str, name: str, args: list[Any], kwargs: dict[str, Any]) ->
         config["indices_or_sections"] = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     if words[0] in ("Mean", "Sum", "Max", "Min", "Prod", "Var", "Std", "Normalize"):
         config.setdefault("keepdims", False)
-    return Layer(f"ops.{words[0]}", name, config, {}, operands, {}, shown=shown)
+    return SourceLayer(f"ops.{words[0]}", name, config, {}, operands, {}, shown=shown)
 
 
 def _literal(value: Any) -> Any:

@@ -30,7 +30,7 @@ from secateur.frontend.keras3 import (
     refuse_code,
 )
 from secateur.frontend.larq import from_larq, input_sign
-from secateur.frontend.layers import Layer, add_layer, add_layers
+from secateur.frontend.layers import SourceLayer, add_layer, add_layers
 from secateur.frontend.tffunctions import called
 
 _TFMOT = "tensorflow_model_optimization"
@@ -102,12 +102,12 @@ def _walk(b: Builder, model: Any, starts: list[str]) -> list[str]:
     return [tensors[id(t)] for t in model.outputs]
 
 
-def _layer(layer: Any, node: Any = None, tensors: dict[int, str] | None = None) -> Layer:
+def _layer(layer: Any, node: Any = None, tensors: dict[int, str] | None = None) -> SourceLayer:
     kind, package = type(layer).__name__, type(layer).__module__.split(".")[0]
     try:
         check(layer)
     except ModelError as e:
-        return Layer(kind, layer.name, {}, refused=str(e))
+        return SourceLayer(kind, layer.name, {}, refused=str(e))
     if package == _TFMOT:
         return _strip(layer)
     if package == "larq":
@@ -121,7 +121,7 @@ def _layer(layer: Any, node: Any = None, tensors: dict[int, str] | None = None) 
         return called(str(layer.get_config()["function"]), layer.name, args, kwargs)
     if kind == "Lambda" or package != "tf_keras":
         kind = f"{kind} (custom code)"
-    return Layer(kind, layer.name, layer.get_config(), _weights(layer), args, kwargs)
+    return SourceLayer(kind, layer.name, layer.get_config(), _weights(layer), args, kwargs)
 
 
 def _weights(layer: Any) -> dict[str, np.ndarray]:
@@ -138,7 +138,7 @@ def _short(name: str) -> str:
     return name.split("/")[-1].split(":")[0]
 
 
-def _strip(wrapper: Any) -> Layer:
+def _strip(wrapper: Any) -> SourceLayer:
     """The layer inside a TFMOT wrapper, with the weights the wrapper stands for."""
     kind, inner = type(wrapper).__name__, getattr(wrapper, "layer", None)
     if kind == "PruneLowMagnitude":

@@ -1,7 +1,7 @@
 """Keras layers to graph nodes, for every front end whose layers carry Keras' names and configs.
 
-A front end walks its own model and hands each layer over as a `Layer`; one handler per type emits
-nodes. Every file of this folder is a family of layers that registers its handlers with
+A front end walks its own model and hands each layer over as a `SourceLayer`; one handler per type
+emits nodes. Every file of this folder is a family of layers that registers its handlers with
 `@handles`; the registry is the list of supported layers.
 """
 
@@ -12,8 +12,8 @@ from secateur.frontend.build import Builder, canonical
 
 from .base import (
     Handler,
-    Layer,
     Ref,
+    SourceLayer,
     add_layer,
     add_layers,
     handles,
@@ -30,9 +30,9 @@ for _module in iter_modules(__path__):
 __all__ = [
     "Builder",
     "Handler",
-    "Layer",
     "Pads",
     "Ref",
+    "SourceLayer",
     "add_layer",
     "add_layers",
     "canonical",

@@ -9,7 +9,7 @@ import numpy as np
 from secateur.errors import ModelError
 from secateur.frontend.build import Builder
 
-from .base import Layer, add_layer, handles, refuse, weight
+from .base import SourceLayer, add_layer, handles, refuse, weight
 
 #: Keras' name of an activation: function of `ops.activation.FUNCTIONS` and its arguments.
 _FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,12 +44,12 @@ def supported_activations() -> list[str]:
     return sorted({*_FUNCTIONS, "linear", "relu", "relu6", "softmax", "log_softmax"})
 
 
-def activation(b: Builder, layer: Layer, tensor: str, spec: Any) -> str:
+def activation(b: Builder, layer: SourceLayer, tensor: str, spec: Any) -> str:
     """Emit what an `activation=` argument (name or serialised object) asks for."""
     if isinstance(spec, dict):
         config = spec.get("config")
         if spec.get("class_name") in _LAYERS:
-            inner = Layer(
+            inner = SourceLayer(
                 spec["class_name"], f"{layer.name}_{spec['class_name'].lower()}", config or {},
                 keras2=layer.keras2,
             )  # fmt: skip
@@ -76,7 +76,7 @@ def activation(b: Builder, layer: Layer, tensor: str, spec: Any) -> str:
 
 
 @handles("ReLU", "Relu")
-def _relu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _relu(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     c = layer.config
     cap = c.get("max_value")
     cap = None if cap is None else float(cap)
@@ -89,14 +89,14 @@ def _relu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | No
 
 
 @handles("LeakyReLU")
-def _leaky(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _leaky(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     c = layer.config
     slope = float(np.asarray(c.get("negative_slope", c.get("alpha", 0.3))))
     return b.activation(layer.name, inputs[0], "leaky_relu", slope=slope)
 
 
 @handles("PReLU")
-def _prelu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _prelu(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     alpha = np.asarray(weight(layer, "alpha"), np.float32)
     if alpha.size == alpha.shape[-1]:
         alpha = alpha.ravel()
@@ -106,18 +106,18 @@ def _prelu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | N
 
 
 @handles("ELU")
-def _elu(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _elu(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     return b.activation(layer.name, inputs[0], "elu", alpha=float(layer.config.get("alpha", 1.0)))
 
 
 @handles("Sign")
-def _sign(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _sign(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     return b.emit("sign", layer.name, inputs, b.shape(inputs[0]))
 
 
 @handles("QuantActivation")
 def _quant_activation(
-    b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
 ) -> str:
     c = layer.config
     bits, top = int(c["bits"]), float(c["max_value"])
@@ -140,12 +140,14 @@ def _quant_activation(
 
 
 @handles("Activation")
-def _activation(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _activation(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     return activation(b, layer, inputs[0], layer.config["activation"])
 
 
 @handles("Softmax")
-def _softmax(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _softmax(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     axes = layer.config.get("axis", -1)
     axes = list(axes) if isinstance(axes, list | tuple) else [axes]
     rank = len(b.nominal(inputs[0]))
@@ -155,7 +157,7 @@ def _softmax(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] |
     raise refuse(layer, f"normalises axes {axes} together", "reshape them into one axis before it")
 
 
-def source_axis(layer: Layer, axis: Any, rank: int) -> int:
+def source_axis(layer: SourceLayer, axis: Any, rank: int) -> int:
     """Keras' axis, which counts the batch, as one of `rank` axes without it."""
     a = int(axis)
     found = a - 1 if a >= 0 else a + rank

@@ -6,11 +6,13 @@ import numpy as np
 
 from secateur.frontend.build import Builder
 
-from .base import Layer, handles, refuse
+from .base import SourceLayer, handles, refuse
 
 
 @handles("LayerScale")
-def _layer_scale(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _layer_scale(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     """ConvNeXt's factor for each channel (arXiv:2103.17239), its only weight."""
     if len(layer.weights) != 1:
         raise refuse(layer, f"has {len(layer.weights)} weights", "use keras.applications' own")

@@ -7,12 +7,12 @@ import numpy as np
 from secateur.errors import ModelError
 from secateur.frontend.build import Builder
 
-from .base import Layer, Ref, handles, refuse
+from .base import Ref, SourceLayer, handles, refuse
 from .dense import dense
 from .merge import scaled_product
 
 
-def _operands(layer: Layer, inputs: list[str]) -> tuple[str, str, str]:
+def _operands(layer: SourceLayer, inputs: list[str]) -> tuple[str, str, str]:
     """Query, value and key of a call; masks are refused."""
     given = {**dict(zip(("query", "value", "key"), layer.args, strict=False)), **layer.kwargs}
     masks = [k for k, v in given.items() if "mask" in k and v is not None and v is not False]
@@ -26,7 +26,7 @@ def _operands(layer: Layer, inputs: list[str]) -> tuple[str, str, str]:
     return found["query"], value, found.get("key", value)
 
 
-def _project(b: Builder, layer: Layer, part: str, tensor: str) -> str:
+def _project(b: Builder, layer: SourceLayer, part: str, tensor: str) -> str:
     """(L, D) by a kernel (D, heads, size) to (heads, L, size)."""
     kernel = layer.weights.get(f"{part}/kernel")
     if kernel is None or kernel.ndim != 3 or len(b.nominal(tensor)) != 2:
@@ -45,7 +45,9 @@ def _project(b: Builder, layer: Layer, part: str, tensor: str) -> str:
 
 
 @handles("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
-def _attention(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _attention(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     for argument in ("sliding_window", "use_gate"):
         if layer.config.get(argument):
             raise refuse(layer, f"has {argument}={layer.config[argument]}", "leave it out")
@@ -72,7 +74,7 @@ def _attention(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...]
 
 
 @handles("Attention")
-def _plain(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _plain(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     if layer.config.get("score_mode", "dot") != "dot" or layer.kwargs.get("use_causal_mask"):
         raise refuse(layer, "scores other than by products", "use score_mode='dot', no mask")
     masked = [

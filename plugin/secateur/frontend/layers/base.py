@@ -13,7 +13,7 @@ from secateur.frontend.build import Builder
 
 
 @dataclass
-class Layer:
+class SourceLayer:
     """A source layer: type, name, configuration, weights by their short name.
 
     Operations of Keras that are no layers have the kind "ops.Name".
@@ -38,7 +38,7 @@ class Ref(str):
     __slots__ = ()
 
 
-Handler = Callable[[Builder, Layer, list[str], "tuple[int, ...] | None"], str]
+Handler = Callable[[Builder, SourceLayer, list[str], "tuple[int, ...] | None"], str]
 _HANDLERS: dict[str, Handler] = {}
 _INTERNAL = {"Relu", "Sign"}  #: made by front ends, never written by users as layers
 
@@ -67,7 +67,7 @@ def supported_operations() -> list[str]:
 
 
 def add_layer(
-    b: Builder, layer: Layer, inputs: list[str], out_shape: tuple[int, ...] | None = None
+    b: Builder, layer: SourceLayer, inputs: list[str], out_shape: tuple[int, ...] | None = None
 ) -> str:
     """Emit `layer`; `out_shape` is what the framework says (without batch). Returns its tensor.
 
@@ -97,14 +97,14 @@ def add_layer(
     return out
 
 
-def _as_written(layer: Layer, error: ModelError) -> ModelError:
+def _as_written(layer: SourceLayer, error: ModelError) -> ModelError:
     """The error with the expression that its user wrote, where it names only Keras' name for it."""
     if not layer.shown or layer.shown in str(error):
         return error
     return ModelError(f"{error} (it is '{layer.shown}' in the source)")
 
 
-Spread = Callable[[Builder, Layer, list[str]], list[str]]
+Spread = Callable[[Builder, SourceLayer, list[str]], list[str]]
 _SPREADS: dict[str, Spread] = {}
 
 
@@ -120,7 +120,7 @@ def spreads(*kinds: str) -> Callable[[Spread], Spread]:
 
 
 def add_layers(
-    b: Builder, layer: Layer, inputs: list[str], shapes: list[tuple[int, ...]]
+    b: Builder, layer: SourceLayer, inputs: list[str], shapes: list[tuple[int, ...]]
 ) -> list[str]:
     """`add_layer` for whatever number of outputs, whose shapes (without batch) are given."""
     if len(shapes) == 1 and layer.kind not in _SPREADS:
@@ -141,7 +141,9 @@ def add_layers(
     return found
 
 
-def _add(b: Builder, layer: Layer, inputs: list[str], out_shape: tuple[int, ...] | None) -> str:
+def _add(
+    b: Builder, layer: SourceLayer, inputs: list[str], out_shape: tuple[int, ...] | None
+) -> str:
     if layer.refused:
         raise ModelError(layer.refused)
     handler = _HANDLERS.get(layer.kind)
@@ -168,7 +170,7 @@ def _add(b: Builder, layer: Layer, inputs: list[str], out_shape: tuple[int, ...]
 
 
 def _channels_first(
-    handler: Handler, b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None
+    handler: Handler, b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
 ) -> str:
     """A layer on (C, ...) images is the same on (..., C) ones, between transposes."""
     rank = len(b.nominal(inputs[0]))
@@ -182,14 +184,14 @@ def _channels_first(
     return b.transpose(f"{layer.name}_first", y, (rank - 1, *range(rank - 1)))
 
 
-def refuse(layer: Layer, what: str, way_out: str) -> ModelError:
+def refuse(layer: SourceLayer, what: str, way_out: str) -> ModelError:
     """The error for a layer that is supported, but not like this."""
     return ModelError(
         f"layer '{layer.name}' ({layer.kind}) {what}, which is not supported; {way_out}"
     )
 
 
-def params(layer: Layer, kernel: np.ndarray, bias: bool = True) -> dict[str, np.ndarray]:
+def params(layer: SourceLayer, kernel: np.ndarray, bias: bool = True) -> dict[str, np.ndarray]:
     """The parameters of a weighted node: `kernel`, and the layer's bias if it has one."""
     params = {"kernel": np.asarray(kernel, np.float32)}
     if bias and layer.config.get("use_bias", True) and "bias" in layer.weights:
@@ -197,7 +199,7 @@ def params(layer: Layer, kernel: np.ndarray, bias: bool = True) -> dict[str, np.
     return params
 
 
-def weight(layer: Layer, *names: str) -> np.ndarray:
+def weight(layer: SourceLayer, *names: str) -> np.ndarray:
     """The layer's weight under the first of `names` that it has; ModelError if it has none."""
     for n in names:
         if n in layer.weights:

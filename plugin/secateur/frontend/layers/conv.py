@@ -9,14 +9,14 @@ import numpy as np
 from secateur.frontend.build import Builder
 
 from .activation import activation
-from .base import Layer, handles, params, refuse, weight
+from .base import SourceLayer, handles, params, refuse, weight
 from .geometry import Pads, image, pair, sliding
 
 _POINT: dict[str, Any] = {"strides": (1, 1), "pads": (0, 0, 0, 0)}
 
 
 def _window_attrs(
-    layer: Layer, size: tuple[int, int], kernel: np.ndarray, one_d: bool
+    layer: SourceLayer, size: tuple[int, int], kernel: np.ndarray, one_d: bool
 ) -> dict[str, Any]:
     dilations = pair(layer.config.get("dilation_rate", 1), one_d)
     span = tuple((k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilations, strict=True))
@@ -28,7 +28,7 @@ def _window_attrs(
 
 
 @handles("Conv2D", "Conv1D")
-def _conv(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _conv(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     one_d = layer.kind == "Conv1D"
     h, w, c = image(b, layer, inputs[0])
     kernel = weight(layer, "kernel")
@@ -47,13 +47,15 @@ def _conv(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | No
 
 
 @handles("DepthwiseConv2D", "DepthwiseConv1D")
-def _depthwise(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _depthwise(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     y = _depthwise_node(b, layer, layer.name, inputs, layer.kind.endswith("1D"), bias=True)
     return activation(b, layer, y, layer.config.get("activation"))
 
 
 def _depthwise_node(
-    b: Builder, layer: Layer, name: str, inputs: list[str], one_d: bool, bias: bool
+    b: Builder, layer: SourceLayer, name: str, inputs: list[str], one_d: bool, bias: bool
 ) -> str:
     h, w, c = image(b, layer, inputs[0])
     kernel = weight(layer, "depthwise_kernel", "kernel")
@@ -66,7 +68,9 @@ def _depthwise_node(
 
 
 @handles("SeparableConv2D", "SeparableConv1D")
-def _separable(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _separable(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     one_d = layer.kind.endswith("1D")
     name = f"{layer.name}_depthwise"
     y = _depthwise_node(b, layer, name, inputs, one_d, bias=False)
@@ -77,7 +81,9 @@ def _separable(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...]
 
 
 @handles("Conv2DTranspose", "Conv1DTranspose")
-def _transposed(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _transposed(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     one_d = layer.kind == "Conv1DTranspose"
     h, w, _ = image(b, layer, inputs[0])
     kernel = weight(layer, "kernel")

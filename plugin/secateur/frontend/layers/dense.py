@@ -10,7 +10,7 @@ from secateur.errors import ModelError
 from secateur.frontend.build import Builder
 
 from .activation import activation
-from .base import Layer, handles, params, refuse, weight
+from .base import SourceLayer, handles, params, refuse, weight
 
 
 def dense(
@@ -29,7 +29,7 @@ def dense(
 
 
 @handles("Dense")
-def _dense(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _dense(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     p = params(layer, weight(layer, "kernel"))
     y = dense(b, layer.name, inputs[0], p["kernel"], p.get("bias"))
     return activation(b, layer, y, layer.config.get("activation"))
@@ -89,7 +89,7 @@ def _flat_bias(
 
 
 @handles("EinsumDense")
-def _einsum(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _einsum(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     bias = layer.weights.get("bias")
     equation = str(layer.config["equation"])
     y = einsum_dense(b, layer.name, inputs[0], equation, weight(layer, "kernel"), bias)
@@ -97,7 +97,9 @@ def _einsum(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | 
 
 
 @handles("Embedding")
-def _embedding(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _embedding(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     if layer.config.get("mask_zero"):
         raise refuse(layer, "has mask_zero=True", "use mask_zero=False and pad as in training")
     table = np.asarray(weight(layer, "embeddings"), np.float32)

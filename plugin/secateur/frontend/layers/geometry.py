@@ -7,7 +7,7 @@ from typing import Any
 from secateur.errors import ModelError
 from secateur.frontend.build import Builder
 
-from .base import Layer, refuse
+from .base import SourceLayer, refuse
 
 Pads = tuple[int, int, int, int]
 
@@ -47,7 +47,7 @@ def window_shape(
     return h, w
 
 
-def image(b: Builder, layer: Layer, tensor: str) -> tuple[int, int, int]:
+def image(b: Builder, layer: SourceLayer, tensor: str) -> tuple[int, int, int]:
     """(H, W, C) of `tensor`; ModelError where it is a vector."""
     shape = b.shape(tensor)
     if len(shape) != 3:
@@ -64,7 +64,7 @@ def pair(value: Any, one_d: bool) -> tuple[int, int]:
 
 
 def sliding(
-    layer: Layer, size: tuple[int, int], window: tuple[int, int], one_d: bool
+    layer: SourceLayer, size: tuple[int, int], window: tuple[int, int], one_d: bool
 ) -> tuple[tuple[int, int], Pads]:
     """Strides and pads of a convolution or pooling layer."""
     c = layer.config

@@ -7,7 +7,7 @@ import numpy as np
 from secateur.frontend.build import Builder
 
 from .activation import source_axis
-from .base import Layer, handles, refuse
+from .base import SourceLayer, handles, refuse
 
 _OPS = {
     "Add": "add", "Average": "add", "Multiply": "mul", "Maximum": "maximum",
@@ -16,7 +16,7 @@ _OPS = {
 
 
 @handles(*_OPS)
-def _merge(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _merge(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     if len(inputs) < 2:
         raise refuse(layer, "combines one tensor alone", "give it two or more")
     y = inputs[0]
@@ -28,18 +28,22 @@ def _merge(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | N
 
 
 @handles("Subtract")
-def _subtract(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _subtract(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     return b.arithmetic("sub", layer.name, inputs[0], inputs[1])
 
 
 @handles("Concatenate")
-def _concatenate(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _concatenate(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     axis = source_axis(layer, layer.config.get("axis", -1), len(b.nominal(inputs[0])))
     return b.concat(layer.name, inputs, axis)
 
 
 @handles("Dot")
-def _dot(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _dot(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     axes = layer.config["axes"]
     pair = list(axes) if isinstance(axes, list | tuple) else [axes, axes]
     first, second = inputs

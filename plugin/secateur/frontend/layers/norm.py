@@ -11,11 +11,11 @@ from secateur.errors import ModelError
 from secateur.frontend.build import Builder
 
 from .activation import source_axis
-from .base import Layer, handles, refuse, weight
+from .base import SourceLayer, handles, refuse, weight
 
 
 def on_last_axis(
-    b: Builder, layer: Layer, tensor: str, axis: Any, make: Callable[[str], str]
+    b: Builder, layer: SourceLayer, tensor: str, axis: Any, make: Callable[[str], str]
 ) -> str:
     """`make` on the tensor with Keras' `axis` moved to the end, and back behind it."""
     if isinstance(axis, list | tuple):
@@ -30,7 +30,9 @@ def on_last_axis(
 
 
 @handles("BatchNormalization", "SyncBatchNormalization")
-def _batch_norm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _batch_norm(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     mean = weight(layer, "moving_mean").astype(np.float64)
     var = weight(layer, "moving_variance").astype(np.float64)
     scale = 1.0 / np.sqrt(var + float(layer.config.get("epsilon", 1e-3)))
@@ -51,12 +53,14 @@ def _batch_norm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...
     )  # fmt: skip
 
 
-def _scaled(layer: Layer, scale: str, shift: str) -> dict[str, np.ndarray]:
+def _scaled(layer: SourceLayer, scale: str, shift: str) -> dict[str, np.ndarray]:
     named = {"scale": layer.weights.get(scale), "shift": layer.weights.get(shift)}
     return {k: np.asarray(v, np.float32) for k, v in named.items() if v is not None}
 
 
-def _row_norm(b: Builder, layer: Layer, t: str, op: str, params: dict[str, np.ndarray]) -> str:
+def _row_norm(
+    b: Builder, layer: SourceLayer, t: str, op: str, params: dict[str, np.ndarray]
+) -> str:
     axis = layer.config.get("axis", -1)
     axes = list(axis) if isinstance(axis, list | tuple) else [axis]
     rank, carried = len(b.nominal(t)), len(b.shape(t))
@@ -75,19 +79,25 @@ def _row_norm(b: Builder, layer: Layer, t: str, op: str, params: dict[str, np.nd
 
 
 @handles("LayerNormalization")
-def _layer_norm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _layer_norm(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     if layer.config.get("rms_scaling"):
         raise refuse(layer, "has rms_scaling=True", "use RMSNormalization")
     return _row_norm(b, layer, inputs[0], "layer_norm", _scaled(layer, "gamma", "beta"))
 
 
 @handles("RMSNormalization")
-def _rms_norm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _rms_norm(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     return _row_norm(b, layer, inputs[0], "rms_norm", _scaled(layer, "scale", "-"))
 
 
 @handles("GroupNormalization")
-def _group_norm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _group_norm(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     params = _scaled(layer, "gamma", "beta")
 
     def make(t: str) -> str:
@@ -102,7 +112,9 @@ def _group_norm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...
 
 
 @handles("UnitNormalization")
-def _unit_norm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _unit_norm(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     axis = layer.config.get("axis", -1)
     axes = list(axis) if isinstance(axis, list | tuple) else [axis]
     rank = len(b.nominal(inputs[0]))
@@ -112,7 +124,9 @@ def _unit_norm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...]
 
 
 @handles("Rescaling")
-def _rescaling(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _rescaling(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     scale, offset = (
         np.asarray(layer.config.get(k, d), np.float32) for k, d in (("scale", 1), ("offset", 0))
     )
@@ -123,7 +137,9 @@ def _rescaling(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...]
 
 
 @handles("Normalization")
-def _normalization(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _normalization(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     c = layer.config
     mean, variance = (
         np.asarray(layer.weights[k] if c.get(k) is None else c[k], np.float64)

@@ -1,7 +1,7 @@
 """Functions on tensors in a functional model: `x * 0.5`, `x[:, 1:]`, keras.ops and their tf twins.
 
-A front end gives each as a Layer of the kind "ops.Name", keras.ops' class name, with its arguments
-in `args` (tensors as Ref, anything else as it was given) and its options in `config`.
+A front end gives each as a SourceLayer of the kind "ops.Name", keras.ops' class name, with its
+arguments in `args` (tensors as Ref, anything else as it was given) and its options in `config`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 from secateur.frontend.build import Builder, Operand
 
 from .activation import source_axis
-from .base import Handler, Layer, Ref, add_layer, handles, refuse, spreads
+from .base import Handler, Ref, SourceLayer, add_layer, handles, refuse, spreads
 from .dense import dense, einsum_dense
 
 
-def operand(layer: Layer, i: int) -> Operand:
+def operand(layer: SourceLayer, i: int) -> Operand:
     """Argument i: a tensor's name, or a constant without the batch axis."""
     if i >= len(layer.args):
         raise refuse(layer, f"lacks its argument {i + 1}", "call it with all arguments")
     return _as_operand(layer, layer.args[i])
 
 
-def _as_operand(layer: Layer, value: Any) -> Operand:
+def _as_operand(layer: SourceLayer, value: Any) -> Operand:
     if isinstance(value, Ref):
         return str(value)
     if value is None or isinstance(value, str):
@@ -36,7 +36,7 @@ def _as_operand(layer: Layer, value: Any) -> Operand:
     return found.astype(np.float32) if found.dtype.kind != "i" else found
 
 
-def _without_batch(layer: Layer, value: Operand, rank: int) -> Operand:
+def _without_batch(layer: SourceLayer, value: Operand, rank: int) -> Operand:
     """A constant whose rank counts the batch loses that axis, which must have size 1."""
     if isinstance(value, str) or value.ndim <= rank:
         return value
@@ -48,7 +48,7 @@ def _without_batch(layer: Layer, value: Operand, rank: int) -> Operand:
     )  # fmt: skip
 
 
-def tensor(layer: Layer, i: int = 0) -> str:
+def tensor(layer: SourceLayer, i: int = 0) -> str:
     """Argument i, which must be a tensor."""
     found = operand(layer, i)
     if not isinstance(found, str):
@@ -63,7 +63,7 @@ _BINARY = {
 
 
 @handles(*(f"ops.{k}" for k in _BINARY))
-def _binary(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _binary(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     pair = [operand(layer, i) for i in (0, 1)]
     rank = max(len(b.nominal(t)) for t in pair if isinstance(t, str))
     first, second = (_without_batch(layer, t, rank) for t in pair)
@@ -92,26 +92,26 @@ _UNARY: dict[str, tuple[str, dict[str, str]]] = {
 
 
 @handles(*(f"ops.{k}" for k in _UNARY))
-def _unary(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _unary(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     function, names = _UNARY[layer.kind.removeprefix("ops.")]
     arguments = {k: float(layer.config[v]) for k, v in names.items()}
     return b.activation(layer.name, tensor(layer), function, **arguments)
 
 
 @handles("ops.Relu", "ops.Relu6")
-def _relu(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _relu(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     cap = 6.0 if layer.kind == "ops.Relu6" else None
     return b.emit("relu", layer.name, [tensor(layer)], None, {"max_value": cap})
 
 
 @handles("ops.Gelu")
-def _gelu(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _gelu(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     name = "gelu_tanh" if layer.config.get("approximate", True) else "gelu"
     return b.activation(layer.name, tensor(layer), name)
 
 
 @handles("ops.Clip")
-def _clip(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _clip(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     c = layer.config
     ends = [None if c.get(k) is None else float(np.asarray(c[k])) for k in ("x_min", "x_max")]
     if ends[0] == 0:
@@ -120,7 +120,7 @@ def _clip(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Power")
-def _power(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _power(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     exponent = operand(layer, 1)
     if isinstance(exponent, str) or exponent.size != 1:
         raise refuse(layer, "raises to a power that is no number", "use a constant exponent")
@@ -128,14 +128,14 @@ def _power(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Softmax", "ops.LogSoftmax")
-def _softmax(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _softmax(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t, axis = tensor(layer), layer.config.get("axis", -1)
     at = source_axis(layer, -1 if axis is None else axis, len(b.nominal(t)))
     return b.softmax(layer.name, t, at, log=layer.kind == "ops.LogSoftmax")
 
 
 @handles("ops.Cast", "ops.StopGradient", "ops.Copy", "ops.SaturateCast", "ops.ConvertToTensor")
-def _same(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _same(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     dtype = str(layer.config.get("dtype") or "float32")
     if "float" not in dtype and not dtype.startswith("int"):
         raise refuse(layer, f"casts to {dtype}", "cast to float32 or int32")
@@ -148,7 +148,7 @@ def _same(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 # -- shapes ----------------------------------------------------------------------------------------
 
 
-def _tail(layer: Layer, shape: Sequence[Any]) -> tuple[int, ...]:
+def _tail(layer: SourceLayer, shape: Sequence[Any]) -> tuple[int, ...]:
     """A shape argument behind its batch."""
     if len(shape) < 1 or any(d is None or isinstance(d, Ref) for d in shape[1:]):
         raise refuse(layer, "has a shape known at run time alone", "give it numbers")
@@ -156,7 +156,7 @@ def _tail(layer: Layer, shape: Sequence[Any]) -> tuple[int, ...]:
 
 
 @handles("ops.Reshape", "ops.ExpandDims", "ops.Squeeze", "ops.Ravel")
-def _reshape(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _reshape(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t = tensor(layer)
     if out is None:
         raise refuse(layer, "makes a tensor of unknown shape", "build the model first")
@@ -166,7 +166,7 @@ def _reshape(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Transpose", "ops.Swapaxes", "ops.Moveaxis")
-def _transpose(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _transpose(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t, c = tensor(layer), layer.config
     order = list(range(len(b.nominal(t)) + 1))
     if layer.kind == "ops.Transpose":
@@ -188,7 +188,7 @@ def _transpose(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Concatenate", "ops.Stack")
-def _concatenate(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _concatenate(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     parts = layer.args[0] if isinstance(layer.args[0], list | tuple) else layer.args
     given = [_as_operand(layer, p) for p in parts]
     first = next((t for t in given if isinstance(t, str)), None)
@@ -209,12 +209,12 @@ def _concatenate(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.GetItem")
-def _get_item(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _get_item(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t, key = tensor(layer), layer.args[1] if len(layer.args) > 1 else layer.kwargs.get("key")
     return take(b, layer, t, key)
 
 
-def take(b: Builder, layer: Layer, t: str, key: Any) -> str:
+def take(b: Builder, layer: SourceLayer, t: str, key: Any) -> str:
     """`t[key]` with Python's slices, integers, Ellipsis and None; the first is the batch's."""
     nominal = b.nominal(t)
     keys = list(key) if isinstance(key, tuple | list) else [key]
@@ -255,7 +255,7 @@ def take(b: Builder, layer: Layer, t: str, key: Any) -> str:
 
 
 @handles("ops.Take")
-def _take(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _take(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t, indices = tensor(layer), operand(layer, 1)
     if isinstance(indices, str):
         raise refuse(layer, "takes elements at computed places", "use an Embedding or constants")
@@ -270,7 +270,7 @@ def _take(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Flip")
-def _flip(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _flip(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t, axes = tensor(layer), layer.config.get("axis")
     nominal = b.nominal(t)
     if axes is None:
@@ -283,7 +283,7 @@ def _flip(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Pad")
-def _pad(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _pad(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t = tensor(layer)
     width = np.broadcast_to(np.asarray(layer.config["pad_width"], int), (len(b.nominal(t)) + 1, 2))
     if width[0].any():
@@ -295,7 +295,7 @@ def _pad(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Repeat", "ops.Tile", "ops.BroadcastTo")
-def _repeat(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _repeat(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t, c = tensor(layer), layer.config
     nominal = b.nominal(t)
     if layer.kind == "ops.Repeat":
@@ -318,22 +318,22 @@ def _repeat(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.DepthToSpace", "ops.SpaceToDepth")
-def _blocks(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _blocks(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     op = "depth_to_space" if layer.kind == "ops.DepthToSpace" else "space_to_depth"
     attrs = {"block": int(layer.config["block_size"])}
     return b.emit(op, layer.name, [tensor(layer)], None, attrs)
 
 
 @handles("ops.Resize")
-def _resize(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _resize(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     size = layer.config["size"]
     config = {**layer.config, "height": size[0], "width": size[1]}
-    plain = Layer("Resizing", layer.name, config, keras2=layer.keras2)
+    plain = SourceLayer("Resizing", layer.name, config, keras2=layer.keras2)
     return add_layer(b, plain, [tensor(layer)], out)
 
 
 @spreads("ops.Split", "ops.Unstack")
-def _split(b: Builder, layer: Layer, inputs: list[str]) -> list[str]:
+def _split(b: Builder, layer: SourceLayer, inputs: list[str]) -> list[str]:
     t, c = tensor(layer), layer.config
     nominal = b.nominal(t)
     axis = source_axis(layer, c.get("axis", 0), len(nominal))
@@ -355,7 +355,7 @@ def _split(b: Builder, layer: Layer, inputs: list[str]) -> list[str]:
 
 
 @spreads("ops.TopK")
-def _top(b: Builder, layer: Layer, inputs: list[str]) -> list[str]:
+def _top(b: Builder, layer: SourceLayer, inputs: list[str]) -> list[str]:
     t = tensor(layer)
     attrs = {"axis": len(b.shape(t)) - 1, "k": int(layer.config["k"])}
     return [
@@ -372,7 +372,7 @@ _REDUCTIONS = {
 }  # fmt: skip
 
 
-def _axes(b: Builder, layer: Layer, t: str) -> list[int]:
+def _axes(b: Builder, layer: SourceLayer, t: str) -> list[int]:
     axis = layer.config.get("axis")
     if axis is None:
         raise refuse(layer, "reduces the batch", "name the axes behind it")
@@ -380,14 +380,14 @@ def _axes(b: Builder, layer: Layer, t: str) -> list[int]:
 
 
 @handles(*(f"ops.{k}" for k in _REDUCTIONS))
-def _reduce(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _reduce(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t = tensor(layer)
     function = _REDUCTIONS[layer.kind.removeprefix("ops.")]
     return b.reduce(function, layer.name, t, _axes(b, layer, t), bool(layer.config.get("keepdims")))
 
 
 @handles("ops.Var", "ops.Std")
-def _variance(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _variance(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t = tensor(layer)
     axes = _axes(b, layer, t)
     mean = b.reduce("mean", f"{layer.name}_mean", t, axes, keep=True)
@@ -398,7 +398,7 @@ def _variance(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Argmax", "ops.Argmin")
-def _argmax(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _argmax(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t = tensor(layer)
     (axis,) = _axes(b, layer, t)
     attrs = {"axis": b.axis(t, axis), "smallest": layer.kind == "ops.Argmin"}
@@ -408,7 +408,7 @@ def _argmax(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Normalize")
-def _normalize(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _normalize(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     t, c = tensor(layer), layer.config
     if c.get("order", 2) != 2:
         raise refuse(layer, f"has order={c['order']}", "use order=2")
@@ -422,7 +422,7 @@ def _normalize(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Matmul")
-def _matmul(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _matmul(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     first, second = operand(layer, 0), operand(layer, 1)
     if isinstance(first, str) and not isinstance(second, str) and second.ndim == 2:
         return dense(b, layer.name, first, second)
@@ -433,7 +433,7 @@ def _matmul(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 
 
 @handles("ops.Einsum")
-def _einsum(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+def _einsum(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
     equation = str(layer.config.get("subscripts") or layer.config.get("equation"))
     flat = [a for x in layer.args for a in (x if isinstance(x, list | tuple) else [x])]
     operands = [_as_operand(layer, a) for a in flat]
@@ -445,7 +445,7 @@ def _einsum(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
 def pool_or_conv(kind: str) -> Handler:
     """keras.ops' windows, as the layers of that name."""
 
-    def handler(b: Builder, layer: Layer, inputs: list[str], out: Any) -> str:
+    def handler(b: Builder, layer: SourceLayer, inputs: list[str], out: Any) -> str:
         t = tensor(layer)
         one_d = len(b.nominal(t)) == 2
         config = dict(layer.config)
@@ -455,7 +455,7 @@ def pool_or_conv(kind: str) -> Handler:
             if isinstance(kernel, str):
                 raise refuse(layer, "has a computed kernel", "use a layer with weights")
             weights = {"depthwise_kernel" if "Depth" in kind else "kernel": kernel}
-        plain = Layer(f"{kind}{1 if one_d else 2}D", layer.name, config, weights)
+        plain = SourceLayer(f"{kind}{1 if one_d else 2}D", layer.name, config, weights)
         return add_layer(b, plain, [t], out)
 
     return handler

@@ -6,11 +6,11 @@ from typing import Any
 
 from secateur.frontend.build import Builder
 
-from .base import Layer, handles, refuse
+from .base import SourceLayer, handles, refuse
 from .geometry import image, pair, sliding
 
 
-def _pool(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _pool(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     one_d = layer.kind.endswith("1D")
     h, w, _ = image(b, layer, inputs[0])
     window = pair(layer.config["pool_size"], one_d)
@@ -26,7 +26,9 @@ handles("MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")(
 @handles(
     "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D"
 )
-def _global_pool(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _global_pool(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     h, w, c = image(b, layer, inputs[0])
     op = "avg_pool" if "Average" in layer.kind else "max_pool"
     attrs = {"window": (h, w), "strides": (h, w), "pads": (0, 0, 0, 0)}
@@ -40,7 +42,9 @@ def _global_pool(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ..
     "AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D",
     "AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D",
 )  # fmt: skip
-def _adaptive(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _adaptive(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     h, w, _ = image(b, layer, inputs[0])
     size: Any = pair(layer.config["output_size"], layer.kind.endswith("1D"))
     if h % size[0] or w % size[1]:

@@ -12,7 +12,7 @@ from secateur.frontend.build import Builder
 from secateur.frontend.ops.recurrent import GATES, Named
 
 from .activation import _FUNCTIONS, supported_activations
-from .base import Layer, handles, refuse, spreads
+from .base import SourceLayer, handles, refuse, spreads
 
 _CELLS = {
     "LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn",
@@ -21,7 +21,7 @@ _CELLS = {
 _KINDS = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
 
 
-def named(layer: Layer, spec: Any) -> Named:
+def named(layer: SourceLayer, spec: Any) -> Named:
     """An `activation=` argument as a function of one element. Raises ModelError for others."""
     if isinstance(spec, dict):
         config = spec.get("config")
@@ -46,14 +46,14 @@ def named(layer: Layer, spec: Any) -> Named:
 class _Run:
     """A recurrent layer with its wrapper off."""
 
-    layer: Layer
+    layer: SourceLayer
     cells: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]  #: kind, config, weights
     sequence: bool
     reverse: bool
     stateful: bool
 
 
-def _run_of(layer: Layer) -> _Run:
+def _run_of(layer: SourceLayer) -> _Run:
     c = layer.config
     if c.get("time_major"):
         raise refuse(layer, "has time_major=True", "use time_major=False")
@@ -67,7 +67,7 @@ def _run_of(layer: Layer) -> _Run:
 
 
 def _cells(
-    layer: Layer, cell: dict[str, Any]
+    layer: SourceLayer, cell: dict[str, Any]
 ) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]:
     kind, config = str(cell["class_name"]), dict(cell["config"])
     if kind == "StackedRNNCells":
@@ -83,7 +83,7 @@ def _cells(
     return [(kind, config, own or layer.weights)]
 
 
-def _no_masks(layer: Layer) -> None:
+def _no_masks(layer: SourceLayer) -> None:
     """A mask, or a state that is fed, is no part of what is converted."""
     if layer.kwargs.get("mask") is not None:
         raise refuse(layer, "is given a mask", "feed sequences of one length and leave it out")
@@ -126,7 +126,7 @@ def _emit(b: Builder, run: _Run, tensor: str) -> list[str]:
 
 
 def _node(
-    layer: Layer, kind: str, config: dict[str, Any], weights: dict[str, np.ndarray]
+    layer: SourceLayer, kind: str, config: dict[str, Any], weights: dict[str, np.ndarray]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     cell = _CELLS[kind]
     missing = [w for w in ("kernel", "recurrent_kernel") if w not in weights]
@@ -161,7 +161,7 @@ def _node(
     return attrs, params
 
 
-def _inner(layer: Layer, key: str, prefix: str, reverse: bool) -> Layer:
+def _inner(layer: SourceLayer, key: str, prefix: str, reverse: bool) -> SourceLayer:
     """One direction of a Bidirectional layer."""
     spec = layer.config.get(key) or layer.config["layer"]
     kind, config = str(spec["class_name"]), dict(spec["config"])
@@ -179,7 +179,7 @@ def _inner(layer: Layer, key: str, prefix: str, reverse: bool) -> Layer:
     )  # fmt: skip
 
 
-def _bidirectional(b: Builder, layer: Layer, tensor: str) -> list[str]:
+def _bidirectional(b: Builder, layer: SourceLayer, tensor: str) -> list[str]:
     forward = _run_of(_inner(layer, "forward_layer", "forward", False))
     backward = _run_of(_inner(layer, "backward_layer", "backward", True))
     if forward.sequence != backward.sequence:
@@ -211,7 +211,7 @@ def _states_behind(b: Builder, run: _Run, made: list[str]) -> list[str]:
     return [first, *made[2:]]
 
 
-def _merged(b: Builder, layer: Layer, mode: Any, ahead: str, back: str) -> str:
+def _merged(b: Builder, layer: SourceLayer, mode: Any, ahead: str, back: str) -> str:
     if mode == "concat" or mode is None:
         return b.concat(layer.name, [ahead, back], -1)
     if mode == "ave":
@@ -224,7 +224,7 @@ def _merged(b: Builder, layer: Layer, mode: Any, ahead: str, back: str) -> str:
 
 
 @spreads(*_KINDS)
-def recurrent(b: Builder, layer: Layer, inputs: list[str]) -> list[str]:
+def recurrent(b: Builder, layer: SourceLayer, inputs: list[str]) -> list[str]:
     """The output and, with return_state, the states."""
     _no_masks(layer)
     if len(inputs) != 1:
@@ -241,10 +241,12 @@ def recurrent(b: Builder, layer: Layer, inputs: list[str]) -> list[str]:
 
 
 @handles("Masking")
-def _masking(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _masking(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     raise refuse(layer, "masks elements of time", "feed sequences of one length, padded as trained")
 
 
 @handles("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-def _conv_lstm(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _conv_lstm(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     raise refuse(layer, "is recurrent over images", "use convolutions and an LSTM behind them")

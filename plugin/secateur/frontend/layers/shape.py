@@ -8,7 +8,7 @@ import numpy as np
 
 from secateur.frontend.build import Builder
 
-from .base import Layer, add_layer, handles, refuse
+from .base import SourceLayer, add_layer, handles, refuse
 from .geometry import image, pair
 
 
@@ -23,7 +23,9 @@ def _both_sides(value: Any, one_d: bool) -> tuple[tuple[int, int], ...]:
 
 
 @handles("ZeroPadding2D", "ZeroPadding1D")
-def _zero_pad(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _zero_pad(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     image(b, layer, inputs[0])
     sides = _both_sides(layer.config["padding"], layer.kind.endswith("1D"))
     y, x = sides if len(sides) == 2 else ((0, 0), sides[0])
@@ -31,13 +33,15 @@ def _zero_pad(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] 
 
 
 @handles("Cropping2D", "Cropping1D")
-def _crop(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _crop(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     sides = _both_sides(layer.config["cropping"], layer.kind.endswith("1D"))
     return b.pad(layer.name, inputs[0], [*((-x, -y) for x, y in sides), (0, 0)])
 
 
 @handles("CenterCrop")
-def _center_crop(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _center_crop(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     h, w, c = image(b, layer, inputs[0])
     size = (int(layer.config["height"]), int(layer.config["width"]))
     if size[0] > h or size[1] > w:
@@ -50,14 +54,18 @@ _INTERPOLATIONS = ("nearest", "bilinear")
 
 
 @handles("UpSampling2D", "UpSampling1D")
-def _upsample(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _upsample(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     h, w, _ = image(b, layer, inputs[0])
     y, x = pair(layer.config["size"], layer.kind.endswith("1D"))
     return resize(b, layer, inputs[0], (h * y, w * x))
 
 
 @handles("Resizing")
-def _resizing(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _resizing(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     c = layer.config
     for key in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
         if c.get(key):
@@ -66,7 +74,7 @@ def _resizing(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] 
     return resize(b, layer, inputs[0], (int(c["height"]), int(c["width"])))
 
 
-def resize(b: Builder, layer: Layer, tensor: str, size: tuple[int, int]) -> str:
+def resize(b: Builder, layer: SourceLayer, tensor: str, size: tuple[int, int]) -> str:
     """An image resampled as Keras does: pixel centres, nearest or bilinear."""
     mode = str(layer.config.get("interpolation", "nearest"))
     if mode not in _INTERPOLATIONS:
@@ -81,19 +89,19 @@ def resize(b: Builder, layer: Layer, tensor: str, size: tuple[int, int]) -> str:
 
 
 @handles("Permute")
-def _permute(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _permute(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     return b.transpose(layer.name, inputs[0], [int(d) - 1 for d in layer.config["dims"]])
 
 
 @handles("RepeatVector")
-def _repeat(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _repeat(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     n, c = int(layer.config["n"]), b.shape(inputs[0])[-1]
     y = b.reshape(f"{layer.name}_row", inputs[0], (1, c))
     return b.emit("tile", layer.name, [y], None, {"repeats": (1, n, 1)})
 
 
 @handles("Flatten")
-def _flatten(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _flatten(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     shape = b.shape(inputs[0])
     if len(shape) == 1:
         return inputs[0]
@@ -101,7 +109,7 @@ def _flatten(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] |
 
 
 @handles("Reshape")
-def _reshape(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _reshape(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
     size = int(np.prod(b.shape(inputs[0])))
     target = [int(d) for d in layer.config["target_shape"]]
     if -1 in target:
@@ -112,7 +120,7 @@ def _reshape(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] |
 
 @handles("TimeDistributed")
 def _time_distributed(
-    b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
 ) -> str:
     inner = layer.config["layer"]
     kind, config = str(inner["class_name"]), dict(inner["config"])
@@ -124,5 +132,5 @@ def _time_distributed(
     if kind not in everywhere or config.get("axis", -1) not in (-1, [-1]):
         raise refuse(layer, f"repeats a {kind}", f"use {', '.join(everywhere)} or Flatten inside")
     config["name"] = layer.name
-    plain = Layer(kind, layer.name, config, layer.weights, keras2=layer.keras2)
+    plain = SourceLayer(kind, layer.name, config, layer.weights, keras2=layer.keras2)
     return add_layer(b, plain, inputs)

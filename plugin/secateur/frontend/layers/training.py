@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secateur.frontend.build import Builder
 
-from .base import Layer, handles
+from .base import SourceLayer, handles
 
 
 @handles(
@@ -27,5 +27,7 @@ from .base import Layer, handles
     "RandomZoom",
     "StochasticDepth",  # ConvNeXt's, of keras.applications
 )
-def _identity(b: Builder, layer: Layer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+def _identity(
+    b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None
+) -> str:
     return inputs[0]

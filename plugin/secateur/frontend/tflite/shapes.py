@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from secateur.frontend.layers import Layer
+from secateur.frontend.layers import SourceLayer
 from secateur.frontend.layers.operators import take
 
 from .reader import TfliteOp, TfliteReader, reads
@@ -114,7 +114,7 @@ def _strided(r: TfliteReader, op: TfliteOp) -> str:
     batch = r.tensors[op.inputs[0]].shape[0]
     if keys and isinstance(keys[0], slice) and range(batch)[keys[0]] == range(batch):
         keys[0] = slice(None)
-    return take(r.b, Layer(op.kind, op.name, {}), t, tuple(keys))
+    return take(r.b, SourceLayer(op.kind, op.name, {}), t, tuple(keys))
 
 
 @reads("GATHER")
