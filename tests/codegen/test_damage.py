@@ -70,9 +70,10 @@ def specimens() -> dict[tuple[str, str], QGraph]:
     """For each pair of a kernel and an encoding a graph of one layer that it executes."""
     found: dict[tuple[str, str], QGraph] = {}
     for kind in KINDS:
-        for what in ("pointwise", "window", "depthwise", "dense", "wide"):
-            c = Chain("g", (12, 9, 8) if what not in ("dense", "wide") else (40, 1, 1), 0, zero=0)
-            if what == "pointwise":
+        for what in ("pointwise", "window", "depthwise", "dense", "wide", "small plane"):
+            shape = {"dense": (40, 1, 1), "wide": (40, 1, 1), "small plane": (12, 2, 3)}
+            c = Chain("g", shape.get(what, (12, 9, 8)), 0, zero=0)
+            if what in ("pointwise", "small plane"):
                 c.conv(12, (1, 1), kind)
             elif what == "window":
                 c.conv(8, (3, 3), kind, pads=(1, 1, 1, 1))

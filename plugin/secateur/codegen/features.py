@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import __version__
 from ..lowering.mfcc import QMfcc
+from ..version import __version__
 from .emit import CArray, render
 from .geometry import align4
 from .tables import counter_type
