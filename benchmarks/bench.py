@@ -5,7 +5,8 @@
 Prints a table and writes benchmarks/results/bench.json, a list of {network, encoding, target,
 instructions, cycles, flash, arena, identical, total}: instructions per inference counted in the
 simulator, cycles estimated (docs/cycle-model.md), flash of model and runtime without the serial
-harness, arena in bytes, and how many of the outputs are the reference's, byte by byte.
+harness, arena in bytes, and how many of the outputs are the reference's, byte by byte. Rows of
+networks and cores that were not asked for stay.
 """
 
 from __future__ import annotations
@@ -163,6 +164,13 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     part.replace(path)
 
 
+def _others(path: Path, rows: list[Row]) -> list[dict[str, Any]]:
+    """What the file holds of networks and cores that were not measured now."""
+    measured = {(r.network, r.target) for r in rows}
+    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [r for r in old if (r["network"], r["target"]) not in measured]
+
+
 def main() -> int:
     """Command line; returns 1 if any output differs from the reference's."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -186,7 +194,7 @@ def main() -> int:
         for job in jobs:
             rows.append(job.result())
             print(f"  {rows[-1].network}, {rows[-1].encoding}, {rows[-1].target}", flush=True)
-    write(args.out, [asdict(r) for r in rows])
+    write(args.out, [*_others(args.out, rows), *(asdict(r) for r in rows)])
     print(f"\n{table(rows)}\n")
     print("Weights are one-shot projections of the float weights (pruned, clustered or ternarised")
     print("without training): sizes and counts are those of trained networks, accuracy is not.")

@@ -342,7 +342,7 @@ def main() -> int:
                 f"{target}: {what} estimated {np.abs(e).mean():.1%} off in the mean, "
                 f"{e[np.abs(e).argmax()]:+.1%} at most, within 8 % in {near:.0%}"
             )
-    write(args.out, json.dumps([asdict(r) for r in rows], indent=1) + "\n")
+    write(args.out, "[\n" + ",\n".join(json.dumps(asdict(r)) for r in rows) + "\n]\n")
     print(f"{args.out}, {time.monotonic() - started:.0f} s")
     return int(kept != len(cases))
 
