@@ -13,11 +13,6 @@ keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture(autouse=True)
-def _root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-
-
 def test_every_method_is_trained_once() -> None:
     from benchmarks.recipes import long, methods
 

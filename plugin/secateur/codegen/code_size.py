@@ -40,6 +40,28 @@ _INLINED = re.compile(r"^\s*(?:/\*.*?\*/\s*)?SC_INLINE\b", re.S)
 #: Identifiers that are statements or types, not calls.
 _WORDS = frozenset(["if", "for", "while", "return", "switch", "sizeof", "defined"])
 
+#: What else is counted in C.
+_COUNTED = {
+    what: re.compile(pattern)
+    for what, pattern in {
+        "if": r"\bif \(",
+        "loop": r"\b(?:for|while) \(",
+        "?": r" \? ",
+        "add": r" [-+] ",
+        "multiply": r" \* ",
+        "divide": r" [/%] ",
+        "bits": r" [|&^] | << | >> ",
+        "assign": r" (?:[-+*|&^]|<<|>>)?= ",
+        "compare": r" (?:[=!<>]=|[<>]|&&|\|\|) ",
+        "index": r"\[",
+        "step": r"\+\+|--",
+        "load": r"[(=,] ?\*\w",
+        "cast": r"\(u?int(?:8|16|64)_t\)",
+        "long": r"\bu?int64_t\b",
+        "number": r"\b(?:\d{3,}|0x[0-9a-fA-F]{3,})u?\b",
+    }.items()
+}
+
 #: Mnemonics of two bytes where their registers are low ones.
 _NARROW = re.compile(
     r"(adds?|subs?|movs?|ands?|orrs?|eors?|lsls?|lsrs?|asrs?|cmp|ldr[bh]?|str[bh]?|ldrs[bh]|muls?|"
@@ -109,21 +131,8 @@ def counted(text: str) -> Counter[str]:
             out[f"call {name}"] += 1
         elif name not in _WORDS and not name.startswith("__"):
             out["call"] += 1
-    out["if"] = len(re.findall(r"\bif \(", code))
-    out["loop"] = len(re.findall(r"\b(?:for|while) \(", code))
-    out["?"] = code.count(" ? ")
-    out["add"] = len(re.findall(r" [-+] ", code))
-    out["multiply"] = len(re.findall(r" \* ", code))
-    out["divide"] = len(re.findall(r" [/%] ", code))
-    out["bits"] = len(re.findall(r" [|&^] | << | >> ", code))
-    out["assign"] = len(re.findall(r" (?:[-+*|&^]|<<|>>)?= ", code))
-    out["compare"] = len(re.findall(r" (?:[=!<>]=|[<>]|&&|\|\|) ", code))
-    out["index"] = code.count("[")
-    out["step"] = len(re.findall(r"\+\+|--", code))
-    out["load"] = len(re.findall(r"[(=,] ?\*\w", code))
-    out["cast"] = len(re.findall(r"\(u?int(?:8|16|64)_t\)", code))
-    out["long"] = len(re.findall(r"\bu?int64_t\b", code))
-    out["number"] = len(re.findall(r"\b(?:\d{3,}|0x[0-9a-fA-F]{3,})u?\b", code))
+    for what, pattern in _COUNTED.items():
+        out[what] = len(pattern.findall(code))
     return +out
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...coding.base import is_ternary
 from ...lowering.qgraph import QDense
 from ..emit import CArray, CFunction, Emission, render
 from ..requant import requantization
@@ -27,10 +28,6 @@ class SignedTable(RequantizedTable):
     """Codes and counts of lists; so many weights are applied in a run of code without a loop."""
 
     unroll: int
-
-
-def _is_ternary(layer: Layer[QDense]) -> bool:
-    return bool(np.all(np.abs(layer.op.weight) <= 1))
 
 
 def _table(
@@ -51,7 +48,7 @@ class _Signed(Kernel[QDense, SignedTable]):
     forms = frozenset({"ternary"})
 
     def applies(self, layer: Layer[QDense]) -> bool:
-        return _is_ternary(layer)
+        return is_ternary(layer.op.weight)
 
     def _emission(
         self, layer: Layer[QDense], table: SignedTable, template: str, title: str, span: int
@@ -74,9 +71,6 @@ class DenseSigned(_Signed):
 
     name = "dense_signed"
     plain_factor = 1.3
-
-    def code(self, layer: Layer[QDense]) -> int:
-        return 90 + 16 * self._unroll(layer)
 
     @staticmethod
     def _unroll(layer: Layer[QDense]) -> int:
@@ -125,9 +119,6 @@ class DenseSignedColumns(_Signed):
     name = "dense_signed_columns"
     skips_zeros = True
     plain_factor = 1.3
-
-    def code(self, layer: Layer[QDense]) -> int:
-        return 140 + 24 * self._unroll(layer)
 
     @staticmethod
     def _unroll(layer: Layer[QDense]) -> int:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...coding.base import is_ternary
 from ...lowering.qgraph import QDense
 from ..emit import CArray, CFunction, Emission, checked_call, render
 from ..geometry import align4
@@ -124,4 +125,4 @@ class DenseTernary(_Lists):
     values = False
 
     def applies(self, layer: Layer[QDense]) -> bool:
-        return bool(np.all(np.abs(layer.op.weight) <= 1))
+        return is_ternary(layer.op.weight)

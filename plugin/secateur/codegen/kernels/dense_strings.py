@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from ... import names
+from ...coding.base import is_ternary
 from ...lowering.qgraph import QDense
 from ..emit import CArray, CFunction, Emission, render
 from ..requant import requantization
@@ -91,11 +92,10 @@ class DenseStrings(Kernel[QDense, StringTable]):
 
     name = "dense_strings"
     forms = frozenset({"ternary"})
-    code_bytes = 190
     plain_factor = 1.3
 
     def applies(self, layer: Layer[QDense]) -> bool:
-        return bool(np.all(np.abs(layer.op.weight) <= 1))
+        return is_ternary(layer.op.weight)
 
     def scratch(self, layer: Layer[QDense]) -> int:
         return 4 * layer.op.weight.shape[1]

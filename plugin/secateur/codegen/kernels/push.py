@@ -2,73 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from ...lowering.operators.stream import QAppend, QKeep, QPush, QSlide, QSlidingMean
 from ..emit import CFunction, Emission, render
 from ..requant import requantization
 from ..tables import RequantizedTable, Table
 from .base import Kernel, Layer, Plain, register
 
+RowsOp = TypeVar("RowsOp", QPush, QAppend, QKeep)
+
+
+class _Rows(Plain[RowsOp]):
+    """Rows of every channel are moved; `name` is what the template calls it."""
+
+    start = 12.0  #: instructions of a channel beside its bytes
+
+    def cost(self, layer: Layer[RowsOp]) -> float:
+        t = layer.graph.tensors[layer.op.output]
+        return self.start * t.shape[0] + 1.2 * t.size
+
+    def _emission(self, channels: int, whole: int, new: int, args: Sequence[str]) -> Emission:
+        """whole, new: elements of all channels, with the new rows and of these alone."""
+        each, new = whole // channels, new // channels
+        name = f"{self.name}_{channels}x{each}_{new}"
+        text = render("push.c.j2", kind=self.name, name=name, channels=channels, each=each, new=new)
+        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
+
 
 @register
-class Push(Plain[QPush]):
+class Push(_Rows[QPush]):
     """Each channel's rows move up by one; the new one takes the last place."""
 
     name = "push"
 
-    def cost(self, layer: Layer[QPush]) -> float:
-        t = layer.graph.tensors[layer.op.output]
-        return 12.0 * t.shape[0] + 1.2 * t.size
-
     def emit(self, layer: Layer[QPush], table: Table) -> Emission:
         kept, row = (layer.graph.tensors[t] for t in layer.op.inputs)
-        channels = kept.shape[0]
-        each, new = kept.size // channels, row.size // channels
-        name = f"push_{channels}x{each}_{new}"
-        text = render("push.c.j2", kind="push", name=name, channels=channels, each=each, new=new)
-        call = f"{name}({layer.inputs[1]}, {layer.output});"
-        return Emission(call, [CFunction(name, text)])
+        return self._emission(kept.shape[0], kept.size, row.size, [layer.inputs[1], layer.output])
 
 
 @register
-class AppendRow(Plain[QAppend]):
+class AppendRow(_Rows[QAppend]):
     """Each channel's kept rows, then its new one."""
 
     name = "append"
-
-    def cost(self, layer: Layer[QAppend]) -> float:
-        t = layer.graph.tensors[layer.op.output]
-        return 12.0 * t.shape[0] + 1.2 * t.size
 
     def overwrites(self, layer: Layer[QAppend]) -> tuple[int, ...]:
         return (1,)  # the new rows, from the last channel to the first
 
     def emit(self, layer: Layer[QAppend], table: Table) -> Emission:
         whole, row = (layer.graph.tensors[t] for t in (layer.op.output, layer.op.inputs[1]))
-        channels = whole.shape[0]
-        each, new = whole.size // channels, row.size // channels
-        name = f"append_{channels}x{each}_{new}"
-        text = render("push.c.j2", kind="append", name=name, channels=channels, each=each, new=new)
-        call = f"{name}({', '.join([*layer.inputs, layer.output])});"
-        return Emission(call, [CFunction(name, text)])
+        return self._emission(whole.shape[0], whole.size, row.size, [*layer.inputs, layer.output])
 
 
 @register
-class KeepRows(Plain[QKeep]):
+class KeepRows(_Rows[QKeep]):
     """Each channel's rows but the oldest."""
 
     name = "keep"
-
-    def cost(self, layer: Layer[QKeep]) -> float:
-        t = layer.graph.tensors[layer.op.output]
-        return 8.0 * t.shape[0] + 1.2 * t.size
+    start = 8.0
 
     def emit(self, layer: Layer[QKeep], table: Table) -> Emission:
         whole, kept = (layer.graph.tensors[t] for t in (layer.op.inputs[0], layer.op.output))
-        channels = whole.shape[0]
-        each, new = whole.size // channels, (whole.size - kept.size) // channels
-        name = f"keep_{channels}x{each}_{new}"
-        text = render("push.c.j2", kind="keep", name=name, channels=channels, each=each, new=new)
-        return Emission(f"{name}({layer.inputs[0]}, {layer.output});", [CFunction(name, text)])
+        return self._emission(
+            whole.shape[0], whole.size, whole.size - kept.size, [layer.inputs[0], layer.output]
+        )
 
 
 @register
