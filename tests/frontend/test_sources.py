@@ -45,10 +45,10 @@ def images(n: int = 24) -> np.ndarray:
 
 _ALONE = """
 import sys
-sys.modules["tensorflow"] = sys.modules["tf_keras"] = None  # as if not installed
+model, data, out, *absent = sys.argv[1:]
+sys.modules.update(dict.fromkeys(absent))  # as if not installed
 import numpy as np, secateur as sc
 from secateur.cli import main
-model, data, out = sys.argv[1:]
 try:
     main(["convert", model, "--calibration", data, "--out", out + "/library"])
 except SystemExit as e:
@@ -60,22 +60,37 @@ print(keras.backend.backend())
 """
 
 
-@pytest.mark.parametrize("backend", ["", "numpy", "jax"])
-def test_a_keras_file_is_read_where_tensorflow_is_not(backend: str, tmp_path: Path) -> None:
-    if backend == "jax" and find_spec("jax") is None:
-        pytest.skip("jax is not installed")
-    model, x = network(), images()
-    model.save(tmp_path / "m.keras")
-    np.savez(tmp_path / "x.npz", x=x)
+def alone(tmp_path: Path, backend: str, *absent: str) -> subprocess.CompletedProcess[str]:
+    """A file converted by a program of its own that finds none of the packages `absent`."""
+    network().save(tmp_path / "m.keras")
+    np.savez(tmp_path / "x.npz", x=images())
     env = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     env |= {"KERAS_BACKEND": backend} if backend else {}
     args = [sys.executable, "-c", _ALONE, *(str(tmp_path / n) for n in ("m.keras", "x.npz", ""))]
-    done = subprocess.run(args, capture_output=True, text=True, env=env, check=False, timeout=300)
+    args += absent
+    return subprocess.run(args, capture_output=True, text=True, env=env, check=False, timeout=300)
+
+
+@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
+@pytest.mark.parametrize("backend", ["", "numpy", "jax"])
+def test_a_keras_file_is_read_where_tensorflow_is_not(backend: str, tmp_path: Path) -> None:
+    done = alone(tmp_path, backend, "tensorflow", "tf_keras")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split()[-1] == (backend or "numpy")
+    assert done.stdout.split()[-1] == (backend or "jax")
     assert (tmp_path / "library" / "src").is_dir()
-    want = sc.convert(model, x).predict(x)
+    x = images()
+    want = sc.convert(network(), x).predict(x)
     np.testing.assert_array_equal(np.load(tmp_path / "got.npy"), want)
+
+
+@pytest.mark.parametrize("backend", ["", "numpy", "jax"])
+def test_keras_with_nothing_to_run_on_is_one_sentence(backend: str, tmp_path: Path) -> None:
+    done = alone(tmp_path, backend, "tensorflow", "tf_keras", "jax", "torch")
+    said = next(line for line in done.stderr.splitlines() if line.startswith("secateur:"))
+    assert "m.keras needs Keras 3 to be read" in said
+    assert ("jax" if backend else "none is installed") in said
+    assert "run: pip install" in said
+    assert not (tmp_path / "library").exists()
 
 
 def test_an_h5_file_of_keras_3(tmp_path: Path) -> None:

@@ -205,7 +205,8 @@ def _lines(what: str) -> Iterator[None]:
 
 
 def import_keras() -> bool:
-    """Import Keras without the lines TensorFlow writes while starting; False if it is not there.
+    """Import Keras without the lines TensorFlow writes while starting; False if it cannot be, of
+    which whoever needs it says the reason.
 
     They come from C++ and heed no setting, so the file descriptor is turned away meanwhile; what
     was written is shown after all if the import fails for another reason than absence.
@@ -223,6 +224,8 @@ def import_keras() -> bool:
         os.dup2(held.fileno(), 2)
         try:
             keras3.import_keras()
+        except ImportError:
+            return False
         except BaseException:
             held.seek(0)
             os.write(saved, held.read())

@@ -196,11 +196,14 @@ def open_model(path: Path) -> Any:
 
 
 def import_keras() -> Any:
-    """Keras 3, on its NumPy backend where nobody has chosen one and TensorFlow is not installed:
-    reading a file needs no more. Raises ImportError."""
-    installed = find_spec("tensorflow") is not None
-    if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ and not installed:
-        os.environ["KERAS_BACKEND"] = "numpy"
+    """Keras 3, on JAX or PyTorch where nobody has chosen a backend and TensorFlow is not installed:
+    reading a file needs no more. Keras' NumPy backend itself imports JAX. Raises ImportError."""
+    if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ and find_spec("keras"):
+        there = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
+        if not there:
+            raise ImportError("Keras runs on TensorFlow, JAX or PyTorch, and none is installed")
+        if there[0] != "tensorflow":
+            os.environ["KERAS_BACKEND"] = there[0]
     return importlib.import_module("keras")
 
 
