@@ -14,7 +14,8 @@ from secateur.cli import main
 from secateur.codegen.plan import make_plan
 from secateur.errors import TargetError
 from secateur.targets import tools
-from secateur.targets.runners.profile import NO_INLINING, profile
+from secateur.targets.runners import trace
+from secateur.targets.runners.profile import NO_INLINING, Profile, profile
 from tests.codegen.qgraphs import Chain, codes
 
 pytestmark = pytest.mark.emulator
@@ -91,6 +92,19 @@ def test_the_steps_add_up(board: str, tmp_path: Path) -> None:
     assert found.steps[1].macs < found.steps[4].macs
     assert found.energy_uj is None
     assert "Horowitz" in found.energy_source
+
+
+def test_c_and_python_profile_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a board whose flash waits, too."""
+    need("cortex-m4")
+    folder, x = library(tmp_path)
+
+    def found() -> Profile:
+        return profile(folder, "nucleo_l4r5zi", tmp_path / "build", x, runs=2, accesses=False)
+
+    counted = found()
+    monkeypatch.setattr(trace, "_native", lambda: None)
+    assert found() == counted
 
 
 def test_command(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ from ..base import Image
 from ..boards import Board
 from ..builders import elf, gcc, library
 from ..estimates import energy
-from ..estimates.cycles import Block, Edge, estimate
+from ..estimates.cycles import Edge, estimate
 from ..wire import fault
 from ..wire.client import Client, DeviceFaultError
 from .sim import Machine, Sim
-from .trace import BlockCounter, PythonCounter
+from .trace import Counts
 
 #: `inline` and always_inline stay what they say: the kernels are written with them.
 NO_INLINING = (
@@ -86,9 +85,8 @@ def profile(
 ) -> Profile:
     """Run the first `runs` of `inputs` (int8 [n, input size]) of the library in `folder`, counted.
 
-    Counting is slow, some 10 million instructions a second without `accesses` of memory (which
-    then stay 0, and their energy with them); `run_time` is the limit in seconds. Of several runs
-    the figures are means.
+    Counting `accesses` of memory is slow, about a million a second; without, they stay 0, and their
+    energy with them. `run_time` is the limit in seconds. Of several runs the figures are means.
 
     Raises TargetError where the simulator has no model of the board's core, ToolError if the
     library does not build.
@@ -186,32 +184,6 @@ def _lines(path: Path, source: str, start: int, end: int) -> dict[int, int]:
     return out
 
 
-class _BySteps(PythonCounter):
-    """Tells of every block, and what was waited for flash before and in the fetch of it."""
-
-    def __init__(
-        self,
-        board: Board,
-        epsr: int | None,
-        entered: Callable[[Block | None, int, int], None],
-        waited: Callable[[int], None],
-    ) -> None:
-        super().__init__(board, epsr)
-        self._entered, self._told_waits, self._told = entered, waited, 0
-
-    def _tell(self) -> None:
-        if self.waited > self._told:
-            self._told_waits(self.waited - self._told)
-            self._told = self.waited
-
-    def block(self, uc: Any, address: int, size: int, data: object) -> None:
-        before = self._last
-        self._tell()
-        super().block(uc, address, size, data)
-        self._entered(before, address, size)
-        self._tell()
-
-
 class _Profiler(Machine):
     """Counts blocks by the call of the model in which they ran."""
 
@@ -234,6 +206,7 @@ class _Profiler(Machine):
             if c.first <= line <= c.last
         }
         self._now: int | None = None
+        self._taken = Counts()  #: of this interval, by the steps before
         self._waits: Counter[int | None] = Counter()  #: cycles for flash, by step
         self._waits_history: list[Counter[int | None]] = []
         self._steps: defaultdict[int | None, Counter[Edge]] = defaultdict(Counter)
@@ -241,17 +214,28 @@ class _Profiler(Machine):
         self._accesses: Counter[tuple[int | None, str]] = Counter()
         self._access_history: list[Counter[tuple[int | None, str]]] = []
 
-    def _make_counter(self) -> BlockCounter:
-        return _BySteps(self._image.board, self._epsr, self._entered, self._waited)
+    def count(self, on: bool) -> None:
+        import unicorn
 
-    def _entered(self, before: Block | None, address: int, size: int) -> None:
-        """A block begins."""
-        if address in self._span:  # its last instruction is the call, if it calls
-            self._now = self._call_at.get(address + size - 2)
-        self._steps[self._now][before, (address, size)] += 1
+        if on:  # before the counter, which then has not seen the block
+            begin, end = self._span.start, self._span.stop - 1
+            self._uc.hook_add(unicorn.UC_HOOK_BLOCK, self._entered, begin=begin, end=end)
+        super().count(on)
 
-    def _waited(self, waits: int) -> None:
-        self._waits[self._now] += waits
+    def _entered(self, uc: Any, address: int, size: int, data: object) -> None:
+        """A block of the model's run function begins: its last instruction is the call, if it
+        calls."""
+        step = self._call_at.get(address + size - 2)
+        if step != self._now:
+            self._put(self._counter.take(going_on=True))
+            self._now = step
+
+    def _put(self, counts: Counts) -> None:
+        """What was counted belongs to the present step."""
+        self._steps[self._now].update(counts.edges)
+        self._waits[self._now] += counts.waits
+        self._taken.edges.update(counts.edges)
+        self._taken.waits += counts.waits
 
     def _access(
         self, uc: Any, access: int, address: int, size: int, value: int, where: str
@@ -259,6 +243,9 @@ class _Profiler(Machine):
         self._accesses[self._now, where] += 1 if size <= 4 else 2
 
     def _close_interval(self) -> int:
+        self._put(self._counter.take())
+        counts, self._taken = self._taken, Counts()
+        self._intervals.append(counts)
         self._history.append(dict(self._steps))
         self._steps = defaultdict(Counter)
         self._access_history.append(self._accesses)
@@ -266,7 +253,7 @@ class _Profiler(Machine):
         self._waits_history.append(self._waits)
         self._waits = Counter()
         self._now = None
-        return super()._close_interval()
+        return self._instructions(counts)
 
     def result(self) -> Profile:
         """The mean of the runs; the firmware has timed an empty model twice before."""

@@ -51,8 +51,11 @@ class BlockCounter(Protocol):
     def detach(self, uc: Any) -> None:
         """Stop."""
 
-    def take(self) -> Counts:
-        """What was counted since the last time, and begin anew; caches keep their lines."""
+    def take(self, going_on: bool = False) -> Counts:
+        """What was counted since the last time, and begin anew; caches keep their lines.
+
+        `going_on`: the next block comes from the last one.
+        """
 
     def peek(self) -> Counts:
         """What was counted since the last `take`."""
@@ -119,10 +122,12 @@ class PythonCounter:
         self._counts.waits = self.waited - self._before
         return self._counts
 
-    def take(self) -> Counts:
+    def take(self, going_on: bool = False) -> Counts:
         done = self.peek()
         self._before += done.waits
-        self._counts, self._last = Counts(), None
+        self._counts = Counts()
+        if not going_on:
+            self._last = None
         return done
 
 
@@ -283,11 +288,13 @@ class NativeCounter:
             edges[before, (one[2], one[3])] = one[4]
         return Counts(edges, t.code_waits + t.data_waits - self._before)
 
-    def take(self) -> Counts:
+    def take(self, going_on: bool = False) -> Counts:
         done = self.peek()
         t = self._trace
         self._before += done.waits
+        last = (t.last, t.last_size) if going_on else (0, 0)
         self._library.forget(ctypes.byref(t))
+        t.last, t.last_size = last
         return done
 
 
