@@ -144,7 +144,10 @@ static void execute(uint32_t size) {
 }
 
 static void send_nak(void) {
-  uint8_t nak[FRAME_HEADER + FRAME_CRC] = {FRAME_VERSION, CMD_NAK, 0, 0};
+  uint8_t nak[FRAME_HEADER + FRAME_CRC];
+  nak[0] = FRAME_VERSION; /* an initializer would be a call of memset on a Cortex-M0+ */
+  nak[1] = CMD_NAK;
+  nak[2] = nak[3] = 0;
   frame_send(nak, FRAME_HEADER);
 }
 

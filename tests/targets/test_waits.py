@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from secateur import targets
 from secateur.cores.flash import ACCELERATORS, Accelerator, Cache
@@ -120,6 +122,22 @@ def test_the_linker_script_names_every_file_of_the_harness(script: str) -> None:
     assert len(lists) == 4
     for one in lists:
         assert set(one.split()) == {f"*/{s}{end}" for s in stems for end in (".o", ".c.o")}
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", ["qemu_m0plus", "mps2_an386", "qemu_rv32"])
+def test_the_harness_calls_no_function_of_the_c_library(
+    board: str, image: Callable[[str], Image]
+) -> None:
+    """Linked from the library it would count as the model's code."""
+    objects = sorted(image(board).elf.parent.glob("harness_*.o"))
+    assert len(objects) > 5
+    for thing in objects:
+        with thing.open("rb") as file:
+            table = ELFFile(file).get_section_by_name(".symtab")
+            assert isinstance(table, SymbolTableSection)
+            called = {s.name for s in table.iter_symbols() if s["st_shndx"] == "SHN_UNDEF"}
+        assert not {n for n in called if re.match("(mem|str|__aeabi_mem)(?!ory_)", n)}, thing.name
 
 
 @pytest.mark.emulator
