@@ -39,7 +39,9 @@ FOLDER = ROOT / "build" / "recurrent"
 RESULTS = ROOT / "benchmarks" / "results" / "recurrent.json"
 
 EPOCHS, MORE = 8, 3  #: of HAPT in float, and behind it
-STEPS, MORE_STEPS, BATCH = 3000, 1000, 64  #: of text
+CLASSES = 6
+STEPS, MORE_STEPS, BATCH = 3000, 4000, 64  #: of text
+RATE = 4e-3  #: of text behind float, at its start
 LENGTH = 64  #: characters of a sample
 CALIBRATED, TESTED = 128, 256  #: samples of text
 CHARACTERS = 63  #: the most frequent ones; all others are one more
@@ -64,7 +66,7 @@ def main() -> None:
     runs = [*_hapt_runs()] * ("hapt" in args.task) + [*_text_runs()] * ("text" in args.task)
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for key, train, row in runs:
-        path = FOLDER / f"{digest(key, EPOCHS, MORE, STEPS, MORE_STEPS)}.keras"
+        path = _path(key)
         if not args.trained:
             timed(path, partial(train, path))
         if args.train_only or not path.is_file():
@@ -82,8 +84,14 @@ Run = tuple[str, Callable[[Path], keras.Model], Callable[[keras.Model], dict[str
 
 def _started(key: str) -> keras.Model:
     """The float network that a run goes on from."""
-    path = FOLDER / f"{digest(key, EPOCHS, MORE, STEPS, MORE_STEPS)}.keras"
-    return keras.saving.load_model(path, safe_mode=True)
+    return keras.saving.load_model(_path(key), safe_mode=True)
+
+
+def _path(key: str) -> Path:
+    """Where a trained network is kept: another recipe has another file."""
+    steps = (EPOCHS, MORE) if key.startswith("hapt") else (STEPS, MORE_STEPS, RATE)
+    started = steps[:1] if key.endswith("float") else steps
+    return FOLDER / f"{digest(key, *started)}.keras"
 
 
 # Inertial signals ------------------------------------------------------------------------
@@ -119,7 +127,7 @@ def _hapt_fit(
 def _hapt_float(cell: str, units: int, path: Path) -> keras.Model:
     keras.utils.set_random_seed(0)
     x = keras.Input(_hapt()[0][0].shape[1:])
-    y = keras.layers.Dense(6, activation="softmax")(CELLS[cell](units)(x))
+    y = keras.layers.Dense(CLASSES, activation="softmax")(CELLS[cell](units)(x))
     return _hapt_fit(keras.Model(x, y, name="hapt"), EPOCHS, 4e-3, [])
 
 
@@ -149,21 +157,44 @@ def _hapt_row(model: keras.Model, beside: bool = False) -> dict[str, Any]:
 def _against_tflite(
     model: keras.Model, given: np.ndarray, tested: np.ndarray, ours: np.ndarray
 ) -> dict[str, Any]:
-    """Share of equal answers with the int8 .tflite of the same network, unrolled: the converter
-    makes no integers of a loop."""
+    """Share of equal answers with the int8 .tflite of the same network: TensorFlow Lite's own LSTM,
+    which the converter makes of Keras 2's; a GRU unrolled, as it has none."""
     layer = model.layers[1]
-    x = keras.Input(model.input_shape[1:])
-    same = type(layer).from_config({**layer.get_config(), "unroll": True})
-    head = type(model.layers[2]).from_config(model.layers[2].get_config())
-    copy = keras.Model(x, head(same(x)), name="unrolled")
-    copy.set_weights(model.get_weights())
+    fused = isinstance(layer, keras.layers.LSTM)
     try:
-        path = sc.to_tflite(copy, given, FOLDER / "unrolled.tflite")
+        if fused:
+            path = _fused(model, given)
+        else:
+            x = keras.Input(model.input_shape[1:])
+            same = type(layer).from_config({**layer.get_config(), "unroll": True})
+            head = type(model.layers[2]).from_config(model.layers[2].get_config())
+            copy = keras.Model(x, head(same(x)), name="unrolled")
+            copy.set_weights(model.get_weights())
+            path = sc.to_tflite(copy, given, FOLDER / "unrolled.tflite")
         theirs, runtime = run_tflite(path, tested)
     except SecateurError as e:
         return {"tflite": str(e)}
     equal = theirs.reshape(len(tested), -1).argmax(1) == ours
-    return {"tflite": runtime, "agreement": 100.0 * float(equal.mean())}
+    return {"tflite": runtime, "fused": fused, "agreement": 100.0 * float(equal.mean())}
+
+
+def _fused(model: keras.Model, given: np.ndarray) -> Path:
+    """The int8 file with UNIDIRECTIONAL_SEQUENCE_LSTM of a network of one LSTM and a Dense."""
+    import tensorflow as tf
+    import tf_keras
+
+    x = tf_keras.Input(model.input_shape[1:], batch_size=1)
+    y = tf_keras.layers.LSTM(model.layers[1].units)(x)
+    copy = tf_keras.Model(x, tf_keras.layers.Dense(CLASSES, activation="softmax")(y))
+    copy.set_weights(model.get_weights())
+    converter = tf.lite.TFLiteConverter.from_keras_model(copy)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([one[None]] for one in given)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    path = FOLDER / "fused.tflite"
+    path.write_bytes(converter.convert())
+    return path
 
 
 # Text ------------------------------------------------------------------------------------
@@ -226,7 +257,7 @@ def _text_float(path: Path) -> keras.Model:
 
 def _text_more(start: str, kind: str, path: Path) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return _text_fit(_started(start), MORE_STEPS, 3e-3, [KINDS[kind](MORE_STEPS)])
+    return _text_fit(_started(start), MORE_STEPS, RATE, [KINDS[kind](MORE_STEPS)])
 
 
 def _text_row(model: keras.Model) -> dict[str, Any]:

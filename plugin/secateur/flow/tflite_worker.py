@@ -80,6 +80,7 @@ def _run(source: str, x: np.ndarray, out: Path) -> str:
     codes = _codes(x, first)
     made = []
     for one in codes:
+        interpreter.reset_all_variables()  # a recurrent layer's state: each sample begins anew
         interpreter.set_tensor(first["index"], one.reshape(shape))
         interpreter.invoke()
         made.append(interpreter.get_tensor(last["index"]).reshape(-1).copy())

@@ -31,8 +31,9 @@ def from_onnx(
 
     The graph takes and gives arrays as the model does, images (C, H, W); inside, they are
     (H, W, C). batch: whether axis 0 of every tensor is the batch; None finds out, and takes models
-    that mix along axis 0 (and have fixed shapes) as functions of whole arrays, one a sample; where
-    axis 0 is 1 at all ends, as exporters write a batch of one sample, samples have no such axis.
+    that mix along axis 0 (and have fixed shapes, or an open axis 0 alone, which is 1 then) as
+    functions of whole arrays, one a sample; where axis 0 is 1 at all ends, as exporters write a
+    batch of one sample, samples have no such axis.
     Raises ModelError for damaged files and for operators outside `supported()`; `tolerant` puts an
     `opaque` node in their place.
     """
@@ -43,16 +44,22 @@ def from_onnx(
     try:
         return _read(model, title, True, tolerant)
     except BatchError as e:
-        if not _fixed(model):
+        whole = model if _fixed(model) else _of_one(model)
+        if whole is None:
             raise
+        single, of_one = _single(whole), whole is not model
         try:
-            return _read(model, title, False, tolerant, single=_single(model))
-        except ModelError:
-            raise e from None
+            return _read(whole, title, False, tolerant, single, of_one)
+        except ModelError as second:
+            # a recurrent node along axis 0 is as it should be; what the second reading found is not
+            timed = any(n.op_type in ("LSTM", "GRU", "RNN") for n in model.graph.node)
+            raise (second if timed else e) from None
 
 
-def _read(model: Any, title: str, batch: bool, tolerant: bool, single: bool = False) -> Graph:
-    reader = OnnxReader(model, title, batch, tolerant, single)
+def _read(
+    model: Any, title: str, batch: bool, tolerant: bool, single: bool = False, of_one: bool = False
+) -> Graph:
+    reader = OnnxReader(model, title, batch, tolerant, single, of_one)
     try:
         return reader.read()
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, AttributeError) as e:
@@ -72,6 +79,27 @@ def _fixed(model: Any) -> bool:
         if i.name not in known
         for d in i.type.tensor_type.shape.dim
     )
+
+
+def _of_one(model: Any) -> Any | None:
+    """The model with a batch of one sample, where axis 0 of its inputs has no length and all other
+    axes have one; None where that is not all."""
+    import onnx
+
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    known = {t.name for t in made.graph.initializer}
+    for end in [i for i in made.graph.input if i.name not in known] + list(made.graph.output):
+        dims = end.type.tensor_type.shape.dim
+        if dims and not dims[0].dim_value:
+            dims[0].dim_value = 1
+    if not _fixed(made):
+        return None
+    del made.graph.value_info[:]
+    try:
+        return onnx.shape_inference.infer_shapes(made)
+    except onnx.shape_inference.InferenceError:
+        return None
 
 
 def _single(model: Any) -> bool:

@@ -9,8 +9,9 @@ the transposes between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,14 +89,16 @@ class OnnxReader:
     """Reads one ONNX graph; `values` holds what every tensor of it is."""
 
     def __init__(
-        self, model: Any, title: str, batch: bool, tolerant: bool, single: bool = False
-    ) -> None:
+        self, model: Any, title: str, batch: bool, tolerant: bool, single: bool = False,
+        of_one: bool = False,
+    ) -> None:  # fmt: skip
         self.model, self.graph, self.batch = model, model.graph, batch
         self.b = Builder(title, tolerant)
         self.values: dict[str, Operand] = {}
         #: tensors that stand for integer codes: (scale, zero point), the tensor holds real numbers
         self.codes: dict[str, tuple[float, float]] = {}
         self.single = single  #: axis 0 of inputs and outputs is 1, and is none of the graph's
+        self.of_one = of_one  #: axis 0 of the inputs has no length in the file, and was taken as 1
         self.size = 1  #: of the batch in the file
         self.at = ""  #: the node that is being read
         self.opsets = {o.domain or "ai.onnx": int(o.version) for o in model.opset_import}
@@ -220,7 +223,7 @@ class OnnxReader:
             return [np.array(whole[start:end], np.int64)]
         if n.op == "Size":
             return [np.array(int(np.prod(self.shape(n.inputs[0]))), np.int64)]
-        given = [self.values[name] for name in n.inputs if name]
+        given = [self.values[name] for name in (*n.inputs, *_captured(n)) if name in self.values]
         if all(isinstance(v, np.ndarray) for v in given) and n.op not in _RANDOM:
             return self._folded(n, node)
         handler = _HANDLERS.get(n.op)
@@ -292,6 +295,12 @@ class OnnxReader:
             f"node '{n.name}' ({n.op}) of model '{self.b.name}' {what}, which is not supported; "
             f"{way_out}"
         )
+
+    @cached_property
+    def read_on(self) -> set[str]:
+        """The tensors that some node reads, and the outputs."""
+        read = {i for node in self.graph.node for i in node.input}
+        return read | {o.name for o in self.graph.output}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The whole shape of an ONNX tensor, the batch included."""
@@ -450,6 +459,13 @@ _ON_CODES = ("DequantizeLinear", "QGemm", "QLinearAdd", "QLinearAveragePool", "Q
              "MatMulInteger")  # fmt: skip
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
            "Multinomial")  # fmt: skip
+
+
+def _captured(n: Call) -> Iterator[str]:
+    """What the graphs within a node (a loop's body, say) may read of the graph around it."""
+    for graph in n.attrs.values():
+        for node in getattr(graph, "node", ()):
+            yield from node.input
 
 
 def _number(value: np.ndarray) -> np.ndarray:

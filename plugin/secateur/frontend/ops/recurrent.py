@@ -34,6 +34,7 @@ _ATTRS = {
     "reset_after": True,  # a GRU's reset gate acts behind the recurrent product
     "stateful": False,  # the state is kept from one call to the next
     "step": False,  # one turn, of a stream that keeps the state
+    "cell_clip": 0.0,  # an LSTM's cell state is kept within +- so much; 0: it is not
 }
 _PARAMS = {
     "kernel": "[in, gates * units]", "recurrent": "[units, gates * units]",
@@ -77,7 +78,7 @@ def trace(node: Node, x: Array) -> Trace:
     rows = x[:, 0, ::-1] if node.attr("reverse") else x[:, 0]
     a = (rows.reshape(n * turns, -1) @ kernel + bias).reshape(n, turns, -1)
     f, g = node.attr("function"), node.attr("gate")
-    cell = node.attr("cell")
+    cell, clip = node.attr("cell"), np.float32(node.attr("cell_clip"))
     h = np.zeros((n, u), np.float32)
     c = np.zeros((n, u), np.float32)
     hs, cs, bs = [], [], []
@@ -88,6 +89,8 @@ def trace(node: Node, x: Array) -> Trace:
             s = p + b
             i, forget, o = (evaluate(g, s[:, k * u : (k + 1) * u]) for k in (0, 1, 3))
             c = forget * c + i * evaluate(f, s[:, 2 * u : 3 * u])
+            if clip:
+                c = np.clip(c, -clip, clip)
             h = o * evaluate(f, c)
         elif cell == "gru":
             z = evaluate(g, p[:, :u] + b[:, :u])

@@ -54,6 +54,10 @@ class TfliteOp:
         """Option i of the operator's table in the schema."""
         return self.options.integer(i, form, default) if self.options else default
 
+    def real(self, i: int) -> float:
+        """Option i, a real number; 0 where the file leaves it out."""
+        return self.options.real(i) if self.options else 0.0
+
 
 @dataclass
 class Spread:
@@ -122,7 +126,8 @@ class TfliteReader:
         raw = buffers[t.integer(2, "<I")]
         if not raw.size:
             q = t.table(4)
-            scale = q.array(2, "f4") if q and dtype == "i2" else np.zeros(0)
+            kept = t.integer(5, "<b")  # a state, 16 bits wide in networks of 8-bit codes, too
+            scale = q.array(2, "f4") if q and dtype == "i2" and not kept else np.zeros(0)
             known = scale.size == 1 and 1e-30 < scale[0] < 1e30
             return Tensor(name, shape, dtype, None, float(scale[0]) if known else 0.0)
         if t.table(6) is not None or not dtype:

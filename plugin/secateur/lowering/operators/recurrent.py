@@ -391,7 +391,12 @@ def step(lo: Lowering, node: Node, row: QTensor, loop: str) -> str:
     elif cell == "lstm":
         b = p.sums("recurrent", p.hidden, p.recurrent, second)
         ends = lo.ranges[f"{node.output}/cell"]
-        most = max(abs(v) for v in ends)
+        most, clip = max(abs(v) for v in ends), float(node.attr("cell_clip"))
+        if 0 < clip <= most:
+            raise ModelError(
+                f"{node.title} clips its cell state at {clip:g}, which calibration data reach; "
+                "scale the data as in training, or train and export it without clipping"
+            )
         point = min(15 - function.extent, 14 - int(np.ceil(np.log2(max(most, 2.0**-6)))), 12)
         if point < 4:
             raise ModelError(
