@@ -103,5 +103,5 @@ def test_a_cell_state_that_reaches_its_clip_is_refused(folder: Path) -> None:
     graph = load(folder / "float.tflite")
     x = np.load(folder / "x.npy")
     graph.nodes[1].attrs["cell_clip"] = 0.25
-    with pytest.raises(ModelError, match="clips its cell state at 0.25"):
+    with pytest.raises(ModelError, match=r"clips its cell state at 0\.25"):
         lower(graph, x, method="minmax")

@@ -51,18 +51,19 @@ def _recurrent(r: OnnxReader, n: Call) -> list[Operand]:
         name = n.name if len(ways) == 1 else f"{n.name}_{'backward' if reverse else 'forward'}"
         made.append(_way(r, name, x, attrs, own, asked))
     count, one = len(ways), () if r.batch else (1,)
-    found: list[Operand] = [_joined(r, n.name, [w.y for w in made])]
+    first = _joined(r, n.name, [w.y for w in made])
     states = (count, *one, units) if layout == 0 else (*one, count, units)
     if asked[0]:
         whole = (turns, count, *one, units) if layout == 0 else (*one, turns, count, units)
-        found[0] = r.b.reshape(f"{n.name}_Y", str(found[0]), whole)
-    for key, i in (("hidden", 1), ("cell", 2)):
+        first = r.b.reshape(f"{n.name}_Y", first, whole)
+    found: list[Operand] = [first]
+    for key in ("hidden", "cell")[: len(n.outputs) - 1]:
         parts = [getattr(w, key) for w in made]
-        if len(n.outputs) > i:
-            value = found[0] if None in parts else _joined(r, f"{n.name}_{key}", parts)
-            found.append(
-                value if None in parts else r.b.reshape(f"{n.name}_Y_{key}", value, states)
-            )
+        if None in parts:
+            found.append(first)  # nobody reads this one
+        else:
+            joined = _joined(r, f"{n.name}_{key}", parts)
+            found.append(r.b.reshape(f"{n.name}_Y_{key}", joined, states))
     return found
 
 
