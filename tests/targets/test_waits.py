@@ -89,7 +89,7 @@ def test_c_counts_what_python_counts(board: str, image: Callable[[str], Image]) 
     built = image(board)
     found = []
     for make in (
-        lambda b, epsr: trace.NativeCounter(b, epsr, native),
+        lambda b, _: trace.NativeCounter(b, native),
         trace.PythonCounter,
     ):
         machine = Machine(built)

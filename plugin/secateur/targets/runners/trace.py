@@ -27,6 +27,8 @@ from ..estimates.flash import Waits
 _SOURCE = Path(__file__).with_name("trace.c")
 _EDGES = 1 << 16  #: how many can be counted; the hash table has twice as many entries
 
+_PAGE, _ROOM = 0x1000, 0x10000000
+
 #: IT bits of EPSR: which of the next instructions are conditional.
 IT_BITS = 0x0600FC00
 
@@ -146,7 +148,7 @@ class _EdgeStruct(ctypes.Structure):
     _fields_: ClassVar = [
         *((name, ctypes.c_uint32) for name in ("frm", "from_size", "to", "to_size")),
         ("times", ctypes.c_uint64),
-        *((name, ctypes.c_uint32) for name in ("conditional", "place")),
+        *((name, ctypes.c_uint32) for name in ("next", "place")),
     ]
 
 
@@ -167,18 +169,19 @@ class _TraceStruct(ctypes.Structure):
     _fields_: ClassVar = [
         ("edges", ctypes.POINTER(_EdgeStruct)),
         ("numbers", ctypes.POINTER(ctypes.c_uint32)),
-        *((name, ctypes.c_uint32) for name in ("mask", "used", "full", "last", "last_size")),
+        *(
+            (name, ctypes.c_uint32)
+            for name in ("mask", "used", "full", "last", "last_size", "edge")
+        ),
         *((name, ctypes.c_uint32) for name in ("flash", "flash_end", "wait", "ahead")),
         ("code", _CacheStruct),
         ("data", _CacheStruct),
         ("reads", ctypes.POINTER(_CacheStruct)),
         ("last_line", ctypes.c_uint32),
         *((name, ctypes.c_uint64) for name in ("code_waits", "data_waits", "flash_reads")),
-        ("reg_read", ctypes.c_void_p),
-        ("reg_write", ctypes.c_void_p),
-        ("mem_read", ctypes.c_void_p),
-        ("epsr", ctypes.c_int32),
-        ("conditional", ctypes.c_uint32),
+        ("image", ctypes.c_void_p),
+        ("alias", ctypes.c_uint64),
+        ("watching", ctypes.c_uint32),
     ]
 
 
@@ -189,8 +192,10 @@ def _native() -> tuple[ctypes.CDLL, Any] | None:
     if compiler is None:
         return None
     try:
-        from unicorn.unicorn_py3.unicorn import uclib
+        from unicorn.unicorn_py3.unicorn import Uc, uclib
     except ImportError:
+        return None
+    if not hasattr(Uc, "ctl_set_tlb_mode"):  # unicorn before 2.1.2
         return None
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "trace.so"
@@ -206,6 +211,22 @@ def _native() -> tuple[ctypes.CDLL, Any] | None:
             return None
 
 
+def _good(status: int) -> None:
+    if status:
+        raise TargetError(f"unicorn takes no hook (its error {status}): try another version")
+
+
+def _free(board: Board) -> int:
+    """Where nothing of the board is, for 256 MB."""
+    taken = [(r.origin, r.origin + r.length) for r in (board.memory.flash, board.memory.ram)]
+    taken.append((0xE0000000, 0xE0100000))
+    return next(
+        at
+        for at in range(0xC0000000, -1, -_ROOM)
+        if all(at + _ROOM <= low or at >= high for low, high in taken)
+    )
+
+
 def _lines(out: _CacheStruct, cache_: Cache, flash: Region) -> Any:
     """Fill in `out` for a cache of which nothing is held; what it points to."""
     held = (ctypes.c_uint32 * (cache_.sets * cache_.ways))()
@@ -217,11 +238,12 @@ def _lines(out: _CacheStruct, cache_: Cache, flash: Region) -> Any:
 
 
 class NativeCounter:
-    """By trace.c."""
+    """By trace.c, of one machine."""
 
-    def __init__(self, board: Board, epsr: int | None, native: tuple[ctypes.CDLL, Any]) -> None:
+    def __init__(self, board: Board, native: tuple[ctypes.CDLL, Any]) -> None:
         self._library, self._unicorn = native
         flash, a = board.memory.flash, accelerator(board)
+        self._flash, self._alias = flash, _free(board)
         self._edges = np.zeros(_EDGES + 1, _EDGE)
         self._numbers = np.zeros(2 * _EDGES, np.uint32)
         t = self._trace = _TraceStruct()
@@ -239,41 +261,66 @@ class NativeCounter:
             t.reads = ctypes.pointer(t.code)
         elif a.data is not None:
             t.reads = ctypes.pointer(t.data)
-        t.epsr = -1 if epsr is None else epsr
-        t.reg_read = ctypes.cast(self._unicorn.uc_reg_read, ctypes.c_void_p).value
-        t.reg_write = ctypes.cast(self._unicorn.uc_reg_write, ctypes.c_void_p).value
-        t.mem_read = ctypes.cast(self._unicorn.uc_mem_read, ctypes.c_void_p).value
+        t.alias = self._alias
         self._before = 0
         self._hooks: list[int] = []
+        self._image: Any = None
 
-    def _hook(self, uc: Any, kind: int, function: Any, begin: int, end: int) -> None:
+    def _hook(self, uc: Any, kind: int, function: Any) -> None:
         handle = ctypes.c_size_t()
         status = self._unicorn.uc_hook_add(
             uc._uch, ctypes.byref(handle), kind, ctypes.cast(function, ctypes.c_void_p),
             ctypes.cast(ctypes.pointer(self._trace), ctypes.c_void_p),
-            ctypes.c_uint64(begin), ctypes.c_uint64(end),
+            ctypes.c_uint64(1), ctypes.c_uint64(0),
         )  # fmt: skip
-        if status:
-            raise TargetError(f"unicorn takes no hook (its error {status}): try another version")
+        _good(status)
         self._hooks.append(handle.value)
 
     def attach(self, uc: Any) -> None:
         import unicorn
 
-        self._hook(uc, unicorn.UC_HOOK_BLOCK, self._library.on_block, 1, 0)
+        self._hook(uc, unicorn.UC_HOOK_BLOCK, self._library.on_block)
+        if self._trace.wait:
+            if self._image is None:
+                self._read_by_alias(uc)
+            self._hook(uc, unicorn.UC_HOOK_TLB_FILL, self._library.on_page)
+            self._pages(uc, unicorn.UC_TLB_VIRTUAL)
 
-    def watch(self, uc: Any) -> None:
+    @staticmethod
+    def _pages(uc: Any, by: int) -> None:
+        """Who says where pages are; forgets what was said."""
         import unicorn
 
-        if self._trace.wait:
-            t = self._trace
-            read = unicorn.UC_HOOK_MEM_READ
-            self._hook(uc, read, self._library.on_read, t.flash, t.flash_end - 1)
+        uc.ctl_set_tlb_mode(by)
+        uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
+
+    def _read_by_alias(self, uc: Any) -> None:
+        """Make a device of what is read of flash (trace.c, `on_page`)."""
+        flash, library = self._flash, self._library
+        begin = flash.origin & -_PAGE
+        size = (flash.origin + flash.length + _PAGE - 1 & -_PAGE) - begin
+        self._image = (ctypes.c_ubyte * size).from_buffer_copy(uc.mem_read(begin, size))
+        self._trace.image = ctypes.addressof(self._image)
+        self._trace.flash, self._trace.flash_end = begin, min(begin + size, 0xFFFFFFFF)
+        pointer = ctypes.c_void_p
+        _good(self._unicorn.uc_mmio_map(
+            uc._uch, ctypes.c_uint64(self._alias), ctypes.c_size_t(size),
+            ctypes.cast(library.on_read, pointer),
+            ctypes.cast(ctypes.pointer(self._trace), pointer), None, None,
+        ))  # fmt: skip
+
+    def watch(self, uc: Any) -> None:
+        self._trace.watching = 1
 
     def detach(self, uc: Any) -> None:
+        import unicorn
+
         for hook in self._hooks:
             self._unicorn.uc_hook_del(uc._uch, ctypes.c_size_t(hook))
         self._hooks.clear()
+        if self._trace.wait:
+            self._pages(uc, unicorn.UC_TLB_CPU)
+        self._trace.watching = 0
         self.take()
 
     def peek(self) -> Counts:
@@ -301,4 +348,4 @@ class NativeCounter:
 def counter(board: Board, epsr: int | None) -> BlockCounter:
     """The fastest one there is here."""
     native = _native()
-    return NativeCounter(board, epsr, native) if native else PythonCounter(board, epsr)
+    return NativeCounter(board, native) if native else PythonCounter(board, epsr)
