@@ -90,6 +90,14 @@ def test_random_calibration_is_said() -> None:
     assert any("random calibration" in n for n in plan.notes)
 
 
+def test_several_inputs_are_calibrated_each() -> None:
+    a, b = keras.Input((4,), name="a"), keras.Input((6,), name="b")
+    y = L.Concatenate()([L.Dense(8)(a), L.Dense(8)(b)])
+    model = keras.Model([a, b], L.Dense(2)(y))
+    plan = sc.filter_plan(model, sc.L1Filters(flash="7 kB", board="nucleo_l4r5zi"))
+    assert any("random calibration" in n for n in plan.notes)
+
+
 @pytest.mark.parametrize(
     ("criterion", "match"),
     [
@@ -470,11 +478,20 @@ def test_command_line(tmp_path: Path) -> None:
     assert Path(page).exists()
     assert run("slim", model, "--method", "nisp", "--data", data, "--keep", "0.5")[0] == 0
     assert run("slim", model, "--method", "taylor", "--data", data, "--keep", "0.5")[0] == 0
+    macs = result["before"]["flops"] // 2
+    args = ("slim", model, "--flops", str(macs), "--sensitivity", data, "--json")
+    many = json.loads(run(*args)[1])
+    assert many["after"] == result["after"]
+    assert set(many["sensitivity"]) == {"first", "second"}
+    np.savez(str(tmp_path / "bare.npz"), x=np.zeros((4, 8, 8, 1), np.float32))
     for bad, match in (
-        (args, "exists"),
+        (("slim", model, "--flops", "0.5", "--out", out), "exists"),
         (("slim", model, "--flops", "0.5", "--out", model, "--overwrite"), "exists"),
         (("slim", model, "--flops", "0.5", "--out", "x.txt"), "must end in .keras"),
         (("slim", model), "no target"),
+        (("slim", model, "--flops", "1.5"), "flops=1.5"),
+        (("slim", model, "--flops", "half"), "'half' is no number"),
+        (("slim", model, "--keep", "0.5", "--sensitivity", str(tmp_path / "bare.npz")), "labels"),
         (("slim", model, "--keep", "0.5", "--method", "magic"), "magic"),
         (("slim", model, "--keep", "0.5", "--by", "flops"), "takes no --by"),
         (("slim", model, "--keep", "0.5", "--method", "nisp"), "give --data"),

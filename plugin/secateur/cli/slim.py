@@ -27,8 +27,29 @@ def _targets(f: Any) -> Any:
             ("memory", "peak activations"),
         )
     ):
-        f = click.option(f"--{name}", type=float, help=f"Share of the {what} that is left.")(f)
+        f = click.option(
+            f"--{name}",
+            type=float if name == "keep" else _Left(),
+            help=f"Share of the {what} that is left"
+            + ("." if name == "keep" else ", or above 1 how many."),
+        )(f)
     return f
+
+
+class _Left(click.ParamType):
+    """A share up to 1, or a whole number above it."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | int:
+        """A float up to 1, else an int; what is neither is the target's to refuse."""
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number", param, ctx)
+        return int(number) if number > 1 and number.is_integer() else number
 
 
 @click.command("slim")
@@ -55,6 +76,11 @@ def _targets(f: Any) -> Any:
 @click.option("--minimum", default=1, show_default=True, help="Keep at least so many of a layer.")
 @click.option("--max-share", default=1.0, show_default=True, help="Cut at most this of a layer.")
 @click.option("--reinitialise", is_flag=True, help="New weights: to train from scratch.")
+@click.option(
+    "--sensitivity",
+    type=click.Path(path_type=Path),
+    help="Held-out .npz with x and y: accuracy with a share of each group cut.",
+)
 @click.option("--html", type=click.Path(path_type=Path), help="Write the plan as a page.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --out.")
 @json_option
@@ -72,6 +98,7 @@ def command(
     minimum: int,
     max_share: float,
     reinitialise: bool,
+    sensitivity: Path | None,
     html: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -101,7 +128,7 @@ def command(
         criterion = _criterion(method, {k: v for k, v in options.items() if v is not None})
         plan = filter_plan(
             source, criterion, exclude=list(exclude), round_to=round_to, minimum=minimum,
-            max_share=max_share,
+            max_share=max_share, sensitivity=_held_out(sensitivity),
         )  # fmt: skip
         if html is not None:
             plan.html(html)
@@ -152,6 +179,20 @@ def _data(path: Path | None, method: str, targets: dict[str, Any]) -> dict[str, 
     if looks:
         out["data"] = x if y is None else (x, y)
     return out
+
+
+def _held_out(path: Path | None) -> tuple[Any, Any] | None:
+    """(x, y) for the sensitivity scan."""
+    if path is None:
+        return None
+    from secateur.errors import DataError
+
+    from .inputs import as_calibration, load_inputs
+
+    x, y = load_inputs(path)
+    if y is None:
+        raise DataError(f"{path} has no labels y, which --sensitivity needs")
+    return as_calibration(x, path), y
 
 
 def _check_out(out: Path, model: Path, overwrite: bool) -> None:

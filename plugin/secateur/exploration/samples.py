@@ -63,7 +63,7 @@ def same_labels(parts: Mapping[str, Samples]) -> None:
 
 
 def leaks(parts: Mapping[str, Samples], allow: bool = False) -> list[str]:
-    """Sentences about identical rows in two parts, or twice in one.
+    """Sentences about identical rows in two parts.
 
     Raises DataError where more than `LEAK` of a part's rows stand in one before it, unless `allow`.
     """

@@ -30,7 +30,7 @@ class Goal:
     kind: str
     limit: float
     board: str | None = None
-    calibration: Any = None
+    calibration: Any = None  #: as `convert` takes it
     note: str = ""
 
     def figure(self, network: Network, kept: np.ndarray) -> float:
@@ -52,8 +52,11 @@ class Goal:
 
         if self.calibration is None:
             rng = np.random.default_rng(0)
-            shape = [n or 1 for n in model.inputs[0].shape[1:]]
-            self.calibration = rng.normal(size=(_RANDOM, *shape)).astype(np.float32)
+            drawn = [
+                rng.normal(size=(_RANDOM, *(n or 1 for n in t.shape[1:]))).astype(np.float32)
+                for t in model.inputs
+            ]
+            self.calibration = drawn if len(drawn) > 1 else drawn[0]
             self.note = (
                 f"{self.kind} was planned with random calibration inputs; give calibration=... "
                 "for the ranges of real ones"
