@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 import secateur
-from secateur import cores
+from secateur import cores, targets
 from secateur.errors import TargetError
 from secateur.targets import assets, boards, tools
+from secateur.targets.runners.sim import Sim
+
+from .targets.conftest import ECHO, need
 
 
 def test_the_builders_file_says_what_the_registry_says() -> None:
@@ -58,3 +61,29 @@ def test_no_core_is_named_outside_its_row() -> None:
         if isinstance(node, ast.Constant) and node.value in names
     ]
     assert not found
+
+
+@pytest.mark.emulator
+def test_a_board_with_a_cortex_m85_builds_and_has_no_emulator(tmp_path: Path) -> None:
+    """It is compiled and planned as the Cortex-M55, whose code it executes."""
+    need("arm-none-eabi-gcc")
+    manifest = json.loads((assets.root() / "boards" / "mps3_an547.json").read_text())
+    manifest["name"] = "A board with a Cortex-M85"
+    manifest["secateur"]["core"] = "cortex-m85"
+    manifest["secateur"]["emulator"] = {}
+    path = tmp_path / "m85.json"
+    path.write_text(json.dumps(manifest))
+    board = boards.check(path)
+    assert board.emulators == []
+    assert board.cpu.priced_as == "cortex-m55"
+    assert targets.build(ECHO, board, tmp_path / "firmware").elf.is_file()
+    assert not Sim().supports(board)
+    with pytest.raises(TargetError, match="nothing here runs board m85"):
+        targets.pick(board, None)
+    m55 = cores.get("cortex-m55").cycles
+    m85 = board.cpu.cycles
+    assert m55 is not None
+    assert m85 is not None
+    assert m85.source.startswith("approximate")
+    assert m85.error is None
+    assert m85.pipeline == m55.pipeline

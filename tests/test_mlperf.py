@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -9,6 +10,7 @@ import pty
 import re
 import struct
 import subprocess
+import threading
 import time
 import tty
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from secateur.cli import main
 from secateur.cli.mlperf import NAMES
 from secateur.flow import mlperf
 from secateur.targets import boards
+from secateur.targets.runners.sim import Machine
 
 from .targets.conftest import need
 
@@ -85,6 +88,57 @@ def device(elf: Path) -> Iterator[Device]:
     child.wait(5)
     os.close(ours)
     os.close(theirs)
+
+
+class InterfaceBoard(threading.Thread):
+    """The board between runner and device in energy mode: passes on what follows `dut `.
+
+    It says that it has done so, and m-ready, before the device's lines come, each with `[dut]: `.
+    """
+
+    def __init__(self, end: int, machine: Machine) -> None:
+        super().__init__(daemon=True)
+        self._end, self._machine = end, machine
+        self.greeting = self._until_ready()
+
+    def _until_ready(self) -> bytes:
+        said = b""
+        while not said.endswith(b"m-ready\r\n"):
+            said += self._machine.read(1.0)
+        return said
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):  # the runner's end is closed
+            self._serve()
+
+    def _serve(self) -> None:
+        text = b""
+        while data := os.read(self._end, 256):
+            text += data
+            while b"%" in text:
+                command, text = text.split(b"%", 1)
+                os.write(self._end, b"m-[passed on]\r\nm-ready\r\n")
+                self._machine.write(command.removeprefix(b"dut ") + b"%")
+                for line in self._until_ready().splitlines():
+                    os.write(self._end, b"[dut]: " + line + b"\r\n")
+
+
+class BehindBoard(Device):
+    """The runner in energy mode: 26 bytes a piece, `dut ` before each command."""
+
+    def __init__(self, port: serial.Serial) -> None:
+        super().__init__(port, 26)
+
+    def send(self, command: str) -> list[str]:
+        assert super().send(f"dut {command}") == ["m-[passed on]"]
+        return [line.removeprefix("[dut]: ") for line in self.lines()]
+
+    def lines(self) -> list[str]:
+        text, end = "", time.monotonic() + 60
+        while not re.search(r"^(\[dut]: )?m-ready\r\n", text, re.MULTILINE):
+            assert time.monotonic() < end, text
+            text += self.port.read(1).decode("ascii")
+        return text.split("\r\n")[:-2]
 
 
 def test_names_are_those_there_are() -> None:
@@ -198,6 +252,51 @@ def test_a_run_as_the_runner_does_it(tmp_path: Path) -> None:
     header = "".join(p.read_text() for p in (out / "library" / "src").glob("*.h"))
     assert re.search(r"_INPUT_SCALE 0\.6\d*f?\n", header)
     assert re.search(r"_INPUT_ZERO_POINT \(83\)", header)
+
+
+@pytest.mark.emulator
+def test_a_window_of_the_streaming_wake_word(halves: Path, tmp_path: Path) -> None:
+    """Scores of single windows, asked for again by `results`; there is no I2S to stream by."""
+    need("cc")
+    image = targets.build(halves, "host", tmp_path / "fw", flags=mlperf.flags("sww", False))
+    with device(image.elf) as dut:
+        assert dut.identity() == ("secateur", "sww01")
+        codes = np.array([10, 20, -30, 127, -100, 0, 1, 2], np.int8)
+        assert dut.load(codes.tobytes()) == ["m-load-done"]
+        scores, _ = dut.infer(1, 0)
+        assert scores == [(int(c) - 10) * 0.25 for c in codes]
+        (line,) = dut.send("results")
+        assert [float(x) for x in line.removeprefix("m-results-[").rstrip("]").split(",")] == scores
+        for command in ("start", "stop"):
+            assert dut.send(command) == [f"e-[Unknown command: {command}]"]
+
+
+@pytest.mark.emulator
+def test_energy_mode_behind_an_interface_board(halves: Path, tmp_path: Path) -> None:
+    """No time stamps in text; one falling edge of the pin before the runs and one behind them."""
+    need("arm-none-eabi-gcc")
+    pytest.importorskip("unicorn")
+    flags = mlperf.flags("kws", True)
+    machine = Machine(targets.build(halves, "nucleo_l4r5zi", tmp_path / "fw", flags=flags))
+    ours, theirs = pty.openpty()
+    tty.setraw(ours)
+    with serial.Serial(os.ttyname(theirs), 115200, timeout=0.5) as port:
+        board = InterfaceBoard(ours, machine)
+        assert board.greeting.startswith(b"m-timestamp-mode-energy\r\n")
+        board.start()
+        dut = BehindBoard(port)
+        assert dut.identity() == ("secateur", "kws01")
+        codes = np.array([10, 20, -30, 127, -100, 0, 1, 2], np.int8)
+        assert dut.load(codes.tobytes()) == ["m-load-done"]
+        assert [level for level, _ in machine.marks] == [1]
+        lines = dut.send("infer 10 2")
+        assert [level for level, _ in machine.marks] == [1, 0, 1, 0, 1]
+        assert not any(line.startswith("m-lap-us") for line in lines)
+        (said,) = (line for line in lines if line.startswith("m-results-["))
+        found = [float(x) for x in said.removeprefix("m-results-[").rstrip("]").split(",")]
+        assert found == [(int(c) - 10) * 0.25 for c in codes]
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_energy_mode_needs_a_pin() -> None:

@@ -112,4 +112,15 @@ CORES = (
             pipeline=cortex_m55.PIPELINE, error=0.3,
         ),
     ),
+    # Compiled as a Cortex-M55, whose code it executes: GCC knows its name from version 13 on.
+    Core(
+        "cortex-m85", ARM, _machine("cortex-m55", "-mfloat-abi=hard"),
+        isa="helium", prices="cortex-m55", timers=_DWT, disassembler_modes=_V8,
+        cycles=CycleTable(
+            "approximate: as SLOTHY's cortex_m85r1.py, which has the M55's units; taken branches "
+            "as a guess; no emulator has the core",
+            refill=1, refill_indirect=1, refill_more={"loop-end": -1},
+            pipeline=cortex_m55.PIPELINE,
+        ),
+    ),
 )  # fmt: skip
