@@ -224,11 +224,28 @@ def promises() -> str:
     return "\n".join(lines)
 
 
+def storage() -> str:
+    """What keeping trials costs."""
+    lines = [
+        "| search | trials | ms a trial, processor | ms a trial, wall | journal, bytes | most "
+        "memory, MiB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, r in results("explore_storage").items():
+        memory = ", ".join(f"{kib / 1024:.0f} at {n:,}" for n, kib in r["most_memory_kib"][::2])
+        each = r["ms_a_trial"]
+        lines.append(
+            f"| {name} | {r['trials']:,} | {each['cpu']:.0f} | {each['wall']:.0f} "
+            f"| {r['journal_bytes']:,} | {memory} |"
+        )
+    return "\n".join(lines)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
     "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
     "operators": operators,
-    "silicon": silicon, "promises": promises,
+    "silicon": silicon, "promises": promises, "storage": storage,
 }  # fmt: skip
 
 _LANGUAGES = {".py": "python", ".json": "json", ".c": "c", ".h": "c"}
