@@ -48,12 +48,16 @@ CHARACTERS = 63  #: the most frequent ones; all others are one more
 
 #: What is trained on from float: name -> callback for so many steps.
 KINDS: dict[str, Callable[[int], keras.callbacks.Callback]] = {
+    "float, trained on": lambda steps: keras.callbacks.Callback(),
     "4 bit": lambda steps: sc.QuantizedNN(weight_bits=4),
     "3 bit": lambda steps: sc.QuantizedNN(weight_bits=3),
     "2 bit": lambda steps: sc.QuantizedNN(weight_bits=2),
     "ternary, 60 % zeros": lambda steps: sc.Ternarize(sparsity=0.6, end_step=steps // 2),
 }
-HAPT_KINDS, TEXT_KINDS = ("4 bit", "ternary, 60 % zeros"), ("4 bit", "3 bit", "2 bit")
+HAPT_KINDS, TEXT_KINDS = (
+    ("4 bit", "ternary, 60 % zeros"),
+    ("4 bit", "3 bit", "2 bit", "float, trained on"),
+)
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 

@@ -39,6 +39,15 @@ NETWORKS = {
     "ad": "autoencoder 640-128-8-640", "sww": "wake word, 30 frames x 40",
 }  # fmt: skip
 VECTORS = ("kws", "resnet8")  #: those that were counted with Helium, too
+STREAMS = {
+    "spotter": "keyword spotter, 49 frames", "wake_word": "wake word, 500 frames",
+    "tcn": "TCN, 500 frames", "lstm": "two LSTMs of 32 units, 500 frames",
+    "gru": "two GRUs of 32 units, 500 frames",
+}  # fmt: skip
+CORES = {
+    "cortex-m4": "Cortex-M4", "cortex-m0plus": "Cortex-M0+", "rv32imac": "RV32IMAC",
+    "cortex-m55": "Cortex-M55", "host": "the host",
+}  # fmt: skip
 WEIGHTS = {
     "dense int8": "dense int8",
     "clustered 4 bit": "clustered, 4 bits",
@@ -241,11 +250,85 @@ def storage() -> str:
     return "\n".join(lines)
 
 
+def streaming() -> str:
+    """docs/streaming.md: what a step costs beside a window."""
+    found, lines = results("streaming"), [
+        "| network | core | instructions, all due | windows' share | on average | arena |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for network, title in STREAMS.items():
+        for core, words in CORES.items():
+            r = found.get(f"{network}/{core}")
+            if r is None or "step" not in r:
+                continue
+            share, mean = (r["window"] / r[k] for k in ("step", "mean_step"))
+            part = r["arena"] / r["window_arena"]
+            lines.append(
+                f"| {title} | {words} | {r['step']:,.0f} | 1/{share:.1f} | 1/{mean:.1f} | "
+                f"{r['arena']:,} of {r['window_arena']:,} bytes ({part:.1%}) |"
+            )
+    same = [k for k, r in found.items() if "frames" in r and r["same"] and r["frames"] >= 500]
+    by_network: dict[str, list[str]] = {}
+    for key in same:
+        network, core = key.split("/")
+        by_network.setdefault(network, []).append(core)
+    where = "; ".join(
+        f"{STREAMS[n]} on {', '.join(CORES[c] for c in CORES if c in by_network[n])}"
+        for n in STREAMS if n in by_network
+    )  # fmt: skip
+    return "\n".join([*lines, "", _filled(f"The same bytes over 500 frames: {where}.")])
+
+
+def features() -> str:
+    """docs/streaming.md: a frame of MFCCs on every core."""
+    found = results("streaming")
+    rows = [(CORES[c], found[f"features/{c}"]) for c in CORES if f"features/{c}" in found]
+    costs = ", ".join(f"{r['frame']:,} on {words}" for words, r in rows)
+    first = rows[0][1]
+    return _filled(
+        f"Instructions of a frame of 30 ms: {costs}. Its tables take {first['tables']:,} bytes of "
+        f"flash, what is kept and scratch {first['state']:,} bytes of RAM."
+    )
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 110, break_on_hyphens=False)
+
+
+def recurrent() -> str:
+    """docs/recurrent.md: trained networks in float and in integers."""
+    found = results("recurrent")
+    lines = [
+        "| HAPT, users held out | float, % | int8 activations, % | zeros of the recurrent kernel |"
+        " LiteRT's int8 answers alike |",
+        "|---|---|---|---|---|",
+    ]
+    for key, r in found.items():
+        if not key.startswith("hapt"):
+            continue
+        alike = f"{r['agreement']:.1f} %" if "agreement" in r else ""
+        name = key.removeprefix("hapt ").replace("lstm", "LSTM").replace("gru", "GRU")
+        lines.append(
+            f"| {name} | {r['float']:.2f} | {r['integer']:.2f} | {r['zeros']:.0f} % | {alike} |"
+        )
+    lines += [
+        "", "| text, LSTM of 64 units | bits per character, float | with int8 activations |",
+        "|---|---|---|",
+    ]  # fmt: skip
+    for key, r in found.items():
+        if key.startswith("text"):
+            name = key.removeprefix("text lstm 64 ")
+            lines.append(f"| {name} | {r['float']:.3f} | {r['integer']:.3f} |")
+    return "\n".join(lines)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
     "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
     "operators": operators,
     "silicon": silicon, "promises": promises, "storage": storage,
+    "streaming": streaming, "features": features,
+    "recurrent": recurrent,
 }  # fmt: skip
 
 _LANGUAGES = {".py": "python", ".json": "json", ".c": "c", ".h": "c"}

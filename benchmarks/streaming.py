@@ -36,10 +36,19 @@ from secateur.lowering.qgraph import QGraph
 from secateur.lowering.quantize import lower
 from secateur.lowering.simplify import simplify
 from secateur.lowering.streaming import lower_stream
+from secateur.targets.base import Target
+from secateur.targets.runners.host import Host
+from secateur.targets.runners.qemu import Qemu
 from secateur.targets.runners.sim import Sim
 
 RESULTS = Path("benchmarks/results/streaming.json")
-CORES = ("cortex-m0plus", "cortex-m4", "rv32imac")
+#: Board and what runs it; on the host bytes are compared and nothing is counted.
+WHERE: dict[str, tuple[str, Callable[[], Target]]] = {
+    **{core: (board, lambda: Sim(run_time=1800.0)) for core, board in BOARDS.items()},
+    "cortex-m55": ("mps3_an547", lambda: Qemu(run_time=1800.0, estimate=False)),
+    "host": ("host", Host),
+}
+CORES = ("host", "cortex-m0plus", "cortex-m4", "rv32imac")
 
 
 class Maker:
@@ -256,25 +265,32 @@ def prepare(graph: Graph, frames: int, everywhere: bool) -> Prepared:
 
 
 def _run(plan: Plan, core: str, x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Outputs and instructions of one inference, in the simulator."""
+    """Outputs and instructions of one inference; 0 where none are counted."""
+    board, runner = WHERE[core]
     with tempfile.TemporaryDirectory() as tmp:
         folder = plan.library.save(Path(tmp) / "library")
-        image = targets.build(folder, BOARDS[core], Path(tmp) / "firmware")
-        result = Sim(run_time=1800.0).run(image, x.reshape(1, -1))
-    assert result.instructions is not None
-    return result.outputs, int(result.instructions)
+        image = targets.build(folder, board, Path(tmp) / "firmware")
+        result = runner().run(image, x.reshape(1, -1))
+    return result.outputs, int(result.instructions or 0)
+
+
+def _plan(q: QGraph, core: str) -> Plan:
+    """The plan that is counted; on the host the portable C of the Cortex-M4's runs."""
+    return make_plan(q, None, "balanced", None, "cortex-m4" if core == "host" else core)
 
 
 def count(p: Prepared, core: str, plan: Plan, window: Plan) -> dict[str, float]:
     """Instructions of steps and of a window, and whether every byte is the reference's."""
 
     def steps(n: int, twice: bool) -> tuple[np.ndarray, int]:
-        made = framed(make_plan(p.step, None, "balanced", None, core), p.step, n, twice)
+        made = framed(_plan(p.step, core), p.step, n, twice)
         frames = p.codes.reshape(p.frames, -1)[:n]
         return _run(made, core, frames)
 
     out, _ = steps(p.frames, True)
     same = bool(np.array_equal(out.reshape(p.want.shape), p.want))
+    if core == "host":
+        return {"same": same, "frames": p.frames}
     base = max(d.offset for d in p.step.due.values()) + 2
     counts = [steps(n, False)[1] for n in range(base, base + 3)]
     shape = p.window.tensors[p.window.input].size
@@ -323,7 +339,7 @@ def count_features(core: str, frames: int = 3) -> dict[str, object]:
     want = features.codes(np.concatenate([silence, samples]))
     counts, same = [], True
     for n in (frames, frames + 1):
-        plan = make_plan(p.step, None, "balanced", None, core)
+        plan = _plan(p.step, core)
         name, files = plan.library.name, plan.library.files
         files |= feature_files(name, features)
         files[f"src/{name}_sound.c"] = _SOUND.format(
@@ -347,11 +363,13 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="*", default=[*NETWORKS, "features"], choices=[*NETWORKS, "features"]
     )
-    parser.add_argument("--cores", nargs="*", default=list(CORES), choices=list(BOARDS))
+    parser.add_argument("--cores", nargs="*", default=list(CORES), choices=list(WHERE))
     args = parser.parse_args()
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     right = True
     for core in args.cores if "features" in args.only else ():
+        if core == "host":
+            continue
         known[f"features/{core}"] = r = count_features(core)
         RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         right &= bool(r["same"])
@@ -364,8 +382,7 @@ def main() -> int:
         make, everywhere = NETWORKS[name]
         p = prepare(make(), args.frames, everywhere)
         for core in args.cores:
-            plan = make_plan(p.step, None, "balanced", None, core)
-            window = make_plan(p.window, None, "balanced", None, core)
+            plan, window = _plan(p.step, core), _plan(p.window, core)
             digest = hashlib.sha256(p.codes.tobytes())
             for library in (plan.library, window.library):
                 digest.update(json.dumps(library.files, sort_keys=True).encode())
@@ -375,6 +392,9 @@ def main() -> int:
                 RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
             r = known[key]
             right &= r["same"]
+            if "step" not in r:
+                print(f"{key:24} {'same' if r['same'] else 'DIFFERS'} over {r['frames']} frames")
+                continue
             print(
                 f"{key:24} {'same' if r['same'] else 'DIFFERS'} over {r['frames']} frames; step "
                 f"{r['step']:,} ({r['window'] / r['step']:.1f} to a window), mean "

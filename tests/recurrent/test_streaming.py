@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import secateur as sc
-from secateur.errors import DataError, ModelError
+from secateur.errors import DataError, FileError, ModelError
 from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder
 from secateur.lowering import passes, reference
@@ -212,6 +213,7 @@ def test_convert_says_what_a_step_costs_and_refuses_whole_windows() -> None:
     x = sound(4, 20)
     compiled = sc.convert(recogniser(False, "flatten"), x, name="net", streaming=True)
     assert "a whole window would cost" in compiled.notes[-1]
+    assert "kept between steps" in compiled.text()
     header = compiled.plan.library.files["src/net.h"]
     assert "#define NET_WARM_UP 19 " in header
     assert "#define NET_PERIOD 2 " in header
@@ -227,3 +229,33 @@ def test_convert_says_what_a_step_costs_and_refuses_whole_windows() -> None:
         sc.deploy(compiled, "host")
     with pytest.raises(DataError, match="streaming=True"):
         sc.convert(recogniser(False, "flatten"), x, name="net", causal=True)
+
+
+def test_the_report_has_states_rings_and_both_costs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    b = Builder("net")
+    t = conv(b, rng, b.add_input("x", (20, 4)), "<b>c", 5, 3, dilation=2)
+    t = layer(b, rng, t, "r", "lstm", 6)
+    compiled = sc.convert(b.finish(t), sound(4, 20), name="net", streaming=True)
+    report = compiled.stream_report
+    assert report is not None
+    assert report.step.arena == compiled.plan.arena
+    assert report.window.instructions > 10 * report.step.instructions
+    found = {(k.kind, k.shape, k.dtype, k.bytes) for k in report.kept}
+    assert {("state", (6,), "uint8", 6), ("state", (6,), "int16", 12)} <= found
+    assert any(kind == "rows" for kind, *_ in found)
+    assert report.kept_bytes <= compiled.plan.arena
+    data = json.loads(report.save(tmp_path / "stream.json").read_text())
+    assert data["kept_bytes"] == sum(k["bytes"] for k in data["kept"])
+    assert (data["step"]["arena"], data["warm_up"]) == (compiled.plan.arena, 0)
+    page = report.save(tmp_path / "stream.html").read_text()
+    assert "<b>c" not in page
+    assert "States and rings" in page
+    assert f"{report.step.instructions:,.0f}" in page
+    assert f"{report.window.instructions:,.0f}" in str(report)
+    with pytest.raises(DataError, match=r"\.json or \.html"):
+        report.save(tmp_path / "stream.txt")
+    report.save(tmp_path / "stream.html")  # its own kind is replaced
+    (tmp_path / "other.html").write_text("mine")
+    with pytest.raises(FileError):
+        report.save(tmp_path / "other.html")

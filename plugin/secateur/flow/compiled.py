@@ -27,6 +27,7 @@ from ..report import gains
 from ..report.figures import Size
 from ..report.gains import Gains
 from ..report.layers import LayerFigures, layer_macs
+from ..report.stream import StreamReport
 
 if TYPE_CHECKING:
     from ..lowering.mfcc import Mfcc, QMfcc
@@ -60,6 +61,7 @@ class CompiledModel:
     portable: bool = False  #: whether a plan for a board is written for all cores
     weights: str = "separate"  #: where the C defines the constants
     max_slowdown: float = MAX_SLOWDOWN  #: of a plan against the fastest one
+    stream_report: StreamReport | None = None  #: of a network of a step: its costs and states
 
     def __repr__(self) -> str:
         return (
@@ -98,7 +100,8 @@ class CompiledModel:
         )
         notes = [f"note: {shown(note)}" for note in self.notes]
         table = layer_text(self.layers, shown(self.name), line_length)
-        return "\n".join([table.rstrip("\n"), *ends, figures, *notes])
+        stream = [str(self.stream_report)] if self.stream_report else []
+        return "\n".join([table.rstrip("\n"), *stream, *ends, figures, *notes])
 
     def planned_for(self, board: Board) -> CompiledModel:
         """This model with a plan for `board`: itself where core (and clock, if it counts) agree.

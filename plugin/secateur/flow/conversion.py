@@ -194,8 +194,10 @@ def convert(
         portable=everywhere,
         max_slowdown=max_slowdown,
     )
+    beside = None
     if streaming:
-        notes.append(beside_window(graph, qgraph, given, plan, optimize, core, causal))
+        beside = beside_window(graph, qgraph, given, plan, optimize, core, causal)
+        notes.append(beside.note)
     return CompiledModel(
         graph.name,
         graph,
@@ -208,6 +210,7 @@ def convert(
         portable=portable,
         weights=weights,
         max_slowdown=max_slowdown,
+        stream_report=beside,
     )
 
 

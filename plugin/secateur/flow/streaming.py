@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -10,12 +10,16 @@ from ..codegen.plan import Plan, make_plan
 from ..errors import DataError
 from ..frontend.ir import Graph
 from ..lowering import passes
-from ..lowering.qgraph import QGraph
+from ..lowering.qgraph import Due, QGraph
 from ..lowering.quantize import lower
 from ..lowering.simplify import simplify
 from ..lowering.streaming import causal as made_causal
 from ..lowering.streaming import lower_stream, time_axis
+from ..report.stream import Cost, Kept, StreamReport
 from .interface import Interface
+
+#: What operators keep that are no recurrent layer's, by their kind.
+_KINDS = {"push": "rows", "append": "rows", "keep": "rows", "slide": "sums"}
 
 
 def stream(
@@ -31,8 +35,8 @@ def stream(
 def beside_window(
     graph: Graph, step: QGraph, given: Mapping[str, np.ndarray], plan: Plan, optimize: str,
     core: str, causal: bool,
-) -> str:  # fmt: skip
-    """What a step costs and what a whole window would, estimated, as a sentence."""
+) -> StreamReport:  # fmt: skip
+    """What a step costs and keeps, and what a whole window would cost, estimated."""
     simple = simplify(graph)
     stateful = [n for n in simple.nodes if n.attrs.get("stateful")]
     for n in stateful:
@@ -44,10 +48,17 @@ def beside_window(
     mean = plan.ends.instructions + sum(
         p.instructions / step.due[name].period for name, p in plan.layers.items()
     )
-    each = [whole.instructions / max(1.0, cost) for cost in (plan.instructions, mean)]
-    return (
-        f"estimated: a step costs {plan.instructions:,.0f} instructions where all of it is due, "
-        f"{mean:,.0f} on average, and {plan.arena:,} bytes of arena; a whole window would cost "
-        f"{whole.instructions:,.0f} ({each[0]:.1f} and {each[1]:.1f} times as many) and "
-        f"{whole.arena:,} bytes"
-    )
+    due = step.step_due or Due(1, 0)
+    return StreamReport(
+        step.name, core, Cost(plan.instructions, plan.arena), mean,
+        Cost(whole.instructions, whole.arena), due.offset, due.period, tuple(_kept(step)),
+    )  # fmt: skip
+
+
+def _kept(step: QGraph) -> Iterator[Kept]:
+    makers = {op.output: op for op in step.ops}
+    for name, state in step.states.items():
+        if not state.loop:
+            t, op = step.tensors[name], makers[state.next]
+            kind = _KINDS.get(op.kind, "state")
+            yield Kept(op.name, kind, t.shape, t.dtype, t.stored_bytes)

@@ -16,6 +16,7 @@ from .figures import (
 )
 from .gains import Gains
 from .layers import LayerFigures, layer_macs
+from .stream import StreamReport
 
 __all__ = [
     "Accuracy",
@@ -30,6 +31,7 @@ __all__ = [
     "Regression",
     "Report",
     "Size",
+    "StreamReport",
     "estimate_energy",
     "estimate_latency",
     "layer_macs",

@@ -153,12 +153,16 @@ def _finalize(value: object) -> object:
     return shown(value, keep="\n") if type(value) is str else value
 
 
-def render(report: Report, details: Details | None = None, others: Sequence[Report] = ()) -> str:
-    """The page. `others` are further runs or boards to compare with."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """For the pages' templates: everything escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("secateur.report"), autoescape=True, trim_blocks=False,
         finalize=_finalize,
     )  # fmt: skip
+
+
+def render(report: Report, details: Details | None = None, others: Sequence[Report] = ()) -> str:
+    """The page. `others` are further runs or boards to compare with."""
     layers = report.layers
     d = details or Details()
     whole = total(layers)
@@ -188,30 +192,34 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
     def share(part: float, whole: float) -> str:
         return f"{100 * part / whole:.1f}%" if whole else "0%"
 
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        metrics=_metrics(report),
-        tiles=_tiles(report),
-        waterfall=Markup(svg.waterfall(stages, whole.entropy_bytes)),
-        total=whole,
-        most_bytes=max((x.stored_bytes for x in layers), default=0),
-        most_macs=max((x.macs for x in layers), default=0),
-        share=share,
-        costs=d.costs,
-        most_instructions=max((n for n, _ in d.costs.values()), default=0),
-        energies=_energies(report, d),
-        causes=d.causes,
-        code_in_words=code_in_words,
-        shares=_shares,
-        stored=d.stored,
-        histograms=[(h, Markup(svg.weights(h, f"h{i}"))) for i, h in enumerate(d.histograms)],
-        arena=Markup(svg.arena(d)) if d.blocks else None,
-        blocks=d.blocks,
-        classes=report.classes,
-        steps=d.steps,
-        most=most,
-        runs=runs,
-        scatter=Markup(svg.scatter(points)) if len(points) > 1 else None,
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            metrics=_metrics(report),
+            tiles=_tiles(report),
+            waterfall=Markup(svg.waterfall(stages, whole.entropy_bytes)),
+            total=whole,
+            most_bytes=max((x.stored_bytes for x in layers), default=0),
+            most_macs=max((x.macs for x in layers), default=0),
+            share=share,
+            costs=d.costs,
+            most_instructions=max((n for n, _ in d.costs.values()), default=0),
+            energies=_energies(report, d),
+            causes=d.causes,
+            code_in_words=code_in_words,
+            shares=_shares,
+            stored=d.stored,
+            histograms=[(h, Markup(svg.weights(h, f"h{i}"))) for i, h in enumerate(d.histograms)],
+            arena=Markup(svg.arena(d)) if d.blocks else None,
+            blocks=d.blocks,
+            classes=report.classes,
+            steps=d.steps,
+            most=most,
+            runs=runs,
+            scatter=Markup(svg.scatter(points)) if len(points) > 1 else None,
+        )
     )
 
 
