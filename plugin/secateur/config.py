@@ -49,6 +49,7 @@ class PlanOptions(_Table):
     logits: bool | None = None
     streaming: bool | None = None
     causal: bool | None = None
+    hop: int | None = None
 
 
 class Model(_Table):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.streaming import _stretch, framed, spotter, stack, tcn, wake_word
 from benchmarks.streaming import expected as expected_frames
-from benchmarks.streaming import framed, spotter, stack, tcn, wake_word
 from benchmarks.streaming import prepare as prepared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -259,3 +259,76 @@ def test_the_report_has_states_rings_and_both_costs(tmp_path: Path) -> None:
     (tmp_path / "other.html").write_text("mine")
     with pytest.raises(FileError):
         report.save(tmp_path / "other.html")
+
+
+_HOPS = """
+#include "{name}.h"
+int {name}_run_in(void *arena, const int8_t *in, int8_t *out);
+int {name}_run_in(void *arena, const int8_t *in, int8_t *out)
+{{
+    {name}_reset_in(arena);
+    for (int i = 0; i < {n}; i++, in += {frame} * {upper}_HOP_FRAMES, out += {size} + 1) {{
+        for (int k = 0; k < {size}; k++) {{
+            out[k] = 0;
+        }}
+        out[{size}] = (int8_t){name}_hop_in(arena, in, out);
+    }}
+    return 0;
+}}
+"""
+
+
+@pytest.mark.parametrize("core", ["", "cortex-m4"])
+def test_a_hop_is_its_last_answer(core: str, tmp_path: Path) -> None:
+    graphs = [(recogniser(), 4), (recogniser(False, "flatten"), 6), (spotter(6, 13, 3), 2)]
+    plans, given_codes, expected = [], [], []
+    for i, (graph, hop) in enumerate(graphs):
+        shape = graph.node(graph.input).shape
+        axis = 2 if shape[0] == 1 else 1
+        x = np.random.default_rng(3).normal(0, 1, (4, *shape)).astype(np.float32)
+        every = passes.run(passes.INTEGER, lower_stream(graph, x))
+        q = passes.run(passes.INTEGER, lower_stream(graph, x, hop=hop))
+        assert q.step_due is not None
+        assert (q.step_due.period, q.hop) == (hop, hop)
+        assert sum(d.period == hop for d in q.due.values()) >= 1
+        long = [2, *shape]
+        long[axis] = 36
+        codes = np.random.default_rng(5).integers(-128, 128, long).astype(np.int8)
+        single = expected_frames(every, codes, axis)
+        some = expected_frames(q, codes, axis)
+        answers = [t for t in range(36) if not some[0, t, -1]]
+        np.testing.assert_array_equal(some[:, answers], single[:, answers])
+        hops = np.zeros((2, 36 // hop, some.shape[2]), np.int8)
+        hops[..., -1] = 1
+        for t in answers:
+            later = single[:, t + 1 : (t // hop + 1) * hop, -1]
+            assert later.all(), "an answer that comes later within the hop"
+            hops[:, t // hop] = single[:, t]
+        assert answers == [t for t in range(36) if q.step_due.at(t)]
+        assert len(answers) > 1
+        plan = run_c.plan(q, f"net{i}")
+        name, (frame, size) = plan.library.name, (q.tensors[t].size for t in (q.input, q.output))
+        plan.library.files[f"src/{name}_hops.c"] = _HOPS.format(
+            name=name, upper=name.upper(), n=36 // hop, frame=frame, size=size
+        )
+        _stretch(plan, q, frame * 36, (size + 1) * 36 // hop)
+        plans.append(plan)
+        given_codes.append(codes.reshape(2, -1))
+        expected.append(hops.reshape(2, -1))
+    run = run_c.on_core if core else run_c.on_host
+    got = run(*([core] if core else []), plans, given_codes, tmp_path)
+    for one, want in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, want)
+
+
+def test_a_hop_without_answers_is_refused_with_the_next() -> None:
+    with pytest.raises(ModelError, match=r"no multiple of 2.*take 4"):
+        lower_stream(recogniser(), sound(4, 20), hop=3)
+    with pytest.raises(DataError, match="streaming=True"):
+        sc.convert(recogniser(), sound(4, 20), name="net", hop=2)
+    with pytest.raises(DataError, match="no number of frames"):
+        sc.convert(recogniser(), sound(4, 20), name="net", streaming=True, hop=0)
+    compiled = sc.convert(recogniser(), sound(4, 20), name="net", streaming=True, hop=4)
+    assert compiled.stream_report is not None
+    assert compiled.stream_report.period == 4
+    assert "#define NET_HOP_FRAMES 4" in compiled.plan.library.files["src/net.h"]

@@ -78,6 +78,13 @@ def conversion_options(f: Any) -> Any:
         help="With --streaming: pad before the first element of time alone; another function.",
     )(f)
     f = click.option(
+        "--hop",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="With --streaming: frames from one answer that is wanted to the next.",
+    )(f)
+    f = click.option(
         "--max-slowdown",
         type=click.FloatRange(min=1),
         default=8.0,

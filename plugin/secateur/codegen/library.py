@@ -38,7 +38,7 @@ EXAMPLE = "examples/main.c"
 _PARTS = (
     "run", "run_in", "run_bytes_in", "inputs", "outputs", "arena", "check_weights", "run_float",
     "quantize", "dequantize", "argmax",
-    "step", "step_in", "step_bytes_in", "reset", "reset_in",
+    "step", "step_in", "step_bytes_in", "reset", "reset_in", "hop", "hop_in",
 )  # fmt: skip
 
 

@@ -99,6 +99,7 @@ class StreamCode:
     waits: str  #: condition under which there is an output
     warm_up: int  #: steps without an output before the first
     period: int
+    hop: int  #: frames of one call, where that is not one
 
 
 def stream_code(graph: QGraph, arena: ArenaMap, memory: MemoryPlan) -> StreamCode | None:
@@ -109,5 +110,12 @@ def stream_code(graph: QGraph, arena: ArenaMap, memory: MemoryPlan) -> StreamCod
     fills = [fill(graph, arena, t) for t, s in graph.states.items() if not s.loop]
     due = graph.step_due
     return StreamCode(
-        memory.counter, first, first + length, fills, condition(due), due.offset, due.period
+        memory.counter,
+        first,
+        first + length,
+        fills,
+        condition(due),
+        due.offset,
+        due.period,
+        graph.hop,
     )

@@ -80,6 +80,7 @@ def convert(
     logits: bool = False,
     streaming: bool = False,
     causal: bool = False,
+    hop: int = 1,
 ) -> CompiledModel:
     """Convert a trained model to integers and plan how it is stored and executed.
 
@@ -131,6 +132,9 @@ def convert(
             Calibration data are whole windows. A note holds a step's cost beside the window's.
         causal: of a stream: pad every convolution before the first element of time alone, where
             the model pads at both ends. That is another function; a `RangeWarning` says so.
+        hop: of a stream: frames from one answer that is wanted to the next. `NAME_hop` reads so
+            many at once; what only answers need runs once for them. A multiple of the steps from
+            one answer to the next.
 
     Returns:
         The model in integers, with its plan and its C. The planner's estimates keep the budgets.
@@ -145,6 +149,8 @@ def convert(
     check_slowdown(max_slowdown)
     one_of("calibration_method", calibration_method, CalibrationMethod)
     one_of("weights", weights, WeightsIn)
+    if not isinstance(hop, int) or hop < 1:
+        raise DataError(f"hop={hop!r} is no number of frames; give 1 or more")
     if input_dtype is not None:
         one_of("input_dtype", input_dtype, InputType)
     if output_dtype is not None:
@@ -166,9 +172,11 @@ def convert(
     of_features: Sequence[str] = ()
     head: Sequence[str]
     if streaming:
-        qgraph, head = stream(graph, given, calibration_method, activations, asked, causal)
+        qgraph, head = stream(graph, given, calibration_method, activations, asked, causal, hop)
     elif causal:
         raise DataError("causal=True is for streaming=True: give both")
+    elif hop != 1:
+        raise DataError(f"hop={hop} is for streaming=True: give both")
     else:
         parts = features.scaled(graph, given, wide=activations != "int8")
         qgraph, head = with_head(parts.graph, parts.given, calibration_method, activations, asked)

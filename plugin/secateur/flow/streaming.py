@@ -24,12 +24,12 @@ _KINDS = {"push": "rows", "append": "rows", "keep": "rows", "slide": "sums"}
 
 def stream(
     graph: Graph, given: Mapping[str, np.ndarray], method: str, activations: object,
-    asked: Interface, causal: bool,
+    asked: Interface, causal: bool, hop: int,
 ) -> tuple[QGraph, list[str]]:  # fmt: skip
     """The integer graph of a step, and what is to be said of it. Raises DataError, ModelError."""
     if activations is not None or asked.input_dtype == "int16" or asked.output_dtype == "int16":
         raise DataError("streaming works on 8-bit activations: leave activations='int16' out")
-    return lower_stream(graph, given, method=method, make_causal=causal), []
+    return lower_stream(graph, given, method=method, make_causal=causal, hop=hop), []
 
 
 def beside_window(

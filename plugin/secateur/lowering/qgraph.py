@@ -355,6 +355,7 @@ class QGraph:
     #: a network of a step (lowering/streaming.py): when each operator runs, and when outputs come
     due: dict[str, Due] = field(default_factory=dict)
     step_due: Due | None = None
+    hop: int = 1  #: frames of a stream from one answer that is wanted to the next
 
     def __post_init__(self) -> None:
         self.inputs = (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)

@@ -264,11 +264,14 @@ class _Streamer:
 
 
 def lower_stream(
-    graph: Graph, calibration: Inputs, *, method: str = "minmax", make_causal: bool = False
-) -> QGraph:
+    graph: Graph, calibration: Inputs, *, method: str = "minmax", make_causal: bool = False,
+    hop: int = 1,
+) -> QGraph:  # fmt: skip
     """The integer graph of a step, with ranges seen on whole windows `calibration`.
 
-    Raises ModelError where the network needs elements of time that a step does not know.
+    hop: frames from one answer that is wanted to the next; what only answers need runs no more
+    often. Raises ModelError where the network needs elements of time that a step does not know, or
+    where answers do not come so often.
     """
     simple = simplify(graph)
     axis = time_axis(simple)
@@ -311,6 +314,8 @@ def lower_stream(
         )
     q.due |= {op.name: last[0] for op in q.ops[before:]}
     q.step_due = last[0]
+    if hop > 1:
+        _thin_out(q, hop)
     for n in graph.nodes:
         own = n.attrs.get("parameters")
         if own is None:
@@ -319,6 +324,31 @@ def lower_stream(
             q.parameters[n.name] = int(own)
     q.float_bytes = 4 * sum(q.parameters.values())
     return q
+
+
+def _thin_out(q: QGraph, hop: int) -> None:
+    """The last answer of every `hop` steps alone is made; what no state comes of waits for it."""
+    due = q.step_due or Due(1, 0)
+    if hop % due.period:
+        raise ModelError(
+            f"hop={hop} is no multiple of {due.period}, every how many steps '{q.name}' answers; "
+            f"take {due.period * -(-hop // due.period)}"
+        )
+    turn = hop - 1 - (hop - 1 - due.offset) % due.period  #: of the last answer within a hop
+    last = Due(hop, due.offset + (turn - due.offset) % hop)
+    makers, inside = {op.output: op for op in q.ops}, q.by_loop()
+    wanted = [s.next for s in q.states.values() if not s.loop]
+    lasting: set[str] = set()
+    while wanted:
+        op = makers.get(wanted.pop())
+        if op is None or op.name in lasting:
+            continue
+        loop = inside.get(op.name)
+        for o in [op] if loop is None else [o for o in q.ops if inside.get(o.name) == loop]:
+            lasting.add(o.name)
+            wanted += o.inputs
+    q.due |= {op.name: last for op in q.ops if op.name not in lasting}
+    q.step_due, q.hop = last, hop
 
 
 def cycle(q: QGraph) -> tuple[int, int]:
