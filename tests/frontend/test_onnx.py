@@ -162,6 +162,29 @@ def test_branches_views_and_attention() -> None:
     agree(model, RNG.normal(size=(2, 4, 8, 8)).astype("f4"))
 
 
+def test_what_pytorch_writes_out_is_found() -> None:
+    """Layer normalization before opset 17, SiLU, and functional.normalize."""
+    n = Net(("N", 6, 8), opset=14)
+    y = n.add("MatMul", "x", n.const(RNG.normal(size=(8, 8)).astype("f4")))
+    centred = n.add("Sub", y, n.add("ReduceMean", y, axes=[-1]))
+    square = n.add("Pow", centred, n.const(np.float32(2)))
+    spread = n.add("Add", n.add("ReduceMean", square, axes=[-1]), n.const(np.float32(1e-5)))
+    y = n.add("Div", centred, n.add("Sqrt", spread))
+    y = n.add("Mul", y, n.const(RNG.normal(1, 0.5, 8).astype("f4")))
+    y = n.add("Add", y, n.const(RNG.normal(size=8).astype("f4")))
+    y = n.add("Mul", y, n.add("Sigmoid", y))
+    y = n.add("MatMul", y, n.const(RNG.normal(size=(8, 4)).astype("f4")))
+    length = n.add("Clip", n.add("ReduceL2", y, axes=[-1], keepdims=1), n.const(np.float32(1e-12)))
+    y = n.add("Div", y, n.add("Expand", length, n.add("Shape", y)))
+    x = RNG.normal(size=(3, 6, 8)).astype("f4")
+    graph = agree(n.model(y), x)
+    found = simplify(graph)
+    ops = [m.attrs.get("function", m.op) for m in found.nodes if m.op not in ("conv2d", "input")]
+    assert ops == ["layer_norm", "silu", "l2_norm"]
+    want = execute.run(graph, x)
+    np.testing.assert_allclose(execute.run(found, x), want, atol=1e-5)
+
+
 def quantized(model: Any, x: np.ndarray, folder: Path, form: str) -> Any:
     """The model quantized by onnxruntime's own tool."""
     quantization = pytest.importorskip("onnxruntime.quantization")

@@ -130,6 +130,10 @@ class _Walk:
             scale, shift = (node.params[k].astype(np.float64) for k in ("scale", "shift"))
             scaled = _times(self.forms[node.inputs[0]], scale)
             return None if scaled is None else _plus(scaled, shift)
+        if node.op == "tile":  # one number a row, written out for each element
+            one = set(self.g.node(node.inputs[0]).shape[-len(self.last) :]) == {1}
+            outer = set(node.attrs["repeats"][: -len(self.last)]) <= {1}
+            return self.forms[node.inputs[0]] if one and outer else None
         if node.op == "relu" and node.attr("max_value") is None:
             form = self.forms[node.inputs[0]]
             return form if isinstance(form, _Spread) and form.power > 0 else None
