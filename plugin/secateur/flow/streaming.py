@@ -15,7 +15,7 @@ from ..lowering.quantize import lower
 from ..lowering.simplify import simplify
 from ..lowering.streaming import causal as made_causal
 from ..lowering.streaming import lower_stream, time_axis
-from ..report.stream import Cost, Kept, StreamReport
+from ..report.stream import CallCost, KeptTensor, StreamReport
 from .interface import Interface
 
 #: What operators keep that are no recurrent layer's, by their kind.
@@ -50,15 +50,15 @@ def beside_window(
     )
     due = step.step_due or Due(1, 0)
     return StreamReport(
-        step.name, core, Cost(plan.instructions, plan.arena), mean,
-        Cost(whole.instructions, whole.arena), due.offset, due.period, tuple(_kept(step)),
+        step.name, core, CallCost(plan.instructions, plan.arena), mean,
+        CallCost(whole.instructions, whole.arena), due.offset, due.period, tuple(_kept(step)),
     )  # fmt: skip
 
 
-def _kept(step: QGraph) -> Iterator[Kept]:
+def _kept(step: QGraph) -> Iterator[KeptTensor]:
     makers = {op.output: op for op in step.ops}
     for name, state in step.states.items():
         if not state.loop:
             t, op = step.tensors[name], makers[state.next]
             kind = _KINDS.get(op.kind, "state")
-            yield Kept(op.name, kind, t.shape, t.dtype, t.stored_bytes)
+            yield KeptTensor(op.name, kind, t.shape, t.dtype, t.stored_bytes)

@@ -22,7 +22,7 @@ _JSON = looks_like(rb'\{\s*"schema": \d+,\s*"stream": ')
 
 
 @dataclass(frozen=True)
-class Cost:
+class CallCost:
     """Estimated for a core."""
 
     instructions: float
@@ -30,7 +30,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptTensor:
     """What lasts from one step to the next in the arena."""
 
     layer: str  #: operator that writes it anew
@@ -50,12 +50,12 @@ class StreamReport:
 
     stream: str  #: the model
     core: str
-    step: Cost
+    step: CallCost
     mean: float
-    window: Cost
+    window: CallCost
     warm_up: int
     period: int
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptTensor, ...]
 
     @property
     def kept_bytes(self) -> int:
