@@ -72,19 +72,20 @@ def _order(tasks: list[str]) -> Iterator[tuple[slimming.Task, tuple[Any, ...]]]:
             for left in shares if seed in task.seeds else ():
                 for method in slimming.METHODS:
                     yield task, (method, left, seed)
-            if task.name == "kws" and not seed:
+            if task.name == "kws":
                 for point in slimming.FRONT:
-                    yield task, (TERNARY, point, 0)
+                    if seed in point.seeds:
+                        yield task, (TERNARY, point, seed)
 
 
 def _train(task: slimming.Task, method: str, what: Any, seed: int) -> keras.Model:
     if method == TERNARY:
         start = task.baseline(task)
         if what.left < 1:
-            path = _file(task, "L1", what.left, 0)
-            timed(path, partial(_train, task, "L1", what.left, 0))
+            path = _file(task, what.method, what.left, seed)
+            timed(path, partial(_train, task, what.method, what.left, seed))
             start = keras.saving.load_model(path, safe_mode=True)
-        return slimming.ternary(task, what, start)
+        return slimming.ternary(task, what, start, seed)
     start = task.baseline(task)
     if method == "slimming":
         path = _file(task, "sparse scales", 1.0, seed)
@@ -106,8 +107,7 @@ def _rows(task: slimming.Task, again: bool) -> Iterator[dict[str, Any]]:
     yield _said(_row(task, FLOAT, 1.0, [path], again) | _alone(task, path, again))
     for method in slimming.METHODS:
         for left in task.shares:
-            files = [(s, _file(task, method, left, s)) for s in task.seeds]
-            there = [(s, f) for s, f in files if f.is_file()]
+            there = _there(task, method, left, task.seeds)
             if not there:
                 print(f"{task.name} {method} {left:.0%}: not trained, left out")
                 continue
@@ -118,9 +118,21 @@ def _rows(task: slimming.Task, again: bool) -> Iterator[dict[str, Any]]:
             })  # fmt: skip
     if task.name == "kws":
         for point in slimming.FRONT:
-            file = _file(task, TERNARY, point, 0)
-            if file.is_file():
-                yield _said(_row(task, TERNARY, point.left, [file], again) | {"zeros": point.zeros})
+            there = _there(task, TERNARY, point, point.seeds)
+            if there:
+                yield _said(_row(task, TERNARY, point.left, [f for _, f in there], again) | {
+                    "zeros": point.zeros,
+                    "by": point.method if point.left < 1 else None,
+                    "seeds": [s for s, _ in there],
+                })  # fmt: skip
+
+
+def _there(
+    task: slimming.Task, method: str, what: Any, seeds: tuple[int, ...]
+) -> list[tuple[int, Path]]:
+    """Seeds that are trained, and their networks."""
+    files = [(s, _file(task, method, what, s)) for s in seeds]
+    return [(s, f) for s, f in files if f.is_file()]
 
 
 def _said(row: dict[str, Any]) -> dict[str, Any]:
@@ -225,8 +237,7 @@ def _settings() -> dict[str, Any]:
 
 
 def _file(task: slimming.Task, method: str, what: Any, seed: int) -> Path:
-    share = f"{round(100 * what.left)}-{round(100 * what.zeros)}" if method == TERNARY else what
-    share = share if isinstance(share, str) else f"{round(100 * share)}"
+    share = what.name if method == TERNARY else f"{round(100 * what)}"
     how = (task.epochs, task.scratch, task.rate, task.batch, slimming.ROUND_TO, slimming.STRENGTH)
     return FOLDER / f"{task.name}-{_plain(method)}-{share}-{seed}-{digest(how)}.keras"
 

@@ -44,6 +44,14 @@ def test_slimming_keeps_its_promises() -> None:
     assert all(r["flops"] <= 0.5 * whole["flops"] for r in half)
 
 
+def test_slim_and_ternary_takes_a_quarter_less_than_ternary_alone() -> None:
+    """At no lower accuracy, medians of several seeds."""
+    front = [r for r in RESULTS["rows"] if r["method"] == "ternary"]
+    assert max(saved for _, _, saved in slimming_page.gains(front)) >= 0.25
+    plans = {(p.left, p.zeros) for p in slimming.FRONT}
+    assert {(r["left"], r["zeros"]) for r in front} <= plans
+
+
 @pytest.mark.parametrize("method", slimming.METHODS)
 def test_every_method_is_what_it_is_called(method: str) -> None:
     import numpy as np
