@@ -45,7 +45,7 @@ RESULTS = Path("benchmarks/results/streaming.json")
 #: Board and what runs it; on the host bytes are compared and nothing is counted.
 WHERE: dict[str, tuple[str, Callable[[], Target]]] = {
     **{core: (board, lambda: Sim(run_time=1800.0)) for core, board in BOARDS.items()},
-    "cortex-m55": ("mps3_an547", lambda: Qemu(run_time=1800.0, estimate=False)),
+    "cortex-m55": ("mps3_an547", lambda: Qemu(run_time=1800.0, reply_time=120.0, estimate=False)),
     "host": ("host", Host),
 }
 CORES = ("host", "cortex-m0plus", "cortex-m4", "rv32imac")
