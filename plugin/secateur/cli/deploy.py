@@ -59,6 +59,12 @@ CALIBRATION_SAMPLES = 256
     help="platformio, or gcc for the compiler alone; both give the same image.",
 )
 @click.option(
+    "--code-in-ram",
+    is_flag=True,
+    help="Copy the model's functions to RAM at start-up, where they do not wait for flash; needs "
+    "--builder gcc.",
+)
+@click.option(
     "--against",
     metavar="tflite|FILE.tflite",
     type=click.Path(path_type=Path),
@@ -83,6 +89,7 @@ def command(
     ports: tuple[str, ...],
     power: str | None,
     builder: Builder,
+    code_in_ram: bool,
     against: Path | None,
     peer_figures: Path | None,
     html: Path | None,
@@ -145,6 +152,7 @@ def command(
                     emulator=target,
                     build_dir=folder,
                     builder=builder,
+                    code_in_ram=code_in_ram,
                     against=against,
                     peer_figures=peer_figures,
                 )

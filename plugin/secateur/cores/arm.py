@@ -89,6 +89,7 @@ CORES = (
         "cortex-m7", ARM, _machine("cortex-m7", "-mfpu=fpv5-d16", "-mfloat-abi=hard"),
         isa="dsp", timers=_DWT,
         unicorn="CORTEX_M7", disassembler_modes=_M, renode="cortex-m7",
+        code_in_ram=False,  # 0x20000000 is its tightly coupled memory for data
         cycles=CycleTable(
             "approximate: Arm publishes no table; measured by others on STM32H7",
             pipeline=cortex_m7.PIPELINE, error=0.05,

@@ -43,6 +43,8 @@ class Core:
     unicorn: str | None = None  #: the simulator's model ("" its usual one), None if there is none
     disassembler_modes: tuple[str, ...] = ()  #: capstone's names
     renode: str | None = None  #: Renode's cpuType, None if it has none
+    #: Whether RAM, where boards have it, is memory that code can run from.
+    code_in_ram: bool = True
     cycles: CycleTable | None = None  #: None where no estimate of cycles exists
 
     @property

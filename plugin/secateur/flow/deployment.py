@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 #: Seconds a deployment waits for another one in its folder.
 TURN = 600.0
 
+_IN_RAM = (
+    "the model's code is in RAM, and counted there as data; that it shares a bus with data is not "
+    "in the estimate"
+)
+
 
 def deploy(
     compiled: CompiledModel,
@@ -49,6 +54,7 @@ def deploy(
     emulator: str | Target | None = None,
     build_dir: str | Path | None = None,
     builder: Builder = "platformio",
+    code_in_ram: bool = False,
     port: str | None = None,
     power: str | None = None,
     against: str | Path | None = None,
@@ -72,6 +78,8 @@ def deploy(
         build_dir: the library is written to `build_dir`/library and built beside it, with
             report.json; default: build/NAME/BOARD.
         builder: "platformio", or "gcc" for the compiler alone; both give the same image.
+        code_in_ram: have start-up copy the model's functions to RAM, where they do not wait for
+            flash; constants stay in flash. For the builder "gcc".
         port: serial port of the board itself, or "auto" for the one with its USB id: it is flashed
             and run.
         power: meter that records the board's energy: "ppk2[:PORT]", "joulescope", "lpm01a:PORT",
@@ -102,6 +110,8 @@ def deploy(
     if max_slowdown is not None:
         check_slowdown(max_slowdown)
     b = targets.boards.load(board)
+    if code_in_ram:
+        targets.check_code_in_ram(b, builder)
     if isinstance(emulator, targets.Target):
         target = emulator
     else:
@@ -124,7 +134,8 @@ def deploy(
     folder = Path(build_dir) if build_dir else Path("build") / compiled.name / board
     with held(lock_of(folder), folder, TURN):
         return _deploy(
-            compiled, b, target, x, inputs, asked, notes, folder, builder, against, peer_figures
+            compiled, b, target, x, inputs, asked, notes, folder, builder, code_in_ram, against,
+            peer_figures,
         )  # fmt: skip
 
 
@@ -138,6 +149,7 @@ def _deploy(
     notes: tuple[str, ...],
     folder: Path,
     builder: Builder,
+    code_in_ram: bool,
     peer: str | Path | None,
     peer_figures: str | Path | None,
 ) -> Report:
@@ -146,7 +158,11 @@ def _deploy(
 
     library = compiled.save(folder / "library")
     tell(f"building for {board.id}")
-    image = targets.build(library, board, folder / "firmware", builder=builder)
+    image = targets.build(
+        library, board, folder / "firmware", builder=builder, code_in_ram=code_in_ram
+    )
+    if code_in_ram:
+        notes = (*notes, _IN_RAM)
     tell(f"running on {board.id} ({target.name})", 0, len(x[0]))
     wire = joined(compiled.inputs, x)
     result = target.run(image, wire)

@@ -11,7 +11,8 @@ from .base import Image, RunResult, Sizes, Target
 from .boards import Board
 
 __all__ = [
-    "Board", "Image", "RunResult", "Sizes", "Target", "boards", "build", "get", "names", "pick",
+    "Board", "Image", "RunResult", "Sizes", "Target", "boards", "build",
+    "check_code_in_ram", "get", "names", "pick",
 ]  # fmt: skip
 
 #: Best first: what `pick` takes when the user does not say.
@@ -25,18 +26,23 @@ def build(
     *,
     builder: str = "gcc",
     sanitize: bool = False,
+    code_in_ram: bool = False,
     flags: Sequence[str] = (),
 ) -> Image:
     """Build the firmware of a generated library for a board, in `build_dir`.
 
     `builder` is "gcc" (calls the compiler) or "platformio"; both give the same image. `sanitize`
-    (board `host` only) adds address and undefined-behaviour checks, `flags` go to the compiler
-    last. Raises ToolError if a tool is missing, the code does not compile or does not fit.
+    (board `host` only) adds address and undefined-behaviour checks, `code_in_ram` has start-up copy
+    the model's functions to RAM, where they do not wait for flash ("gcc" only), `flags` go to the
+    compiler last. Raises ToolError if a tool is missing, the code does not compile or does not fit,
+    TargetError if the board's RAM is none to run code from.
     """
     board = boards.load(board) if isinstance(board, str) else board
     build_dir = Path(build_dir).resolve()
     if sanitize and not board.hosted:
         raise ToolError(f"sanitize is for the board 'host', not for {board.id}: leave it out")
+    if code_in_ram:
+        check_code_in_ram(board, builder)
     if builder == "platformio" and not board.hosted:
         from .builders import platformio
 
@@ -45,7 +51,19 @@ def build(
         raise ToolError(f"builder '{builder}' is unknown: gcc or platformio")
     from .builders import gcc
 
-    return gcc.build(library_dir, board, build_dir, sanitize=sanitize, flags=flags)
+    return gcc.build(
+        library_dir, board, build_dir, sanitize=sanitize, code_in_ram=code_in_ram, flags=flags
+    )
+
+
+def check_code_in_ram(board: Board, builder: str) -> None:
+    """Raises TargetError or ToolError where the model's code cannot be put into RAM."""
+    if board.hosted or not board.cpu.code_in_ram:
+        raise TargetError(
+            f"board {board.id} does not run code from its RAM ({board.core}): leave code_in_ram out"
+        )
+    if builder != "gcc":
+        raise ToolError(f"code in RAM is not for the builder {builder}: choose gcc")
 
 
 def names() -> list[str]:

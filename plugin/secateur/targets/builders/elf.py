@@ -9,7 +9,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from ..base import Sizes
 
-_ALLOC, _NOBITS = 2, "SHT_NOBITS"
+_ALLOC, _EXECINSTR, _NOBITS = 2, 4, "SHT_NOBITS"
 
 
 def sizes(path: Path, arena: int) -> Sizes:
@@ -39,6 +39,17 @@ def sizes(path: Path, arena: int) -> Sizes:
         static_ram=ram - arena,
         arena=arena,
     )
+
+
+def code_sections(path: Path) -> list[str]:
+    """Names of the sections that hold code."""
+    wanted = _ALLOC | _EXECINSTR
+    with path.open("rb") as file:
+        return [
+            section.name
+            for section in ELFFile(file).iter_sections()
+            if section["sh_flags"] & wanted == wanted and section["sh_size"]
+        ]
 
 
 def symbols(path: Path) -> dict[str, tuple[int, int]]:

@@ -23,12 +23,14 @@ def build(
     build_dir: Path,
     *,
     sanitize: bool = False,
+    code_in_ram: bool = False,
     flags: Sequence[str] = (),
 ) -> Image:
     """Compile the library with the harness and link it for `board`.
 
-    `sanitize` adds address and undefined-behaviour checks (host only); `flags` come last on every
-    compiler line. Raises ToolError if a tool is missing, a source does not compile, or the image
+    `sanitize` adds address and undefined-behaviour checks (host only); `code_in_ram` makes the
+    library's functions part of .data, which start-up copies; `flags` come last on every compiler
+    line. Raises ToolError if a tool is missing, a source does not compile, or the image
     does not fit the board's memory, FileError if `build_dir` holds files of others called alike.
     """
     lib = library.read(library_dir)
@@ -74,6 +76,8 @@ def build(
             [compiler, *compile_flags, "-c", str(job[0]), "-o", str(job[1])],
             f"compiling {job[0].name} for {board.id}",
         )
+        if code_in_ram and job[0] in lib.sources:
+            _to_ram(job[1], tools.need(f"{board.cpu.architecture.prefix}objcopy"))
 
     made = [*(obj.name for _, obj in jobs), output.name, part.name, "firmware.map"]
     with building(build_dir, made):
@@ -85,3 +89,13 @@ def build(
         )
         part.replace(output)
     return Image(elf=output, board=board, sizes=elf.sizes(output, lib.arena))
+
+
+def _to_ram(obj: Path, objcopy: str) -> None:
+    """Make the code of an object initialised data; the linker bridges calls that get too far."""
+    renames = [
+        f"--rename-section={name}=.data.code{name},alloc,load,code,contents"
+        for name in elf.code_sections(obj)
+    ]
+    if renames:
+        tools.run([objcopy, *renames, str(obj)], f"moving the code of {obj.name} to RAM")
