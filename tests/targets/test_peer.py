@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import struct
 import time
 from collections.abc import Callable
@@ -306,3 +307,20 @@ def test_a_line_that_never_stops_is_not_listened_to_for_ever() -> None:
             return b"m-nonsense"
 
     assert Client(Endless(), greeting=0.02).greet() is False
+
+
+def test_every_runner_hears_the_greeting_first() -> None:
+    """Whoever speaks to a firmware that starts says how long its greeting is waited for."""
+    package = Path(targets.__file__).parent / "runners"
+    made = [
+        (path.name, node)
+        for path in sorted(package.glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        and node.func.id == "Client"
+    ]  # fmt: skip
+    assert {name for name, _ in made} >= {
+        "hardware.py", "host.py", "qemu.py", "qemu_trace.py", "renode.py", "sim.py",
+    }  # fmt: skip
+    deaf = [name for name, call in made if "greeting" not in {k.arg for k in call.keywords}]
+    assert not deaf

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -67,6 +69,7 @@ def test_rows_are_powers_of_two_and_have_a_source() -> None:
         for cache in (row.code, row.data or row.code):
             assert cache.line.bit_count() == cache.sets.bit_count() == 1, name
         assert len(row.source) > 30, name
+        assert not row.verified, "docs/cycle-model.md says so of all"
     assert ACCELERATORS["stm32f4"].code.size == 64 * 16
     assert ACCELERATORS["rp2040"].code.size == 16 * 1024
 
@@ -100,6 +103,36 @@ def test_c_counts_what_python_counts(board: str, image: Callable[[str], Image]) 
         found.append(machine.runs())
     assert found[0] == found[1]
     assert found[0][1].waits > 0
+
+
+@pytest.mark.emulator
+def test_accesses_are_seen_where_flash_is_read_by_another_address(
+    image: Callable[[str], Image],
+) -> None:
+    """Counting in C moves data reads of flash to an alias; hooks of accesses look there."""
+    need("cc")
+    native = trace._native()
+    assert native is not None
+    built = image("nucleo_l4r5zi")
+    found: list[Counter[str]] = []
+
+    class Accesses(Machine):
+        def _access(
+            self, uc: Any, access: int, address: int, size: int, value: int, where: str
+        ) -> None:
+            found[-1][where] += 1
+
+    for in_c in (True, False):
+        found.append(Counter())
+        machine = Accesses(built)
+        counter = trace.NativeCounter(built.board, native) if in_c else None
+        machine._counter = counter or trace.PythonCounter(built.board, machine._epsr)
+        machine.count(True)
+        machine.count_accesses()
+        client = Client(machine, retries=1)
+        client.infer(samples(1)[0], client.info())
+    assert found[0] == found[1]
+    assert found[0]["flash"] > 100
 
 
 @pytest.mark.emulator

@@ -1,9 +1,9 @@
 """What parts have between their flash and the core: rows that a board's manifest names.
 
 A manifest says which (`accelerator`), and how many cycles a line takes more than one that is held
-(`wait_states`). targets/estimates/flash.py applies them, docs/cycle-model.md lists them. Shapes are
-those of the parts' manuals as remembered: section numbers were not looked up again, and no row was
-measured.
+(`wait_states`). targets/estimates/flash.py applies them, docs/cycle-model.md lists them. A row that
+is not `verified` was remembered from the manual it names and is to be compared with it; none was,
+and no row was measured.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Accelerator:
     data: Cache | None  #: None: constants wait for flash each time
     prefetch: bool = False  #: the next line is read while code of this one runs
     shared: bool = False  #: constants go through the cache of code
+    verified: bool = False  #: somebody has compared the shape with the source
 
 
 _XIP = Cache(8, 1024, 2)

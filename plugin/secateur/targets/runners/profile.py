@@ -105,8 +105,9 @@ def profile(
     machine.count(True)
     if accesses:
         machine.count_accesses()
-    client = Client(machine, run_time=run_time, retries=1)
+    client = Client(machine, run_time=run_time, retries=1, greeting=run_time)
     try:  # not `converse`, which runs the model again to measure its stack
+        client.greet()
         info = client.info()
         for x in inputs[:runs]:
             client.infer(x, info)

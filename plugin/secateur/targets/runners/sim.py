@@ -157,8 +157,8 @@ class Machine:
         read, write = unicorn.UC_HOOK_MEM_READ, unicorn.UC_HOOK_MEM_WRITE
         hooks = ((memory.flash, "flash", read), (memory.ram, "sram", read | write))
         for region, name, what in hooks:
-            end = region.origin + region.length - 1
-            self._uc.hook_add(what, self._seen, name, begin=region.origin, end=end)
+            begin = region.origin if name == "sram" else self._counter.seen_at(region.origin)
+            self._uc.hook_add(what, self._seen, name, begin=begin, end=begin + region.length - 1)
 
     def _seen(self, uc: Any, access: int, address: int, size: int, value: int, where: str) -> None:
         """Tell `_access`."""

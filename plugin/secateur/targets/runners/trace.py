@@ -50,6 +50,9 @@ class BlockCounter(Protocol):
     def watch(self, uc: Any) -> None:
         """Look at reads of flash, too, where it waits: slower."""
 
+    def seen_at(self, address: int) -> int:
+        """Where Unicorn's hooks see what is read of this address of flash."""
+
     def detach(self, uc: Any) -> None:
         """Stop."""
 
@@ -98,6 +101,9 @@ class PythonCounter:
             begin = self._flash.origin
             hook = uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, begin=begin, end=end)
             self._hooks.append(hook)
+
+    def seen_at(self, address: int) -> int:
+        return address
 
     def detach(self, uc: Any) -> None:
         for hook in self._hooks:
@@ -311,6 +317,11 @@ class NativeCounter:
 
     def watch(self, uc: Any) -> None:
         self._trace.watching = 1
+
+    def seen_at(self, address: int) -> int:
+        if self._image is None:
+            return address
+        return self._alias + address - int(self._trace.flash)
 
     def detach(self, uc: Any) -> None:
         import unicorn
