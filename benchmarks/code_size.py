@@ -2,12 +2,16 @@
 
     python -m benchmarks.code_size [--targets cortex-m4]
     python -m benchmarks.code_size --fit [--targets ...]
+    python -m benchmarks.code_size --new [--targets ...]
+    python -m benchmarks.code_size --rest [--targets ...]
 
 `--fit` writes codegen/code_sizes.json: every function that kernels write for the lessons of the
 cost model and for random networks is compiled for each core, both ways, and its bytes are read from
 the object; those of what it calls and a program has once, from the linked program. Functions that
-differ in numbers only share an entry. What calls the functions has prices that are fitted to what
-it takes in libraries of the random networks.
+differ in numbers only share an entry. What calls the functions, and what they save or cost as parts
+of the whole, has prices that are fitted to linked libraries of the random networks; start-up code
+is what an image has beside library and harness. `--new` compiles those functions alone that have
+no entry, `--rest` none.
 
 Without it, libraries of networks that belong to neither are linked, as the firmware is, but for
 harness and start-up code; what lies in flash beside the arrays is code. Printed is how far the
@@ -18,17 +22,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.promises import BOARDS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
@@ -41,6 +45,7 @@ from secateur.codegen.code_size import (
     counted,
     key_of,
     library_bytes,
+    sizes_of,
     stem_of,
     step_counts,
 )
@@ -52,9 +57,11 @@ from secateur.codegen.port import port
 from secateur.coding import sources
 from secateur.errors import ModelError
 from secateur.lowering.qgraph import QGraph
-from secateur.targets import tools
+from secateur.targets import boards, tools
+from secateur.targets.builders import gcc
 
-TARGETS = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m55", "rv32imac")
+#: Core -> board whose start-up code is measured.
+TARGETS = {**BOARDS, "cortex-m3": "mps2_an385"}
 SIZES = Path("plugin/secateur/codegen/code_sizes.json")
 
 #: How layers may be written (`Layer.weight`).
@@ -64,7 +71,7 @@ WAYS = (0.0, 0.5, 1.0)
 ALIKE, TOGETHER = 1, 150
 
 #: Libraries that tell what calls cost.
-LINKED = 36
+LINKED = 80
 
 #: How much a price's distance from what is usual weighs against a relative error.
 PULL = 0.02
@@ -228,13 +235,17 @@ def units(graphs: Sequence[QGraph]) -> list[Unit]:
     return [u for u in out.values() if u.functions]
 
 
-def chosen(every: Sequence[Unit], isa: str) -> list[Unit]:
-    """Of units those that have a function of whose kind there are not ALIKE yet."""
+def chosen(every: Sequence[Unit], isa: str, known: Collection[str] = ()) -> list[Unit]:
+    """Of units those that have a function of whose kind there are not ALIKE yet, and which is not
+    `known` by its key."""
     seen: dict[str, set[str]] = defaultdict(set)
     out = []
     for u in every:
         texts = compiled_texts(u.functions, isa).values()
-        new = [t for t in texts if len(seen[key_of(t)]) < ALIKE and t not in seen[key_of(t)]]
+        new = [
+            t for t in texts
+            if (k := key_of(t)) not in known and len(seen[k]) < ALIKE and t not in seen[k]
+        ]  # fmt: skip
         for t in new:
             seen[key_of(t)].add(t)
         if new:
@@ -329,9 +340,12 @@ def _symbols(program: Path) -> dict[str, int]:
         }  # fmt: skip
 
 
-def measure(every: Sequence[Unit], core: str, small: bool) -> tuple[dict[str, Measured], Any]:
-    """Functions by text, helpers by name, of one core and one way to compile."""
-    picked = chosen(every, cores.get(core).isa)
+def measure(
+    every: Sequence[Unit], core: str, small: bool, known: Collection[str]
+) -> tuple[dict[str, Measured], Any]:
+    """Functions by text, helpers by name, of one core and one way to compile; those that are not
+    `known` by their key."""
+    picked = chosen(every, cores.get(core).isa, known)
     groups = [picked[i : i + TOGETHER] for i in range(0, len(picked), TOGETHER)]
     functions: dict[str, Measured] = {}
     helpers: dict[str, Measured] = {}
@@ -367,56 +381,79 @@ def fit_text(functions: Mapping[str, Measured]) -> tuple[dict[str, float], dict[
     return prices, {s: round(float(np.clip(np.mean(r), 0.3, 3.0)), 2) for s, r in ratios.items()}
 
 
-def frame_bytes(library: Library, core: str) -> int:
-    """Bytes of what calls a library's functions and checks its constants, less those that functions
-    save where they become part of it."""
-    row, name = cores.get(core), library.name
-    apart = [f for f in APART if f != "-fkeep-static-functions"]
-    with tempfile.TemporaryDirectory() as tmp:
-        home, thing = library.save(Path(tmp) / "library") / "src", Path(tmp) / "all.o"
-        totals, frame = [], 0
-        for more in ([], apart):
-            tools.run([row.compiler, *row.machine, *tools.flags().COMPILE, "-g0", "-Wno-error",
-                       *more, f"-D{name.upper()}_NO_STATIC_ARENA", "-c", str(home / f"{name}.c"),
-                       "-o", str(thing)], f"compiling for {core}")  # fmt: skip
-            with thing.open("rb") as file:
-                table = ELFFile(file).get_section_by_name(".symtab")
-                assert isinstance(table, SymbolTableSection)
-                sizes = {
-                    s.name: s["st_size"] for s in table.iter_symbols()
-                    if s["st_info"]["type"] in ("STT_FUNC", "STT_OBJECT")
-                }  # fmt: skip
-            totals.append(sum(sizes.values()))
-            frame = sum(
-                n for s, n in sizes.items()
-                if re.match(rf"{name}_(run|check)|(parts|sizes|table)\.\d", s)
-            )  # fmt: skip
-    return frame + totals[0] - totals[1]
-
-
-def fit_steps(found: Sequence[Library], core: str) -> dict[str, float]:
-    """Prices of what calls functions."""
+def texts_of(library: Library, core: str) -> list[str]:
+    """Functions that a library has on a core."""
     isa = cores.get(core).isa
-    rows = [
-        {
-            **step_counts(x.steps, sum(map(len, x.arrays.values()))),
-            "functions": len({t for f in x.functions for t in compiled_texts(f, isa).values()}),
-        }
-        for x in found
-    ]
-    with ThreadPoolExecutor(2) as pool:
-        y = np.array(list(pool.map(lambda x: frame_bytes(x, core), found)), float)
-    usual = {"library": 250.0, "arrays": 10.0, "functions": -10.0}
-    total = np.array([x.constant_bytes / 4 + 1500 for x in found])
-    return solve(rows, y, lambda k: {"library": 100.0, "functions": 20.0}.get(k, 6.0),
-                 lambda k: usual.get(k, 4.0), 1 / total)  # fmt: skip
+    return list(
+        dict.fromkeys(t for f in library.functions for t in compiled_texts(f, isa).values())
+    )
 
 
-def fit(targets: Sequence[str]) -> None:
-    """Write code_sizes.json anew for `targets`; what it says of other cores stays."""
+def fit_steps(found: Sequence[Sample], small: bool) -> dict[str, float]:
+    """Prices of what calls functions, and of what those save or cost as parts of the whole: what
+    linked libraries have beside functions that stand alone."""
+    rows, rest, total = [], [], []
+    for s in found:
+        sizes, texts = sizes_of(s.core, small), texts_of(s.library, s.core)
+        own = sum(map(sizes.apart, texts))
+        used: dict[str, float] = {}
+        for t in texts:
+            used |= sizes.used(t)
+        arrays = sum(map(len, s.library.arrays.values()))
+        counts = step_counts(s.library.steps, arrays)
+        rows.append({**counts, "functions": len(texts), "bytes": own})
+        rest.append(s.linked - own - sum(used.values()))
+        total.append(s.linked + s.library.constant_bytes / 4)
+    usual = {"library": 250.0, "arrays": 10.0, "functions": -10.0, "bytes": 0.0}
+    spread = {"library": 100.0, "functions": 20.0, "bytes": 0.1}
+    return solve(rows, np.array(rest), lambda k: spread.get(k, 6.0), lambda k: usual.get(k, 4.0),
+                 1 / np.array(total))  # fmt: skip
+
+
+def startup(core: str) -> int:
+    """Bytes of an image that are neither the library's nor the harness'."""
+    library = next(libraries(1, core, 1))
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = library.save(Path(tmp) / "library")
+        sizes = gcc.build(folder, boards.load(TARGETS[core]), Path(tmp) / "build").sizes
+    return sizes.total - sizes.harness - library.constant_bytes - linked_code(library, core)
+
+
+def fit_rest(targets: Sequence[str], table: dict[str, Any]) -> None:
+    """Fit what is no function by itself to linked libraries, and write it."""
+    for core in targets:
+        table["cores"][core]["startup"] = startup(core)
+        save(table)
+        found = samples(core, LINKED, 1)
+        for small, mode in enumerate(MODES):
+            its = [s for s in found if s.library.small == bool(small)]
+            table["cores"][core][mode]["steps"] = fit_steps(its, bool(small))
+    save(table)
+
+
+def known() -> dict[str, Any]:
+    """code_sizes.json."""
     table: dict[str, Any] = {"keys": {}, "uses": {}, "cores": {}}
     if SIZES.is_file():
         table |= json.loads(SIZES.read_text(encoding="utf-8"))
+    return table
+
+
+def _columns(table: dict[str, Any], isa: str, keys: list[str]) -> None:
+    """Put what is known of functions in the order of `keys`; None where one is not known."""
+    before = table["keys"].get(isa, [])
+    table["keys"][isa] = keys
+    for core in (c for c in table["cores"] if cores.get(c).isa == isa):
+        for mode in MODES:
+            its = table["cores"][core][mode]
+            there = dict(zip(before, its["functions"], strict=True))
+            its["functions"] = [there.get(k) for k in keys]
+
+
+def fit(targets: Sequence[str], new: bool) -> None:
+    """Write code_sizes.json anew for `targets`; what it says of other cores stays. `new`: compile
+    those functions alone of which nothing is known yet, and leave the prices of texts."""
+    table = known()
     every = units(corpus())
     print(f"{len(every)} units", flush=True)
     for isa in dict.fromkeys(cores.get(c).isa for c in targets):
@@ -424,44 +461,42 @@ def fit(targets: Sequence[str]) -> None:
         keys = sorted({
             key_of(t) for u in every for t in compiled_texts(u.functions, isa).values()
         })  # fmt: skip
-        others = [c for c in table["cores"] if cores.get(c).isa == isa and c not in mine]
-        if others and table["keys"].get(isa) != keys:
-            raise SystemExit(f"functions have changed: measure {', '.join(others)}, too")
-        table["keys"][isa] = keys
-        uses: dict[str, dict[str, set[str]]] = {m: defaultdict(set) for m in MODES}
+        _columns(table, isa, keys)
+        before = table["uses"].get(isa, {})
+        uses = {
+            m: defaultdict(set, {k: set(v.split()) for k, v in before.get(m, {}).items()})
+            for m in MODES
+        }
         for core in mine:
-            its = table["cores"][core] = {}
+            its = table["cores"].setdefault(core, {})
             for small, mode in enumerate(MODES):
-                functions, helpers = measure(every, core, bool(small))
+                old = its.get(mode, {}) if new else {}
+                sizes = old.get("functions", [None] * len(keys))
+                there = {k: n for k, n in zip(keys, sizes, strict=True) if n is not None}
+                functions, helpers = measure(every, core, bool(small), there)
                 by_key: dict[str, list[int]] = defaultdict(list)
                 for t, m in functions.items():
                     by_key[key_of(t)].append(m.bytes)
                     for name in (key_of(t), stem_of(t)):
                         uses[mode][name] |= set(m.uses)
+                there |= {k: round(float(np.mean(n))) for k, n in by_key.items()}
                 wanted = {n for m in functions.values() for n in m.uses}
                 while more := {u for n in wanted if n in helpers for u in helpers[n].uses} - wanted:
                     wanted |= more
                 helpers = {n: helpers[n] for n in sorted(wanted & set(helpers))}
-                prices, stems = fit_text(functions)
+                called = {n: " ".join(m.uses) for n, m in helpers.items() if m.uses}
+                prices, stems = (old["prices"], old["stems"]) if old else fit_text(functions)
                 its[mode] = {
-                    "functions": [
-                        round(float(np.mean(by_key[k]))) if k in by_key else None for k in keys
-                    ],
-                    "helpers": {n: m.bytes for n, m in helpers.items()},
-                    "called": {n: " ".join(m.uses) for n, m in helpers.items() if m.uses},
-                    "stems": stems, "prices": prices, "steps": {},
+                    "functions": [there.get(k) for k in keys],
+                    "helpers": old.get("helpers", {}) | {n: m.bytes for n, m in helpers.items()},
+                    "called": old.get("called", {}) | called,
+                    "stems": stems, "prices": prices, "steps": old.get("steps", {}),
                 }  # fmt: skip
                 print(core, mode, len(functions), "functions", len(helpers), "helpers", flush=True)
         table["uses"][isa] = {
             m: {k: " ".join(sorted(v)) for k, v in sorted(uses[m].items()) if v} for m in MODES
         }
-        save(table)
-        for core in mine:
-            found = list(libraries(LINKED, core, 1))
-            for small, mode in enumerate(MODES):
-                its = [x for x in found if x.small == bool(small)]
-                table["cores"][core][mode]["steps"] = fit_steps(its, core)
-        save(table)
+        fit_rest(mine, table)
 
 
 def save(table: dict[str, Any]) -> None:
@@ -475,7 +510,9 @@ def save(table: dict[str, Any]) -> None:
         return json.dumps(x, separators=(",", ":"))
 
     SIZES.write_text(flat(table, 3) + "\n", encoding="utf-8")
-    for cached in (code_size._table, code_size.sizes_of, code_size.pieces):
+    for cached in (
+        code_size._table, code_size.sizes_of, code_size.pieces, code_size.startup_bytes,
+    ):  # fmt: skip
         cached.cache_clear()
 
 
@@ -491,11 +528,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--new", action="store_true", help="measure functions that are not known")
+    parser.add_argument("--rest", action="store_true", help="fit to linked libraries alone")
     parser.add_argument("--count", type=int, default=40)
     args = parser.parse_args()
     targets = args.targets.split(",")
-    if args.fit:
-        fit(targets)
+    if args.fit or args.new:
+        fit(targets, args.new)
+    elif args.rest:
+        fit_rest(targets, known())
     print("| core | mean error of code | largest | within 8 % |\n|---|---|---|---|")
     for core in targets:
         e = np.array([error(s) for s in samples(core, args.count, 2)])

@@ -1,7 +1,7 @@
 """How far the cost model is off: predicted against counted instructions, layer by layer.
 
     python -m benchmarks.cost_model [--targets cortex-m4] [--networks kws,lenet5]
-    python -m benchmarks.cost_model --fit [--targets ...]
+    python -m benchmarks.cost_model --fit [--short] [--targets ...]
 
 The first runs the four networks of the benchmark in four encodings on every core in the simulator,
 compares with the planner's estimates, and writes docs/cost-model.md. The second counts the layers
@@ -28,7 +28,9 @@ from benchmarks.bench import BOARDS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from secateur.codegen.costs import price_key, work_of
+from secateur import cores
+from secateur.codegen.choose import WAYS
+from secateur.codegen.costs import SLOWER, price_in, price_key, work_of
 from secateur.codegen.ends import end_work
 from secateur.codegen.kernels import Layer, get
 from secateur.codegen.plan import Plan, make_plan
@@ -58,6 +60,7 @@ class Sample:
     work: dict[Key, float]
     predicted: tuple[float, float]  #: instructions, cycles
     counted: tuple[float, float]
+    small: bool = False  #: compiled for size
 
 
 #: How much a price far from what is usual weighs, against a relative error of a layer.
@@ -116,25 +119,32 @@ def samples(
     for op in graph:
         p = plan.layers[op.name]
         kernel = get(p.kernel)
-        work = work_of(kernel, Layer(op, graph, plan.encoded.get(op.name)), core)
+        layer = Layer(op, graph, plan.encoded.get(op.name), plan.weight)
+        work = work_of(kernel, layer, core)
         keys = {price_key(kernel.name, unit): amount for unit, amount in work.items()}
         a, b = counted[op.name]
-        yield Sample(source, core, p.kernel, keys, (p.instructions, p.cycles), (a, b))
+        predicted = (p.instructions, p.cycles)
+        yield Sample(source, core, p.kernel, keys, predicted, (a, b), layer.small)
     keys = {price_key("ends", unit): amount for unit, amount in end_work(graph).items()}
     a, b = (sum(counted[end][i] for end in ("input", "output")) for i in (0, 1))
     ends = (plan.ends.instructions, plan.ends.cycles)
-    yield Sample(source, core, "ends", keys, ends, (a, b))
+    yield Sample(source, core, "ends", keys, ends, (a, b), plan.library.small)
 
 
-def lessons(cores: list[str], counter: Counter) -> Iterator[tuple[str, list[Sample]]]:
-    """The layers to learn from, core by core.
+def lessons(
+    targets: list[str], counter: Counter, short: bool = False
+) -> Iterator[tuple[str, list[Sample]]]:
+    """The layers to learn from, core by core; those of small layers in every way to compile, and if
+    `short` those alone.
 
     Their libraries are the same on every core: what executes a layer is asked for.
     """
-    from benchmarks.lessons import prepared
+    from benchmarks.lessons import LONGER, SHORT, prepared
 
-    made = list(prepared(cores[0]))
-    for core in cores:
+    made = list(prepared(targets[0], (*SHORT, *LONGER) if short else None))
+    made += prepared(targets[0], ("short",), WAYS[1])  # where lists are walked in a loop
+    made += prepared(targets[0], SHORT, WAYS[2])
+    for core in targets:
         out: list[Sample] = []
         for graph, plan, x in made:
             out += samples(graph.name, graph, plan, core, counter.count(plan, core, x))
@@ -152,7 +162,7 @@ class Image:
 
 
 def networks(
-    names: list[str], cores: list[str], counter: Counter
+    names: list[str], targets: list[str], counter: Counter
 ) -> Iterator[tuple[list[Sample], Image]]:
     """The benchmark's networks in its encodings, planned for every core."""
     from benchmarks.networks import CALIBRATION, all_networks, encodings_of, projected
@@ -171,7 +181,7 @@ def networks(
             )
             x = compiled.quantize(network.unseen(INPUTS))
             x = x.reshape(len(x), -1)
-            for core in cores:
+            for core in targets:
                 plan = make_plan(compiled.qgraph, encoding.force, core=core)
                 # more than one input where time depends on it
                 skips = any(get(p.kernel).skips_zeros for p in plan.layers.values())
@@ -216,37 +226,58 @@ def solve(rows: list[dict[Key, float]], y: np.ndarray, usual: dict[Key, float]) 
     return np.asarray(price / size)
 
 
-def fit(learned: list[Sample]) -> dict[str, dict[str, list[float]]]:
-    """family -> unit -> [instructions, cycles] of one core."""
-    keys = sorted({key for s in learned for key in s.work})
+Table = dict[str, dict[str, list[float]]]  #: family -> unit -> price
+
+
+def _fitted(learned: list[Sample], usual: dict[Key, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Instructions and cycles by key of `usual`, which says about how many instructions, or NaN."""
     rows = [s.work for s in learned]
     counts, times = (np.array([s.counted[i] for s in learned]) for i in (0, 1))
-    instructions = solve(rows, counts, dict.fromkeys(keys, math.nan))
+    instructions = solve(rows, counts, usual)
     # a unit's cycles are near its instructions': what samples leave open is not set at random
     ratio = float(np.mean(times / counts))
-    usual = {k: ratio * float(p) for k, p in zip(keys, instructions, strict=True)}
-    cycles = solve(rows, times, usual)
-    out: dict[str, dict[str, list[float]]] = {}
-    for (family, unit), *price in zip(keys, instructions, cycles, strict=True):
+    near = {k: ratio * float(p) for k, p in zip(usual, instructions, strict=True)}
+    return instructions, solve(rows, times, near)
+
+
+def fit(learned: list[Sample], known: Table | None = None, isa: str = "plain") -> Table:
+    """family -> unit -> [instructions, cycles] of one core, and behind them those of code compiled
+    for size where there are samples of it. Drawn to what is `known`."""
+    known = known or {}
+    fast = [s for s in learned if not s.small]
+    keys = sorted({key for s in fast for key in s.work})
+    # a price of 0 says that others stood for it
+    there = {(f, u): known.get(f, {}).get(u, [0.0])[0] or math.nan for f, u in keys}
+    prices = {k: list(p) for k, *p in zip(keys, *_fitted(fast, there), strict=True)}
+    if small := [s for s in learned if s.small]:
+        keys = sorted({key for s in small for key in s.work})
+        every = {(f, u): p[:2] for f, units in known.items() for u, p in units.items()} | prices
+        near = {k: SLOWER[isa] * every.get(k, [0.0])[0] or math.nan for k in keys}
+        for k, *p in zip(keys, *_fitted(small, near), strict=True):
+            prices[k] = [*every.get(k, [p[0] / SLOWER[isa], p[1] / SLOWER[isa]]), *p]
+    out: Table = {}
+    for (family, unit), price in prices.items():
         out.setdefault(family, {})[unit] = [float(f"{p:.4g}") for p in price]
     return out
 
 
-def refit(cores: list[str], counter: Counter) -> None:
-    """Write the prices of `cores`; those of others stay."""
-    table = json.loads(PRICES.read_text(encoding="utf-8"))
-    for core, learned in lessons(cores, counter):
-        for family, units in fit(learned).items():  # what no lesson has keeps its price
-            table.setdefault(core, {}).setdefault(family, {}).update(units)
+def refit(targets: list[str], counter: Counter, short: bool = False) -> None:
+    """Write the prices of `targets`; those of others stay. `short`: learn from small layers alone,
+    and draw prices to what they were."""
+    for core, learned in lessons(targets, counter, short):
+        table = json.loads(PRICES.read_text(encoding="utf-8"))  # another run may have written it
+        mine, isa = table.setdefault(core, {}), cores.get(core).isa
+        for family, units in fit(learned, mine if short else None, isa).items():
+            mine.setdefault(family, {}).update(units)  # what no lesson has keeps its price
         errors = []
         for s in learned:
-            value = sum(table[core][f][u][0] * n for (f, u), n in s.work.items())
+            value = sum(price_in(mine[f][u], s.small, isa)[0] * n for (f, u), n in s.work.items())
             errors.append(value / s.counted[0] - 1)
             if abs(errors[-1]) > 0.3:
                 print(f"    {s.source}, {s.kernel}: {errors[-1]:+.0%} of {s.counted[0]:,.0f}")
         spread = np.abs(errors)
         print(f"{core}: fitted to {len(learned)} layers, mean error {spread.mean():.1%}")
-    save(table)
+        save(table)
     print(PRICES)
 
 
@@ -281,29 +312,29 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def page(found: list[Sample], images: list[Image]) -> str:
     """docs/cost-model.md."""
-    cores = list(dict.fromkeys(s.core for s in found))
+    targets = list(dict.fromkeys(s.core for s in found))
     sources = list(dict.fromkeys(s.source for s in found))
     out = [_HEAD]
     for which, what in ((0, "instructions"), (1, "estimated cycles")):
         whole = totals(found, which)
-        worst = {c: max((abs(v) for (_, k), v in whole.items() if k == c)) for c in cores}
+        worst = {c: max((abs(v) for (_, k), v in whole.items() if k == c)) for c in targets}
         out.append(f"## Whole networks, {what}\n")
         out.append("Relative error of the prediction of one inference.\n")
-        rows = [[n, *(f"{whole[n, c]:+.1%}" if (n, c) in whole else "" for c in cores)]
+        rows = [[n, *(f"{whole[n, c]:+.1%}" if (n, c) in whole else "" for c in targets)]
                 for n in sources]  # fmt: skip
-        rows.append(["**largest**", *(f"**{worst[c]:.1%}**" for c in cores)])
-        out += [*_table(["network, weights", *cores], rows), ""]
+        rows.append(["**largest**", *(f"**{worst[c]:.1%}**" for c in targets)])
+        out += [*_table(["network, weights", *targets], rows), ""]
     out.append("## Whole networks, flash\n")
     out.append(
         "Relative error of model and runtime in the linked image, harness excluded. RAM is exact:"
         " the arena is planned before code is generated.\n"
     )
     flash = {(i.source, i.core): i.predicted / i.linked - 1 for i in images}
-    rows = [[n, *(f"{flash[n, c]:+.1%}" if (n, c) in flash else "" for c in cores)]
+    rows = [[n, *(f"{flash[n, c]:+.1%}" if (n, c) in flash else "" for c in targets)]
             for n in sources]  # fmt: skip
-    largest = (max(abs(v) for (_, k), v in flash.items() if k == c) for c in cores)
+    largest = (max(abs(v) for (_, k), v in flash.items() if k == c) for c in targets)
     rows.append(["**largest**", *(f"**{v:.1%}**" for v in largest)])
-    out += [*_table(["network, weights", *cores], rows), ""]
+    out += [*_table(["network, weights", *targets], rows), ""]
     out.append("## Layers, instructions\n")
     out.append(
         "Mean / largest absolute error, and how many layers; the largest are small layers.\n"
@@ -312,13 +343,13 @@ def page(found: list[Sample], images: list[Image]) -> str:
     rows = []
     for kernel in kernels:
         row = [kernel]
-        for core in cores:
+        for core in targets:
             errors = [abs(error(s, 0)) for s in found if (s.kernel, s.core) == (kernel, core)]
             row.append(
                 f"{np.mean(errors):.1%} / {max(errors):.1%} ({len(errors)})" if errors else ""
             )
         rows.append(row)
-    return "\n".join([*out, *_table(["kernel", *cores], rows)]) + "\n"
+    return "\n".join([*out, *_table(["kernel", *targets], rows)]) + "\n"
 
 
 _HEAD = """# The cost model and its error
@@ -328,11 +359,12 @@ Written by `make bench` (`python -m benchmarks.cost_model`); do not edit.
 The planner predicts what a layer costs before any code exists. A kernel counts its *work* in units
 of its own (`Kernel.work`): weights, tiles stored, bytes copied, streams decoded. Every unit has a
 price in instructions and in cycles on each core, in one table,
-`plugin/secateur/codegen/costs.json`. The prices are fitted by
-`python -m benchmarks.cost_model --fit` to some 800 layers on every core that belong to no network
+`plugin/secateur/codegen/costs.json`, and another where code is compiled for size. The prices are
+fitted by `python -m benchmarks.cost_model --fit` to layers on every core that belong to no network
 (`benchmarks/lessons.py`), counted in the simulator: prices >= 0 with the least squared relative
-error. Cycles are the estimates of docs/cycle-model.md for memory without wait states, not
-measurements.
+error. `--short` counts the small layers among them alone, each in every way to compile, and draws
+prices to what they were. Cycles are the estimates of docs/cycle-model.md for memory without wait
+states, not measurements.
 
 Below, the four networks of `make bench` in its four kinds of weights, planned for each core: what
 was predicted, against what was then counted. None of these layers was fitted to. Kernels that pass
@@ -355,15 +387,17 @@ def main() -> int:
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--networks", default="kws,resnet8,lenet5,lenet300")
     parser.add_argument("--fit", action="store_true", help="fit the prices in costs.json")
+    parser.add_argument("--short", action="store_true", help="with --fit: to small layers alone, "
+                        "near what prices were")  # fmt: skip
     parser.add_argument("--out", type=Path, default=PAGE)
     parser.add_argument("--limit", type=float, default=0.15, help="of instructions; default 0.15")
     args = parser.parse_args()
-    cores = args.targets.split(",")
+    targets = args.targets.split(",")
     counter = Counter()
     if args.fit:
-        refit(cores, counter)
+        refit(targets, counter, args.short)
         return 0
-    both = list(networks(args.networks.split(","), cores, counter))
+    both = list(networks(args.networks.split(","), targets, counter))
     found = [s for group, _ in both for s in group]
     text = page(found, [image for _, image in both])
     write(args.out, text)

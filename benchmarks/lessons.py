@@ -5,12 +5,14 @@ All layers of a lesson read the same tensor, so that shapes need not follow from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 from benchmarks import bit_lessons, operator_lessons
 
+from secateur.codegen import choose
 from secateur.codegen.plan import Plan, candidates, make_plan
 from secateur.lowering.factored import Factors
 from secateur.lowering.qgraph import (
@@ -92,6 +94,22 @@ LESSONS = (
     Lesson("wide", (784,), (Fc(24, coded=True),)),
     Lesson("vector", (200,), (Fc(64), Fc(11))),
     Lesson("narrow", (28,), (Fc(40), Fc(6))),
+    Lesson("sensor", (3, 1, 50), (Conv(12, (1, 5)), Conv(8, (1, 1)))),
+    Lesson(
+        "patch",
+        (5, 9, 9),
+        (
+            Conv(7, (3, 3)),
+            Conv(8, (3, 3), pads=(1, 1, 1, 1)),
+            Conv(12, (1, 1)),
+            Conv(0, (3, 3), pads=(1, 1, 1, 1)),
+        ),
+        others=True,
+    ),
+    Lesson("thumb", (1, 16, 12), (Conv(8, (3, 3), pads=(1, 1, 1, 1), coded=True),)),
+    Lesson("tiny", (5,), (Fc(12), Fc(3))),
+    Lesson("short", (20,), (Fc(16), Fc(9))),
+    Lesson("row", (72,), (Fc(36, coded=True), Fc(10))),
     Lesson("rest", (16, 16, 16), others=True),
     Lesson("softmax", (20,), others=True),
 )
@@ -283,9 +301,27 @@ class _Builder:
         self.put(lambda name, y: QPad(name, ("x",), y, (1, 1, 1, 1)), (c, h + 2, w + 2))
 
 
-def prepared(core: str) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
-    """(graph, plan for `core`, input int8 [1, size]) of every lesson."""
+#: Lessons of small layers, in which every kernel and decoder is counted as compiled for size, too;
+#: and two of larger ones, that prices hold for both.
+SHORT = ("sensor", "patch", "thumb", "tiny", "short", "row")
+LONGER = ("narrow", "vector")
+
+
+def prepared(
+    core: str, names: Collection[str] | None = None, way: float = 0.0
+) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
+    """(graph, plan for `core`, input int8 [1, size]) of every lesson, or of those with `names`;
+    `way`: of choose.WAYS, as layers are written and compiled."""
+    with patch.object(choose, "WAYS", (way,)):
+        yield from _prepared(core, names)
+
+
+def _prepared(
+    core: str, names: Collection[str] | None
+) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
     for lesson in LESSONS:
+        if names is not None and lesson.name not in names:
+            continue
         b = _Builder(lesson)
         for c in lesson.layers:
             b.layer(c)
@@ -298,6 +334,8 @@ def prepared(core: str) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
         for graph, force in b.done:
             graph.zero_share["x"] = (x[0] == -128).astype(float)
             yield graph, make_plan(graph, force, "latency", core=core), x
+    if names is not None:
+        return
     for graph, x in bit_lessons.lessons():
         yield graph, make_plan(graph, None, "latency", core=core), x
     for graph, x in operator_lessons.operators():

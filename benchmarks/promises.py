@@ -7,8 +7,9 @@ instructions are counted (in the simulator, those of a Cortex-M55 in QEMU), its 
 "latency" and "energy" must be the fastest of the four plans, "flash" the smallest image that is not
 MAX_SLOWDOWN times slower than the fastest, "balanced" not beaten in time and bytes by another plan.
 Plans are chosen by estimates, so that what differs by less than a hundredth, or 64 bytes, is equal.
-Writes benchmarks/results/promises.json, prints what was kept and what was broken, and how far the
-planner's estimates are off. What was built and run before is remembered in build/bench.
+Writes benchmarks/results/promises.json, where rows of what was not run stay, prints what was kept
+and what was broken, and how far the planner's estimates are off. What was built and run before is
+remembered in build/bench.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ import numpy as np
 from tests.codegen.qgraphs import Chain, codes
 
 from secateur import cores, targets
-from secateur.codegen.choose import MAX_SLOWDOWN
 from secateur.codegen.library import Library
-from secateur.codegen.plan import WEIGHTS, make_plan
+from secateur.codegen.optimize import MAX_SLOWDOWN, WEIGHTS
+from secateur.codegen.plan import make_plan
 from secateur.lowering import reference
 
 OUT = Path("benchmarks/results/promises.json")
@@ -51,6 +52,9 @@ TOLERANCE, BYTES = 0.01, 64
 
 #: Plans that were measured before, by their text.
 KNOWN = Path("build/bench/promises.json")
+
+#: What a row is of.
+_KEYS = ("network", "core", "optimize")
 
 PADS = (1, 1, 1, 1)
 
@@ -216,12 +220,13 @@ def prepare(names: list[str], targets_: list[str]) -> Iterator[Job]:
         expected = reference.run(graph, x).reshape(len(x), -1)
         for core in targets_:
             plans: dict[str, tuple[list[str], Library, int, float]] = {}
-            for optimize in WEIGHTS:
-                p = make_plan(graph, None, optimize, core=core, portable=False)
+            for weight in dict.fromkeys(WEIGHTS.values()):
+                which = [o for o, w in WEIGHTS.items() if w == weight]
+                p = make_plan(graph, None, which[0], core=core, portable=False)
                 text = json.dumps(p.library.files, sort_keys=True)
-                plans.setdefault(text, ([], p.library, p.flash, p.instructions))[0].append(optimize)
-            for which, library, flash, instructions in plans.values():
-                yield Job(name, core, tuple(which), library, x, expected, flash, instructions)
+                plans.setdefault(text, ([], p.library, p.flash, p.instructions))[0].extend(which)
+            for every, library, flash, instructions in plans.values():
+                yield Job(name, core, tuple(every), library, x, expected, flash, instructions)
 
 
 def digest(job: Job) -> str:
@@ -342,7 +347,15 @@ def main() -> int:
                 f"{target}: {what} estimated {np.abs(e).mean():.1%} off in the mean, "
                 f"{e[np.abs(e).argmax()]:+.1%} at most, within 8 % in {near:.0%}"
             )
-    write(args.out, "[\n" + ",\n".join(json.dumps(asdict(r)) for r in rows) + "\n]\n")
+    found = [asdict(r) for r in rows]
+    if args.out.is_file():  # what was not run stays
+        found += [
+            r for r in json.loads(args.out.read_text(encoding="utf-8"))
+            if (r["network"], r["core"]) not in cases
+        ]  # fmt: skip
+    order = [list(NETWORKS), list(BOARDS), list(WEIGHTS)]
+    found.sort(key=lambda r: [o.index(r[k]) for o, k in zip(order, _KEYS, strict=True)])
+    write(args.out, "[\n" + ",\n".join(map(json.dumps, found)) + "\n]\n")
     print(f"{args.out}, {time.monotonic() - started:.0f} s")
     return int(kept != len(cases))
 

@@ -17,7 +17,7 @@ from mypy import api
 import secateur as sc
 from secateur.cli.convert import command as convert_command
 from secateur.cli.deploy import command as deploy_command
-from secateur.codegen.plan import WEIGHTS
+from secateur.codegen.optimize import WEIGHTS
 from secateur.config import PlanOptions
 from secateur.errors import DataError, ModelError, SecateurError, TargetError
 from secateur.flow.arguments import Builder, Optimize

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import promises
 from benchmarks.promises import BOARDS, NETWORKS, Row, broken, measure, prepare, rows_of
 
-from secateur.codegen.plan import WEIGHTS
+from secateur.codegen.optimize import WEIGHTS
 
 RESULTS = Path(__file__).parents[1] / promises.OUT
 

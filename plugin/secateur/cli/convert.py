@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..codegen.optimize import MAX_SLOWDOWN
 from .output import import_keras, json_option, print_result, progress, work
 
 
@@ -87,7 +88,7 @@ def conversion_options(f: Any) -> Any:
     f = click.option(
         "--max-slowdown",
         type=click.FloatRange(min=1),
-        default=8.0,
+        default=MAX_SLOWDOWN,
         show_default=True,
         help="How many times slower than the fastest plan another may be.",
     )(f)

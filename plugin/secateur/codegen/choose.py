@@ -6,7 +6,8 @@ uses it, and code tables are shared. So a choice is improved layer by layer, and
 that can take the same candidate at once, by what the whole image becomes: bytes (constants as they
 would be stored, code as code_size.py estimates it) and cycles. That is done for several weights of
 one against the other and for both ways to compile; of what comes out, each `optimize` gets what it
-promises.
+promises. Of plans whose cycles are alike that of the fewest instructions is the faster one: cycles
+depend on more than the core, and instructions can be counted.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from .. import cores
 from ..coding.base import Encoded
 from ..coding.sharing import share_tables, shareable, total_bytes
 from ..lowering.qgraph import QGraph
-from .code_size import compiled_texts, pieces, step_bytes
-from .costs import price_of
+from .code_size import compiled_texts, pieces, startup_bytes, step_bytes
+from .costs import Cost, cost, price_of
 from .ends import copy_function, end_work, ends
 from .kernels.base import SMALL
 
@@ -35,13 +36,9 @@ LEANINGS = (0.0, 0.3, 0.5, 0.7, 1.0)
 #: How kernels are written (`Layer.weight`) and, from SMALL on, compiled.
 WAYS = (0.0, 0.5, 1.0)
 
-#: How many times slower loops are that are compiled for size: where the inner ones are not
-#: written out in assembler.
-SLOWER = {"plain": 1.12, "dsp": 1.12, "helium": 1.05}
-
-#: Plans whose cycles, or bytes, differ by a smaller factor are taken for equal: estimates tell no
-#: better, and nothing is paid for a gain that may not be there.
-ALIKE_CYCLES, ALIKE_BYTES = 1.005, 1.03
+#: Plans whose cycles, instructions or bytes differ by a smaller factor are taken for equal:
+#: estimates tell no better, and nothing is paid for a gain that may not be there.
+ALIKE_CYCLES, ALIKE_INSTRUCTIONS, ALIKE_BYTES = 1.015, 1.005, 1.03
 
 #: What lies between the fastest and the smallest plan is offered where it differs from both by the
 #: first factor in cycles and by ALIKE_BYTES in bytes; or from the smallest by the second in cycles,
@@ -50,9 +47,6 @@ APART_CYCLES, FAR_APART = 1.03, 1.06
 
 #: Rounds over all moves, and how often sharing code tables is tried for one network.
 ROUNDS, TRIALS = 6, 60
-
-#: How many times slower than the fastest plan "flash" may be, if nobody says otherwise.
-MAX_SLOWDOWN = 8.0
 
 #: Bits a ternary weight may take, unless more of them make the layer faster.
 TERNARY_BITS = 2.0
@@ -66,11 +60,12 @@ class Option:
     weight: float  #: of bytes against cycles, as kernels are told: one of WAYS
     bytes: float
     cycles: float
+    instructions: float
 
     def dominates(self, other: Option) -> bool:
-        """Whether it is as good in both and better in one."""
-        better = self.bytes < other.bytes or self.cycles < other.cycles
-        return self.bytes <= other.bytes and self.cycles <= other.cycles and better
+        """Whether it is as good in everything and better in something."""
+        mine, its = ((o.bytes, o.cycles, o.instructions) for o in (self, other))
+        return mine != its and all(a <= b for a, b in zip(mine, its, strict=True))
 
 
 @dataclass(frozen=True)
@@ -81,6 +76,7 @@ class _Piece:
     own: float  #: bytes that no other layer shares: constants, and what calls its functions
     functions: Mapping[str, float]  #: bytes of what an image has once
     cycles: float
+    instructions: float
 
     @property
     def joint(self) -> bool:
@@ -111,11 +107,13 @@ class PlanSearch:
         front = self.front
         least = min(o.cycles for o in front)
         # of what estimates cannot tell apart: the smaller one for time, the faster one for flash
-        fastest = min((o for o in front if o.cycles <= ALIKE_CYCLES * least), key=lambda o: o.bytes)
+        near = [o for o in front if o.cycles <= ALIKE_CYCLES * least]
+        few = ALIKE_INSTRUCTIONS * min(o.instructions for o in near)
+        fastest = min((o for o in near if o.instructions <= few), key=lambda o: o.bytes)
         allowed = [o for o in front if o.cycles <= max_slowdown * least or o is fastest]
         # never larger than the fastest, where estimates cannot tell the two apart
-        few = min(fastest.bytes, ALIKE_BYTES * min(o.bytes for o in allowed))
-        smallest = min((o for o in allowed if o.bytes <= few), key=lambda o: o.cycles)
+        most = min(fastest.bytes, ALIKE_BYTES * min(o.bytes for o in allowed))
+        smallest = min((o for o in allowed if o.bytes <= most), key=lambda o: o.cycles)
 
         def score(o: Option) -> tuple[bool, float]:
             if weight == 0.0:
@@ -142,10 +140,8 @@ class PlanSearch:
 
     def _found(self, way: float) -> Iterator[Option]:
         pieces_ = {n: [self._piece(c, way) for c in o] for n, o in self.options.items()}
-        small = way >= SMALL
-        slower = SLOWER[self.isa] if small else 1.0 + 0.01 * way
         for leaning in LEANINGS:
-            yield _Image(self, pieces_, small, slower, leaning).improved(way)
+            yield _Image(self, pieces_, way, leaning).improved()
 
     def saved(self, chosen: Sequence[_Piece]) -> int:
         """Bytes that layers save by sharing code tables, where that pays."""
@@ -161,10 +157,9 @@ class PlanSearch:
             self._shared[key] = total_bytes(encoded) - total_bytes(share_tables(encoded))
         return self._shared[key]
 
-    @cached_property
-    def end_cycles(self) -> float:
+    def end_cost(self, small: bool) -> Cost:
         """Of the copies at both ends."""
-        return price_of(end_work(self.graph), "ends", self.core).cycles
+        return price_of(end_work(self.graph), "ends", self.core, small)
 
     @cached_property
     def _ends(self) -> list[str]:
@@ -176,12 +171,13 @@ class PlanSearch:
         return list(compiled_texts(made, self.isa).values())
 
     def frame(self, small: bool) -> tuple[dict[str, float], float]:
-        """Functions of every image, and bytes of what calls them."""
+        """Functions of every image, and bytes of what calls them and comes before."""
         functions: dict[str, float] = {}
         for text in self._ends:
             functions |= pieces(text, self.core, small)
         calls = ["f(input, arena + 4);"] * len(self._ends)
-        return functions, step_bytes(calls, 0, self.core, small)
+        calling = step_bytes(calls, 0, self.core, small)
+        return functions, calling + startup_bytes(self.core)
 
     def _piece(self, c: Candidate, way: float) -> _Piece:
         small = way >= SMALL
@@ -196,7 +192,11 @@ class PlanSearch:
         for text in compiled_texts(e.functions, self.isa).values():
             functions |= pieces(text, self.core, small)
         shared = {a.name: float(a.size) for a in table.arrays if a.shared}
-        return _Piece(c, c.bytes - sum(shared.values()) + call, functions | shared, c.cycles)
+        own, turns = c.bytes - sum(shared.values()) + call, self.graph.turns(c.layer.op.name)
+        estimate = cost(c.kernel, layer, self.core)
+        return _Piece(
+            c, own, functions | shared, turns * estimate.cycles, turns * estimate.instructions
+        )  # fmt: skip
 
 
 class _Image:
@@ -204,14 +204,14 @@ class _Image:
     it changes."""
 
     def __init__(
-        self, search: PlanSearch, options: Mapping[str, list[_Piece]], small: bool, slower: float,
-        leaning: float,
-    ) -> None:  # fmt: skip
-        self.search, self.options, self.leaning, self.slower = search, options, leaning, slower
-        functions, calls = search.frame(small)
+        self, search: PlanSearch, options: Mapping[str, list[_Piece]], way: float, leaning: float
+    ) -> None:
+        self.search, self.options, self.way, self.leaning = search, options, way, leaning
+        functions, calls = search.frame(way >= SMALL)
         self._frame = functions
         self.own = calls + sum(functions.values())
-        self.cycles = search.end_cycles
+        ends = search.end_cost(way >= SMALL)
+        self.cycles, self.instructions = ends.cycles, ends.instructions
         self.count: dict[str, int] = dict.fromkeys(functions, 1)
         self.chosen: dict[str, _Piece] = {}
         self.saved = 0
@@ -230,12 +230,14 @@ class _Image:
         if old is not None:
             self.own -= old.own
             self.cycles -= old.cycles
+            self.instructions -= old.instructions
             for f, n in old.functions.items():
                 self.count[f] -= 1
                 if not self.count[f]:
                     self.own -= n
         self.own += piece.own
         self.cycles += piece.cycles
+        self.instructions += piece.instructions
         for f, n in piece.functions.items():
             if not self.count.get(f):
                 self.own += n
@@ -263,7 +265,7 @@ class _Image:
         self.saved = saved
         return False
 
-    def improved(self, way: float) -> Option:
+    def improved(self) -> Option:
         """The choice after all moves that help: of single layers, and of all that can take the
         same kernel, encoding or both."""
         groups = list(self._groups())
@@ -274,7 +276,7 @@ class _Image:
                 break
         self._settle()
         chosen = {n: p.candidate for n, p in self.chosen.items()}
-        return Option(chosen, way, self.own - self.saved, self.cycles * self.slower)
+        return Option(chosen, self.way, self.own - self.saved, self.cycles, self.instructions)
 
     def _groups(self) -> Iterator[dict[str, _Piece]]:
         plain: dict[str, _Piece] = {}

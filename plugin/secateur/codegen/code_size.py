@@ -6,7 +6,8 @@ every core and both ways to compile ("fast" and "small"): bytes of functions by 
 (numbers apart, which hardly matter), bytes of what of the runtime and the compiler's library they
 call and a program has once, and prices of what stands in a text that is not among them. What
 `NAME_run` and the check of the constants take beside the functions has prices fitted to linked
-libraries. The same command says how far off the estimates of whole libraries are.
+libraries, and start-up code and vectors of an image are what one has beside its library. The same
+command says how far off the estimates of whole libraries are.
 """
 
 from __future__ import annotations
@@ -169,15 +170,22 @@ class CodeSizes:
     called: Mapping[str, tuple[str, ...]]  #: what those call themselves
     stems: Mapping[str, float]  #: by `stem_of`: measured bytes relative to the text's prices
     prices: Mapping[str, float]  #: of what `counted` counts
-    steps: Mapping[str, float]  #: of what `step_counts` counts, and of "functions" themselves
+    #: of what `step_counts` counts; of "functions" and of their "bytes": what it saves or costs
+    #: that they are parts of another
+    steps: Mapping[str, float]
 
     def own(self, text: str) -> float:
         """Bytes that a function of this text adds to a library."""
+        rest = self.steps.get("functions", 0.0)
+        return (1 + self.steps.get("bytes", 0.0)) * self.apart(text) + rest
+
+    def apart(self, text: str) -> float:
+        """Bytes of a function of this text that stands alone."""
         found: float | None = self.functions.get(key_of(text))
         if found is None:
             priced = sum(n * self.prices.get(what, 0.0) for what, n in counted(text).items())
             found = max(2.0, priced) * self.stems.get(stem_of(text), 1.0)
-        return found + self.steps.get("functions", 0.0)  # what being part of another saves
+        return found
 
     def used(self, text: str) -> dict[str, float]:
         """What it calls, and what that calls, with bytes."""
@@ -196,12 +204,23 @@ def _table() -> dict[str, Any]:
     return table
 
 
+def _measured(core: str) -> str:
+    """`core`, or another one of its instruction set where nobody has measured it."""
+    row, known = cores.get(core), _table()["cores"]
+    alike = [c for c in known if cores.get(c).isa == row.isa]
+    return row.priced_as if row.priced_as in known else (alike or [cores.DEFAULT])[0]
+
+
+@cache
+def startup_bytes(core: str) -> int:
+    """Bytes of start-up code and vectors in an image."""
+    return int(_table()["cores"].get(_measured(core), {}).get("startup", 0))
+
+
 @cache
 def sizes_of(core: str, small: bool) -> CodeSizes:
     """What is known of `core`; of another one of its instruction set where nobody has measured."""
-    row, table, mode = cores.get(core), _table(), MODES[small]
-    known_of = [c for c in table["cores"] if cores.get(c).isa == row.isa]
-    name = row.priced_as if row.priced_as in table["cores"] else (known_of or [cores.DEFAULT])[0]
+    name, table, mode = _measured(core), _table(), MODES[small]
     if name not in table["cores"]:  # nothing is measured yet
         return CodeSizes({}, {}, {}, {}, {}, {"function": 200.0}, {"library": 400.0})
     known = table["cores"][name][mode]

@@ -1,7 +1,8 @@
 """What a layer costs on a core: the work its kernel counts, times the price of each unit.
 
-Prices are in costs.json: core -> family -> unit -> [instructions, cycles]; a core's row
-(secateur.cores) says whose prices it takes. They are fitted to layers counted
+Prices are in costs.json: core -> family -> unit -> [instructions, cycles], and behind them those of
+code compiled for size, where they are known; a core's row (secateur.cores) says whose prices it
+takes. They are fitted to layers counted
 in the simulator by `python -m benchmarks.cost_model --fit`; docs/cost-model.md says how far off
 they are. Those of Cortex-M55 are counted in QEMU (`python -m benchmarks.helium --fit`),
 and stand for cycles, too, of which there is no estimate for that core.
@@ -10,7 +11,7 @@ and stand for cycles, too, of which there is no estimate for that core.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -25,7 +26,11 @@ REFERENCE = cores.DEFAULT
 #: Cycles per instruction where nothing is fitted.
 CYCLES_PER_INSTRUCTION = 1.35
 
-Prices = Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]
+#: How many times slower code is that is compiled for size, where nobody has counted: inner loops
+#: that are written out in assembler are not.
+SLOWER = {"plain": 1.12, "dsp": 1.12, "helium": 1.05}
+
+Prices = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
 @dataclass(frozen=True)
@@ -53,26 +58,44 @@ def price_key(family: str, unit: str) -> tuple[str, str]:
     return other or family, name
 
 
-def price_of(work: Mapping[str, float], family: str, core: str, plain_factor: float = 1.0) -> Cost:
-    """Estimated cost of `work` on `core`."""
+def price_in(
+    price: Sequence[float], small: bool, isa: str, usual: Sequence[float] | None = None
+) -> tuple[float, float]:
+    """Instructions and cycles of a unit as it is compiled; where those of code for size are not
+    known, more by as much as is `usual`."""
+    if not small:
+        return price[0], price[1]
+    if len(price) == 4:
+        return price[2], price[3]
+    if usual is not None and len(usual) == 4 and usual[0] and usual[1]:
+        return price[0] * usual[2] / usual[0], price[1] * usual[3] / usual[1]
+    return SLOWER[isa] * price[0], SLOWER[isa] * price[1]
+
+
+def price_of(
+    work: Mapping[str, float], family: str, core: str, small: bool = False,
+    plain_factor: float = 1.0,
+) -> Cost:  # fmt: skip
+    """Estimated cost of `work` on `core`, compiled for size if `small`."""
     row = cores.get(core)
     table, reference = prices().get(row.priced_as, {}), prices().get(REFERENCE, {})
     factor = plain_factor if row.isa == "plain" else 1.0
     instructions = cycles = 0.0
     for unit, amount in work.items():
         other, name = price_key(family, unit)
-        price = table.get(other, {}).get(name)
+        price, usual = (t.get(other, {}).get(name) for t in (table, reference))
         if price is None:
-            a, b = reference.get(other, {}).get(name, (1.0, CYCLES_PER_INSTRUCTION))
-            price = (factor * a, factor * b)
-        instructions += amount * price[0]
-        cycles += amount * price[1]
+            price = [factor * p for p in usual or (1.0, CYCLES_PER_INSTRUCTION)]
+        a, b = price_in(price, small, row.isa, usual)
+        instructions += amount * a
+        cycles += amount * b
     return Cost(instructions, cycles)
 
 
 def cost(kernel: AnyKernel, layer: Layer[QOp], core: str) -> Cost:
     """Estimated cost of `layer` executed by `kernel` on `core`."""
-    return price_of(work_of(kernel, layer, core), kernel.name, core, kernel.plain_factor)
+    work = work_of(kernel, layer, core)
+    return price_of(work, kernel.name, core, layer.small, kernel.plain_factor)
 
 
 def work_of(kernel: AnyKernel, layer: Layer[QOp], core: str) -> dict[str, float]:

@@ -21,8 +21,8 @@ from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from ..names import comment
 from .chain import Chain
 from .chain_plan import COST_SHARE, ChainChoice
-from .choose import MAX_SLOWDOWN, Option, PlanSearch, ternary_kept
-from .code_size import library_bytes
+from .choose import Option, PlanSearch, ternary_kept
+from .code_size import library_bytes, startup_bytes
 from .costs import NO_COST, Cost, cost, price_of
 from .emit import ISAS
 from .ends import end_work
@@ -30,11 +30,7 @@ from .kernels import AnyKernel, Layer, kernels_of
 from .kernels.base import SMALL
 from .library import WEIGHTS_IN, Form, Library, write
 from .memory import MemoryPlan
-
-#: What `optimize` may be: weight of bytes against cycles. "latency" is the fastest plan, "flash"
-#: the smallest image that is not slower than a bound. The model knows no power that depends on the
-#: plan, so that least energy is least time.
-WEIGHTS = {"latency": 0.0, "energy": 0.0, "balanced": 0.5, "flash": 1.0}
+from .optimize import MAX_SLOWDOWN, WEIGHTS
 
 #: The core that is planned for where no board is given.
 DEFAULT_CORE = cores.DEFAULT
@@ -108,9 +104,10 @@ class Plan:
     memory: MemoryPlan
     library: Library
     encoded: dict[str, Encoded] = field(default_factory=dict)
-    code_bytes: int = 0  #: estimated
+    code_bytes: int = 0  #: estimated, start-up code of an image included
     ends: Cost = NO_COST  #: of the copies at both ends, estimated
     core: str = DEFAULT_CORE  #: whose costs the choices were made with (Core.priced_as)
+    weight: float = 0.0  #: of bytes against cycles, as kernels were told (`Layer.weight`)
     chains: tuple[Chain, ...] = ()  #: layers that run some rows at a time, none of them whole
     #: what any other `optimize` would give, where that is another plan
     others: dict[str, Other] = field(default_factory=dict)
@@ -320,9 +317,12 @@ def _build(
             n, kernels[n], c.encoding, turns * estimate.instructions, turns * estimate.cycles
         )
     arrays = sum(len(group) for group in library.arrays.values())
-    code = round(library_bytes(library.functions, library.steps, arrays, core, library.small))
-    ends = price_of(end_work(graph), "ends", core)
-    return Plan(plans, memory, library, encoded, code, ends, cores.get(core).priced_as, chains)
+    code = startup_bytes(core) + round(
+        library_bytes(library.functions, library.steps, arrays, core, library.small)
+    )
+    ends = price_of(end_work(graph), "ends", core, library.small)
+    priced_as = cores.get(core).priced_as
+    return Plan(plans, memory, library, encoded, code, ends, priced_as, weight, chains)
 
 
 def _chains(
@@ -332,13 +332,17 @@ def _chains(
     wanted: Sequence[tuple[str, str, int, int]] | None,
 ) -> tuple[Chain, ...]:
     """The chains asked for, or those that lower the arena and cost little, or, where a budget of
-    RAM wants it, what they cost. Where time or flash is all that counts, only the last."""
+    RAM wants it, what they cost. Where time is all that counts, those that are faster than whole
+    tensors (some tiles fit rows better); where flash is, only those for a budget."""
     if wanted is not None:
         return tuple(choice.make(*w) for w in wanted)
     if choice.graph.step_due is not None:  # rows are kept from step to step already
         return ()
-    plain = optimize != "balanced" or budget.flash is not None
-    chains = () if plain else choice.best(COST_SHARE * choice.cycles)
+    chains: tuple[Chain, ...] = ()
+    if budget.flash is None and WEIGHTS[optimize] == 0.0:
+        chains = choice.faster(COST_SHARE)
+    elif budget.flash is None and optimize == "balanced":
+        chains = choice.best(COST_SHARE * choice.cycles)
     if budget.ram is not None and choice.memory(chains).arena > budget.ram:
         chains = choice.within(budget.ram)
     return chains

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import notebook
-from ..codegen.choose import MAX_SLOWDOWN
 from ..codegen.ends import End, Ends, ends
 from ..codegen.formats import save_as
 from ..codegen.kernels import get as get_kernel
+from ..codegen.optimize import MAX_SLOWDOWN
 from ..codegen.plan import Budget, Plan, make_plan, matrix
 from ..coding.entropy import entropy_bytes
 from ..errors import BudgetError, DataError

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import names
-from ..codegen.choose import MAX_SLOWDOWN
+from ..codegen.optimize import MAX_SLOWDOWN
 from ..codegen.packing import pack
 from ..codegen.plan import make_plan
 from ..errors import DataError

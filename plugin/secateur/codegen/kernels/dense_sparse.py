@@ -44,11 +44,15 @@ class _Lists(Kernel[QDense, ListTable]):
     values: ClassVar[bool]  #: whether each column has a value; else lists are of +1s, then of -1s
     kind: ClassVar[str]
 
+    def _looped(self, layer: Layer[QDense]) -> bool:
+        """Whether a turn is one weight: four take 100 bytes more; a few never make up for them."""
+        return layer.weight >= 0.5 and int(np.count_nonzero(layer.op.weight)) <= 4000
+
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
-        coded = "coded_" if is_coded(layer.encoded) else ""
+        coded = "coded_" if is_coded(layer.encoded) else "looped_" if self._looped(layer) else ""
         return {
             f"{coded}nonzeros": float(np.count_nonzero(layer.op.weight)),
-            f"{coded}rows": float(len(layer.op.weight)),
+            f"{coded}rows".removeprefix("looped_"): float(len(layer.op.weight)),
             **decode_work(layer.encoded),
         }
 
@@ -82,11 +86,10 @@ class _Lists(Kernel[QDense, ListTable]):
         if table.coded:
             return self._coded(layer, table, table.coded)
         name = f"fc_{self.kind}_{cols}x{n}"
-        # four a turn take 100 bytes more; a few weights never make up for them
-        unroll = layer.weight < 0.5 or np.count_nonzero(layer.op.weight) > 4000
         text = render(
             "dense_sparse.c.j2", name=name, elem=table.arrays[0].ctype,
-            count=table.arrays[-2].ctype, q=table.q, n=n, values=self.values, unroll=unroll,
+            count=table.arrays[-2].ctype, q=table.q, n=n, values=self.values,
+            unroll=not self._looped(layer),
             title=f"Fully connected, {cols} inputs, {n} outputs, {self.kind}: only the non-zeros.",
         )  # fmt: skip
         args = [*table.names, layer.inputs[0], layer.output]

@@ -103,7 +103,8 @@ class DenseLanes(_Lanes[QDense], Kernel[QDense, RequantizedTable]):
 
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
         w = _padded(layer.op.weight)
-        return {"weights": float(w.size), "rows": float(len(w)), "inputs": float(w.shape[1])}
+        rows = float(len(layer.op.weight))
+        return {"weights": float(w.size), "rows": rows, "inputs": float(w.shape[1])}
 
     def emit(self, layer: Layer[QDense], table: RequantizedTable) -> Emission:
         n, cols = layer.op.weight.shape
@@ -132,7 +133,7 @@ class ConvLanes(_Lanes[QConv], Kernel[QConv, RequantizedTable]):
         pixels = float(g.oh * g.ow)
         return {
             "dense_lanes.weights": pixels * w.size,
-            "dense_lanes.rows": pixels * len(w),
+            "dense_lanes.rows": pixels * len(layer.op.weight),
             "dense_lanes.inputs": pixels * w.shape[1],
             "gathered" if g.pointwise else "gathered_windows": pixels * layer.op.weight[0].size,
         }
