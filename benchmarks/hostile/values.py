@@ -143,6 +143,8 @@ BASELINES: dict[str, bytes] = {
     "runs a list": b'{"schema": 1, "runs": []}',
     "figures a list": b'{"schema": 1, "runs": {"a": []}}',
     "figure text": b'{"schema": 1, "runs": {"a": {"flash": "x"}}}',
+    "layers a list": b'{"schema": 1, "runs": {}, "layers": [1]}',
+    "layer of another shape": b'{"schema": 1, "runs": {}, "layers": {"a": [["b", {"stored": 1}]]}}',
     "deep": b"[" * 100_000,
     "figure NaN": b'{"schema": 1, "runs": {"a": {"flash": NaN}}}',
     "empty": b"",

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tempfile
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from .files import looks_like, write
 from .flow.arguments import CalibrationMethod, Optimize, WeightsIn, check_encodings
 from .flow.interface import InputType, OutputType
 from .report.budget import FIGURES, limit_of
+from .report.changes import LayerState
 from .report.figures import Report
 from .report.units import parse
 
 BASELINE_SCHEMA = 1
 #: Whether a file is a baseline, which another one may replace.
-OURS = looks_like(rb'\{\s*"runs": \{')
+OURS = looks_like(rb'\{\s*"(layers|runs)": \{')
 Limit = str | float | int | bool
 
 
@@ -150,25 +152,40 @@ def key(report: Report) -> str:
     return f"{report.model}@{report.board}"
 
 
-def load_baseline(path: Path) -> dict[str, dict[str, float]]:
-    """Figures by run; empty if there is no baseline yet."""
+@dataclass(frozen=True)
+class Baseline:
+    """What was committed: of every run its figures, and its layers where it tells them."""
+
+    runs: dict[str, dict[str, float]] = field(default_factory=dict)
+    layers: dict[str, dict[str, LayerState]] = field(default_factory=dict)
+
+
+def load_baseline(path: Path) -> Baseline:
+    """A baseline; empty if there is none yet. Raises SecateurError if it cannot be read."""
     if not path.exists():
-        return {}
+        return Baseline()
     try:
         data: Any = reading.json_file(path)
         if data["schema"] != BASELINE_SCHEMA:
             raise ValueError(f"schema {data['schema']}")
-        return {
-            str(run): {str(k): float(v) for k, v in figures.items()}
-            for run, figures in data["runs"].items()
-        }
-    except (FileError, ValueError, KeyError, TypeError, AttributeError) as e:
+        return Baseline(
+            {
+                str(run): {str(k): float(v) for k, v in figures.items()}
+                for run, figures in data["runs"].items()
+            },
+            {
+                # Pairs: the order is the model's, which sorted keys would lose.
+                str(run): {str(name): LayerState.from_dict(state) for name, state in layers}
+                for run, layers in data.get("layers", {}).items()
+            },
+        )
+    except (FileError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as e:
         raise SecateurError(
             f"baseline {path} cannot be read ({e}): write it again with `secateur baseline update`."
         ) from e
 
 
-def baseline_at(path: Path, ref: str) -> dict[str, dict[str, float]]:
+def baseline_at(path: Path, ref: str) -> Baseline:
     """`load_baseline` as it is committed at a git ref (branch, tag or commit).
 
     Raises SecateurError where git, the ref or the file there is missing.
@@ -197,7 +214,11 @@ def baseline_at(path: Path, ref: str) -> dict[str, dict[str, float]]:
         return load_baseline(there)
 
 
-def save_baseline(path: Path, runs: dict[str, dict[str, float]]) -> Path:
+def save_baseline(path: Path, baseline: Baseline) -> Path:
     """Write a baseline, sorted, so that its differences read well."""
-    document = {"schema": BASELINE_SCHEMA, "runs": runs}
+    layers = {
+        run: [[name, asdict(state)] for name, state in layers.items()]
+        for run, layers in baseline.layers.items()
+    }
+    document = {"schema": BASELINE_SCHEMA, "runs": baseline.runs, "layers": layers}
     return write(path, json.dumps(document, indent=2, sort_keys=True) + "\n", OURS)

@@ -212,7 +212,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 def _last_good(config: pytest.Config, report: Report) -> dict[str, float]:
     from secateur.config import key, load_baseline
 
-    return load_baseline(config.rootpath / "secateur-baseline.json").get(key(report), {})
+    return load_baseline(config.rootpath / "secateur-baseline.json").runs.get(key(report), {})
 
 
 def pytest_assertrepr_compare(

@@ -113,7 +113,8 @@ def test_the_wheel_alone(python: Path, wheel: Path, tmp_path: Path) -> None:
         done = secateur(*convert, "--format", "plain")
         assert done.returncode == 0, done.stderr
         sources = [str(p) for p in (tmp_path / "kws").glob("*.c")]
-        flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-o", str(tmp_path / "example")]
+        flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-DKWS_EXAMPLE"]
+        flags += ["-o", str(tmp_path / "example")]
         subprocess.run(["cc", *sources, *flags, "-lm"], check=True)
         subprocess.run([tmp_path / "example"], check=True, capture_output=True)
         return

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from secateur.cli import main
 from secateur.errors import SecateurError
-from secateur.report import history
+from secateur.report import Accuracy, Energy, Size, history, history_page
+from tests.browser import NEEDS_BROWSER, look
 
 from .sample import report as make_report
 
@@ -138,3 +139,77 @@ def test_a_number_no_entry_has(tmp_path: Path, number: int) -> None:
     done = CliRunner().invoke(main, ["compare", "--file", str(path), "--", "1", str(number)])
     assert done.exit_code == 2
     assert f"has no entry {number}" in done.output
+
+
+def test_an_earlier_schema_is_read_and_continued(tmp_path: Path) -> None:
+    """Entries without a commit stay as they are; new ones have theirs."""
+    path = tmp_path / "history.sqlite"
+    history.append(make_report(), path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("alter table reports drop column revision")
+        connection.execute("pragma user_version = 1")
+    connection.close()
+    assert [e.revision for e in history.entries(path)] == [None]
+    assert history.entry(1, path).revision is None
+    history.append(make_report(), path)
+    assert [e.id for e in history.entries(path)] == [2, 1]
+    assert history.entry(1, path).revision is None
+
+
+def test_the_commit_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a + where files were changed since; without a repository there is none."""
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", *who, *words], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert history.revision_here() is None
+    git("init", "-b", "main")
+    assert history.revision_here() is None
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "a")
+    commit = git("rev-parse", "--short=10", "HEAD")
+    assert history.revision_here() == commit
+    (tmp_path / "a").write_text("2")
+    assert history.revision_here() == commit + "+"
+    monkeypatch.setenv("PATH", "")
+    assert history.revision_here() is None
+
+
+def test_the_page_draws_every_figure_from_commit_to_commit(tmp_path: Path) -> None:
+    """A picture a figure, a row a deployment, and nothing of a name acts."""
+    path, page = tmp_path / "h.sqlite", tmp_path / "history.html"
+    for size in (760, 380):
+        history.append(make_report(model="<b>x", size=Size(8800, 2200, size)), path)
+    history.append(
+        make_report(accuracy=Accuracy(None, None, None), energy=Energy(None, "estimated")), path
+    )
+    asked = ["history", "--file", str(path), "--html", str(page)]
+    for _ in range(2):  # ours: it is replaced
+        done = CliRunner().invoke(main, asked)
+        assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert "<b>" not in text
+    assert "&lt;b&gt;x on mps2_an386 (qemu)" in text
+    assert "-50.00 %" in text
+    assert text.count("<svg") == 7 + 5  # without accuracy and energy
+    assert "http" not in text
+    page.write_text("mine")
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2
+    assert page.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "scheme", [pytest.param(s, marks=NEEDS_BROWSER) for s in ("light", "dark")]
+)  # fmt: skip
+def test_axe_finds_nothing_on_the_page(scheme: str, tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    for size in (760, 380, 500):
+        history.append(make_report(size=Size(8800, 2200, size)), path)
+    written = history_page.save(tmp_path / "history.html", history.entries(path))
+    assert look([written], tmp_path, tmp_path, scheme) == []

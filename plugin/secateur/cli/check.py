@@ -75,7 +75,7 @@ def _runs(config: Config, build: Path) -> list[tuple[Any, Report, float]]:
 )
 @click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML.")
 @click.option("--sarif", type=click.Path(path_type=Path), help="Write SARIF 2.1.0.")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write a Markdown table.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write a pull request's comment.")
 @click.option(
     "--github/--no-github",
     default=None,
@@ -84,7 +84,7 @@ def _runs(config: Config, build: Path) -> list[tuple[Any, Report, float]]:
 @click.option(
     "--against",
     metavar="REF",
-    help="Take the baseline that is committed at this git ref, such as main.",
+    help="Compare with the baseline committed at this git ref, such as main, layer by layer.",
 )
 @json_option
 @click.pass_context
@@ -107,7 +107,7 @@ def command(
     from secateur.config import baseline_at, key, line_of, lines, load, load_baseline
     from secateur.files import check as free
     from secateur.files import write
-    from secateur.report import budget, ci
+    from secateur.report import budget, changes, ci
 
     for wanted, ours in ((junit, ci.JUNIT), (sarif, ci.SARIF), (markdown, ci.MARKDOWN)):
         if wanted is not None:
@@ -118,10 +118,15 @@ def command(
     with work(as_json), progress("converting"):
         runs = _runs(config, build)
     verdicts: list[budget.Verdict] = []
+    beside: list[changes.RunChanges] = []
     places = lines(path)
     for model, report, seconds in runs:
         at = places[config.model.index(model)] if len(places) == len(config.model) else {}
-        of_run = budget.check(report, model.budgets, baseline.get(key(report)), model.tolerance)
+        good = baseline.runs.get(key(report))
+        of_run = budget.check(report, model.budgets, good, model.tolerance)
+        if good is not None or against is not None:
+            layers = baseline.layers.get(key(report))
+            beside.append(changes.between(report, budget.snapshot(report), good, layers))
         verdicts += [
             replace(
                 v,
@@ -137,11 +142,11 @@ def command(
     if sarif is not None:
         write(sarif, ci.sarif(verdicts, str(path), __version__), ci.SARIF)
     if markdown is not None:
-        write(markdown, ci.markdown(verdicts), ci.MARKDOWN)
+        write(markdown, ci.markdown(verdicts, beside, against), ci.MARKDOWN)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with open(summary, "a", encoding="utf-8") as f:
-            f.write(ci.markdown(verdicts))
+            f.write(ci.markdown(verdicts, beside, against))
     if github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo(ci.github(verdicts, str(path)), nl=False, err=True)
     states = {v.kept for v in verdicts}
@@ -149,10 +154,36 @@ def command(
     data = {
         "result": {KEPT: "kept", BROKEN: "broken", UNKNOWN: "unknown"}[code],
         "verdicts": [v.to_dict() for v in verdicts],
+        "changes": [run.to_dict() for run in beside],
         "reports": [report.to_dict() for _, report, _ in runs],
     }
-    print_result(as_json, data, lambda: _table(verdicts))
+    print_result(as_json, data, lambda: _tables(verdicts, beside, against))
     ctx.exit(code)
+
+
+def _tables(verdicts: list[Any], beside: list[Any], against: str | None) -> Any:
+    """The budgets, and with --against the layers that differ from there."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts = [_table(verdicts)]
+    for run in beside if against is not None else ():
+        title = Text(f"{run.model} on {run.board}, layers that differ from {against}")
+        if run.note:
+            parts.append(Text(f"{run.note}."))
+        elif not run.layers:
+            parts.append(Text(f"{run.model} on {run.board}: every layer is that of {against}."))
+        else:
+            table = Table("layer", "encoding", header_style="bold", title=title)
+            for name in ("stored bytes", "", "weights kept", "effectual MACs"):
+                table.add_column(name, justify="right")
+            for change in run.layers:
+                encoding, stored, kept, macs = map(Text, change.cells())
+                grown = Text(f"{change.stored:+,}")
+                table.add_row(Text(change.layer), encoding, stored, grown, kept, macs)
+            parts.append(table)
+    return Group(*parts)
 
 
 def _table(verdicts: list[Any]) -> Any:
@@ -204,18 +235,23 @@ def update(path: Path, build: Path, as_json: bool) -> None:
     """
     from rich.text import Text
 
-    from secateur.config import OURS, key, load, load_baseline, save_baseline
+    from secateur.config import OURS, Baseline, key, load, load_baseline, save_baseline
     from secateur.files import check as free
     from secateur.report import budget
+    from secateur.report.changes import layers_of
 
     config = load(path)
     target = config.resolve(config.baseline)
     free(target, OURS)
     before = load_baseline(target)
     with work(as_json), progress("converting"):
-        runs = {key(report): budget.snapshot(report) for _, report, _ in _runs(config, build)}
-    save_baseline(target, runs)
-    data = {"baseline": str(target), "runs": runs}
-    changed = [name for name, figures in runs.items() if before.get(name) != figures]
-    text = f"{target}: {len(runs)} runs, {len(changed)} changed"
+        reports = {key(report): report for _, report, _ in _runs(config, build)}
+    now = Baseline(
+        {name: budget.snapshot(report) for name, report in reports.items()},
+        {name: layers_of(report) for name, report in reports.items()},
+    )
+    save_baseline(target, now)
+    data = {"baseline": str(target), "runs": now.runs}
+    changed = [name for name, figures in now.runs.items() if before.runs.get(name) != figures]
+    text = f"{target}: {len(now.runs)} runs, {len(changed)} changed"
     print_result(as_json, data, lambda: Text(text))

@@ -24,33 +24,55 @@ def _text(value: float | None) -> str:
 @click.option("--model", help="Of this model only.")
 @click.option("--board", help="Of this board only.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    help="Write a page: accuracy, size and latency from commit to commit.",
+)
 @_FILE
 @json_option
 def command(
-    model: str | None, board: str | None, limit: int, path: Path | None, as_json: bool
+    model: str | None,
+    board: str | None,
+    limit: int,
+    html: Path | None,
+    path: Path | None,
+    as_json: bool,
 ) -> None:
     """List what was deployed, newest first."""
     from rich.table import Table
 
-    from secateur.report import history
+    from secateur.files import check
+    from secateur.report import history, history_page
 
+    if html is not None:
+        check(html, history_page.OURS)
     found = history.entries(path, model, board, limit, damaged=warn)
 
+    if html is not None:
+        history_page.save(html, found)
+
     def table() -> Any:
-        out = Table("no", "when (UTC)", "model", "board", "by", header_style="bold")
+        out = Table("no", "when (UTC)", "commit", "model", "board", "by", header_style="bold")
         for title, _ in history.FIGURES[:3] + history.FIGURES[8:]:
             out.add_column(title, justify="right")
         for e in found:
             cells = [history.figure(e.report, p) for _, p in (*history.FIGURES[:3],
                                                               *history.FIGURES[8:])]  # fmt: skip
             out.add_row(
-                str(e.id), e.at[:16], e.model, e.board, e.emulator or "board", *map(_text, cells)
+                str(e.id),
+                e.at[:16],
+                e.revision or "-",
+                e.model,
+                e.board,
+                e.emulator or "board",
+                *map(_text, cells),
             )
         return out
 
     rows = [
         {"id": e.id, "at": e.at, "model": e.model, "board": e.board, "emulator": e.emulator,
-         "report": e.report}
+         "revision": e.revision, "report": e.report}
         for e in found
     ]  # fmt: skip
     print_result(as_json, rows, table)

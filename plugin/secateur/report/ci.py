@@ -9,12 +9,13 @@ from xml.etree import ElementTree
 from secateur.files import looks_like
 from secateur.names import cell, shown
 
+from . import changes
 from .budget import FIGURES, Verdict
 
 #: Whether a file is one of these, which another one may replace.
 JUNIT = looks_like(rb'<\?xml [^>]*>\s*<testsuites [^>]*>\s*<testsuite name="secateur"')
 SARIF = looks_like(rb'\{\s*"\$schema": "[^"]*sarif[^"]*".*"name": "secateur"')
-MARKDOWN = looks_like(rb"\| model \| board \| figure \| measured \| limit \| last good \|")
+MARKDOWN = looks_like(rb"<!-- secateur check -->|\| model \| board \| figure \| measured \|")
 
 
 def _state(v: Verdict) -> str:
@@ -90,10 +91,26 @@ def github(verdicts: Sequence[Verdict], file: str) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def markdown(verdicts: Sequence[Verdict]) -> str:
-    """A table for the job's page."""
+def markdown(
+    verdicts: Sequence[Verdict],
+    beside: Sequence[changes.RunChanges] = (),
+    ref: str | None = None,
+) -> str:
+    """For the job's page, or as a comment of a pull request: budgets, then what has changed.
+
+    beside: each run beside its baseline, which is that of the git ref `ref`; None: of the files.
+    The first line, which nobody sees, is what a later comment finds this one by.
+    """
     sign = {True: "kept", False: "**broken**", None: "not determined"}
+    broken = sum(v.kept is False for v in verdicts)
+    unknown = sum(v.kept is None for v in verdicts)
+    headline = f"{broken} of {len(verdicts)} budgets broken" if broken else (
+        f"{len(verdicts) - unknown} of {len(verdicts)} budgets kept"
+    )  # fmt: skip
     lines = [
+        "<!-- secateur check -->",
+        f"### Secateur: {headline}" + (f", {unknown} not determined" if unknown else ""),
+        "",
         "| model | board | figure | measured | limit | last good | | costliest layer |",
         "|---|---|---|---:|---:|---:|---|---|",
     ]
@@ -102,12 +119,10 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         relation = "≥" if f.higher_is_better else "≤"
         source = "" if v.source == "budget" else " (baseline)"
         last = f.show(v.last_good) if v.last_good is not None else ""
-        if v.last_good and v.measured is not None and v.measured != v.last_good:
-            points = f.unit == "fraction"
-            change = v.measured - v.last_good if points else v.measured / v.last_good - 1
-            last += f" ({100 * change:+.2f} {'points' if points else '%'})"
+        if change := changes.FigureChange(v.figure, v.last_good, v.measured).text:
+            last += f" ({change})"
         lines.append(
             f"| {cell(v.model)} | {cell(v.board)} | {v.figure}{source} | {f.show(v.measured)} | "
             f"{relation} {f.show(v.limit)} | {last} | {sign[v.kept]} | {cell(v.costliest)} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + changes.markdown(beside, ref)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from secateur.reading import json_of, regular
 
 from .figures import Report
 
-_SCHEMA = 1
+_SCHEMA = 2  # 1 was without `revision`
 #: Seconds one process waits for others that append.
 WAIT = 30.0
 _TABLE = """
@@ -30,13 +31,18 @@ create table if not exists reports (
     model text not null,
     board text not null,
     emulator text,
-    report text not null
+    report text not null,
+    revision text
 )"""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One deployment. `at` is UTC, ISO 8601; `report` schema 1 of docs/report-schema.md."""
+    """One deployment. `at` is UTC, ISO 8601; `report` schema 1 of docs/report-schema.md.
+
+    `revision` is the git commit it was made at, in short, with a + where files had been changed
+    since; None where there is no repository, or a version wrote the entry that kept none.
+    """
 
     id: int
     at: str
@@ -44,6 +50,7 @@ class Entry:
     board: str
     emulator: str | None
     report: dict[str, Any]
+    revision: str | None = None
 
 
 def default_path() -> Path:
@@ -78,7 +85,7 @@ def _make_ours(connection: sqlite3.Connection, path: Path, create: bool) -> None
     """Begin a history in an empty database; SecateurError where something else is."""
     version = connection.execute("pragma user_version").fetchone()[0]
     there = {str(name) for (name,) in connection.execute("select name from sqlite_master")}
-    if version not in (0, _SCHEMA):
+    if version not in range(_SCHEMA + 1):
         raise SecateurError(
             f"history {path} has schema {version}, this version reads {_SCHEMA}: "
             "name another file with SECATEUR_HISTORY"
@@ -103,35 +110,68 @@ def _make_ours(connection: sqlite3.Connection, path: Path, create: bool) -> None
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.02)
-    if version == 0:
+    if version < _SCHEMA:
         with connection:
             connection.execute("begin immediate")
             connection.execute(_TABLE)
+            if not _keeps_revisions(connection):  # and no other process has been faster
+                connection.execute("alter table reports add column revision text")
             connection.execute(f"pragma user_version = {_SCHEMA}")
+
+
+def _keeps_revisions(connection: sqlite3.Connection) -> bool:
+    return any(row[1] == "revision" for row in connection.execute("pragma table_info(reports)"))
+
+
+def _query(connection: sqlite3.Connection) -> str:
+    """What selects entries, whichever schema wrote them."""
+    revision = "revision" if _keeps_revisions(connection) else "null"
+    return f"select id, at, model, board, emulator, report, {revision} from reports"
+
+
+def revision_here() -> str | None:
+    """The commit of the folder that we are in, see `Entry`."""
+
+    def git(*words: str) -> str:
+        # No monitor of files: a repository's settings may name a program for that.
+        done = subprocess.run(
+            ["git", "-c", "core.fsmonitor=false", *words], stdin=subprocess.DEVNULL,
+            capture_output=True, timeout=10, check=True,
+        )  # fmt: skip
+        return done.stdout.decode("utf-8", "replace").strip()
+
+    try:
+        commit = git("rev-parse", "--short=10", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, no repository, or one without a commit
+    return shown(commit + "+" * bool(changed))
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     """The row; SecateurError names it if it is damaged."""
-    number, at, model, board, emulator, report = row
-    texts = (at, model, board, "" if emulator is None else emulator, report)
+    number, at, model, board, emulator, report, revision = row
+    texts = (at, model, board, emulator or "", report, revision or "")
     if not all(isinstance(text, str) for text in texts):
         raise SecateurError(f"entry {number} of the history is damaged (a column is no text)")
     document = json_of(report, f"the report of entry {number} of the history")
     if not isinstance(document, dict):
         raise SecateurError(f"the report of entry {number} of the history is damaged (no object)")
-    return Entry(number, at, model, board, emulator, document)
+    return Entry(number, at, model, board, emulator, document, revision)
 
 
 def append(report: Report, path: Path | None = None) -> int:
     """Add a report; its number."""
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    revision = revision_here()
     with _open(path or default_path(), create=True) as connection:
         done = connection.execute(
-            "insert into reports (at, model, board, emulator, report) values (?, ?, ?, ?, ?)",
+            "insert into reports (at, model, board, emulator, report, revision) "
+            "values (?, ?, ?, ?, ?, ?)",
             (
                 shown(at), shown(report.model), shown(report.board),
                 None if report.emulator is None else shown(report.emulator),
-                json.dumps(report.to_dict()),
+                json.dumps(report.to_dict()), revision,
             ),
         )  # fmt: skip
         return int(done.lastrowid or 0)
@@ -149,8 +189,7 @@ def entries(
     An entry that cannot be read is told to `damaged` in a sentence and left out; without, it is a
     SecateurError.
     """
-    query = (
-        "select id, at, model, board, emulator, report from reports "
+    chosen = (
         "where (?1 is null or model = ?1) and (?2 is null or board = ?2) "
         "order by id {order} limit ?3"
     )
@@ -162,7 +201,9 @@ def entries(
         # What lies before a damaged page is found from the other end.
         for order in ("desc", "asc"):
             try:
-                for row in connection.execute(query.format(order=order), wanted):
+                for row in connection.execute(
+                    f"{_query(connection)} {chosen.format(order=order)}", wanted
+                ):
                     rows[row[0]] = row
                 break
             except sqlite3.DatabaseError as error:
@@ -186,9 +227,7 @@ def entry(number: int, path: Path | None = None) -> Entry:
     if not 0 < number < 2**63:
         raise SecateurError(f"history {where} has no entry {number}: they are counted from 1")
     with _open(where, create=False) as connection:
-        row = connection.execute(
-            "select id, at, model, board, emulator, report from reports where id = ?", (number,)
-        ).fetchone()
+        row = connection.execute(f"{_query(connection)} where id = ?", (number,)).fetchone()
     if row is None:
         raise SecateurError(f"history {where} has no entry {number}: 'secateur history' lists them")
     return _entry(row)

@@ -6,7 +6,7 @@ figures in it are also in a table of the page.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape as _html
 
 from secateur.names import shown
@@ -180,4 +180,43 @@ def scatter(points: Sequence[tuple[str, float, float]]) -> str:
         end = "end" if right else "start"
         out.append(_text(x + (-10 if right else 10), ceiling, label, "", end))
         ceiling -= 17
+    return "".join([*out, "</svg>"])
+
+
+def course(
+    key: str, title: str, points: Sequence[tuple[str, float]], write: Callable[[float], str]
+) -> str:
+    """A figure from run to run, oldest first; points are (label, value), at least one.
+
+    key: tells the picture from others of the page; write: a value for people.
+    """
+    width, height, left, right, foot, top = 440, 200, 74, 14, 30, 12
+    values = [v for _, v in points]
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.1 or abs(high) * 0.02 or 1.0
+    low, high = (max(0.0, low - pad) if low >= 0 else low - pad), high + pad
+    text = "; ".join(f"{label}: {write(v)}" for label, v in points)
+    out = _open(key, width, height, title, text)
+    for i in range(3):
+        y = top + (height - foot - top) * i / 2
+        value = write(high - (high - low) * i / 2)
+        out.append(
+            f'<line x1="{left}" y1="{y:.1f}" x2="{width - right}" y2="{y:.1f}" class="grid"/>'
+        )
+        out.append(_text(left - 6, y + 4, value, "small", "end"))
+    step = (width - left - right - 12) / max(len(points) - 1, 1)
+    places = [
+        (left + 6 + i * step, top + (height - foot - top) * (high - v) / (high - low))
+        for i, v in enumerate(values)
+    ]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    out.append(f'<polyline points="{line}" class="course"/>')
+    for (x, y), (label, v) in zip(places, points, strict=True):
+        out.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="dot">'
+            f"<title>{escape(f'{label}: {write(v)}')}</title></circle>"
+        )
+    out.append(_text(left, height - 8, points[0][0], "small"))
+    if len(points) > 1:
+        out.append(_text(width - right, height - 8, points[-1][0], "small", "end"))
     return "".join([*out, "</svg>"])
