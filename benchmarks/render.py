@@ -26,7 +26,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,11 @@ STREAMS = {
 }  # fmt: skip
 CORES = {
     "cortex-m4": "Cortex-M4", "cortex-m0plus": "Cortex-M0+", "rv32imac": "RV32IMAC",
-    "cortex-m55": "Cortex-M55", "host": "the host",
+    "cortex-m7": "Cortex-M7", "cortex-m33": "Cortex-M33", "cortex-m55": "Cortex-M55",
+    "host": "the host",
 }  # fmt: skip
+#: Those of bench.json, as the gallery lists them.
+BENCHED = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac")
 WEIGHTS = {
     "dense int8": "dense int8",
     "clustered 4 bit": "clustered, 4 bits",
@@ -322,6 +325,45 @@ def recurrent() -> str:
     return "\n".join(lines)
 
 
+def network(name: str) -> str:
+    """A page of the gallery: every core and encoding of bench.json, and the peer's."""
+    rows = [r for r in results("bench") if r["network"] == name]
+    lines = [
+        "| core | weights | instructions | cycles, estimated | flash, bytes | arena, bytes "
+        "| identical |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for target in BENCHED:
+        core = CORES[target]
+        for r in (r for r in rows if r["target"] == target):
+            lines.append(
+                f"| {core} | {WEIGHTS[r['encoding']]} | {r['instructions']:,} | {r['cycles']:,} "
+                f"| {r['flash']:,} | {r['arena']:,} | {r['identical']} of {r['total']} |"
+            )
+    for p in results("peers"):
+        if p["network"] == name and "instructions" in p:
+            lines.append(
+                f"| {CORES[p['target']]} | *TFLite Micro + CMSIS-NN, int8* "
+                f"| {p['instructions']:,} | | {p['flash']:,} | {p['arena']:,} | |"
+            )
+    return "\n".join(lines)
+
+
+def network_hapt() -> str:
+    """The gallery's recogniser of activities: what `benchmarks.slim` measured, by method."""
+    rows = [r for r in results("slim")["rows"] if r["task"] == "hapt"]
+    lines = [
+        "| network | operations left | accuracy | flash, bytes | RAM, bytes | instructions "
+        "| identical |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    return "\n".join([*lines, *(
+        f"| {r['method']} | {100 * r['left']:.0f} % | {r['accuracy']:.1f} % | {r['flash']:,} "
+        f"| {r['ram']:,} | {r['instructions']:,} | {r['identical']} of {r['total']} |"
+        for r in rows
+    )])  # fmt: skip
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
     "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
@@ -329,7 +371,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "silicon": silicon, "promises": promises, "storage": storage,
     "streaming": streaming, "features": features,
     "recurrent": recurrent,
+    "network-hapt": network_hapt,
 }  # fmt: skip
+#: Networks of bench.json that have a place in the gallery.
+GALLERY = ("kws", "vww", "ad", "sww", "resnet8", "mobilenetv2", "lenet5", "lenet300")
+BLOCKS.update({f"network-{name}": partial(network, name) for name in GALLERY})
 
 _LANGUAGES = {".py": "python", ".json": "json", ".c": "c", ".h": "c"}
 

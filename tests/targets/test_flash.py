@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import stat
 import struct
 from collections.abc import Callable
@@ -214,8 +215,44 @@ def test_several_boards_at_once(image: Callable[[str], Image], tool: Callable[..
 def test_missing_tool(monkeypatch: pytest.MonkeyPatch, image: Callable[[str], Image]) -> None:
     built = image("nucleo_f446re")
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PLATFORMIO_CORE_DIR", "/nowhere")
+    monkeypatch.setattr(tools, "find", lambda program: None)
     with pytest.raises(ToolError, match="openocd is not installed: sudo apt-get install"):
+        flash.flash(built, "openocd")
+    with pytest.raises(
+        ToolError,
+        match=r"none of the tools that flash nucleo_f446re is here: openocd is not installed: .*; "
+        "st-flash is not installed: ",
+    ):
         flash.flash(built)
+
+
+def test_every_installed_tool_is_tried_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Callable[[str], Image],
+    tool: Callable[..., Path],
+) -> None:  # fmt: skip
+    """openocd finds no probe, st-flash does; where none does, all are named."""
+    built = image("nucleo_f446re")
+    monkeypatch.setattr(tools, "find", lambda program: shutil.which(program, path=str(tmp_path)))
+    monkeypatch.setenv("PLATFORMIO_CORE_DIR", str(tmp_path / "core"))
+    tool("openocd", "Error: open failed", 1)
+    arguments = tool("st-flash")
+    assert flash.flash(built) == "stflash"
+    assert "write" in arguments.read_text()
+    tool("st-flash", "Couldn't find ST-Link device", 1)
+    with pytest.raises(
+        TargetError,
+        match=r"nucleo_f446re was flashed by none of openocd, stflash \(by openocd: nucleo_f446re: "
+        r"openocd: no debug probe .*; by stflash: nucleo_f446re: st-flash: no debug probe",
+    ):
+        flash.flash(built)
+    # PlatformIO's own, which no PATH names.
+    packaged = tmp_path / "core" / "packages" / "tool-openocd" / "bin"
+    packaged.mkdir(parents=True)
+    (tmp_path / "st-flash").unlink()
+    (tmp_path / "openocd").rename(packaged / "openocd")
+    (packaged / "openocd").write_text("#!/bin/sh\nexit 0\n")
+    assert flash.flash(built) == "openocd"
 
 
 def test_what_cannot_be(image: Callable[[str], Image]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,13 +12,20 @@ from secateur.errors import TargetError
 from secateur.names import shown
 
 from .mlperf import NAMES
-from .output import json_option, print_result, progress
+from .output import json_option, print_result, progress, stdout
+
+if TYPE_CHECKING:
+    from secateur.targets.wire.client import Transport
 
 
 @click.command("flash")
 @click.argument("library", type=click.Path(path_type=Path))
 @click.option("--board", required=True, help="A board of `secateur boards`.")
-@click.option("--protocol", help="openocd, pyocd, jlink, stflash, dfu, uf2, bossac or esptool.")
+@click.option(
+    "--protocol",
+    help="openocd, pyocd, jlink, stflash, dfu, uf2, bossac or esptool; "
+    "default: each whose tool is installed, in turn.",
+)
 @click.option(
     "--port",
     "ports",
@@ -75,10 +84,11 @@ def command(
         else:
             port = ports[0] if ports else None
             done = [{"board": board, "port": port, "by": flash.flash(image, protocol, port)}]
+    ways = ", ".join(sorted({str(one["by"]) for one in done}))
     print_result(
         as_json,
         done,
-        lambda: f"flashed {image.sizes.total:,} bytes into {len(done)} x {board}",
+        lambda: f"flashed {image.sizes.total:,} bytes into {len(done)} x {board} by {ways}",
     )
 
 
@@ -86,30 +96,34 @@ def command(
 @click.option("--board", required=True, help="A board of `secateur boards`.")
 @click.option("--port", help="Serial port; default: found by the board's USB id.")
 @click.option("--ask", multiple=True, help="Send this command of the text protocol; repeatable.")
+@click.option("--plot", is_flag=True, help="Draw the numbers it says, live, in a terminal.")
 @json_option
-def monitor(board: str, port: str | None, ask: tuple[str, ...], as_json: bool) -> None:
-    """Show what a board says (text protocol); Ctrl-C ends."""
+def monitor(board: str, port: str | None, ask: tuple[str, ...], plot: bool, as_json: bool) -> None:
+    """Show what a board says (text protocol); Ctrl-C ends.
+
+    With --plot each line of numbers, or each result of the text protocol, is a point of every
+    output; what --ask names is then asked once a second.
+    """
     from secateur.targets import boards
     from secateur.targets.runners.hardware import only_port
     from secateur.targets.wire.serial_line import SerialLine
 
     chosen = boards.load(board)
+    if plot and (as_json or not stdout().is_terminal):
+        raise TargetError(
+            "--plot draws in a terminal, and the output is none (or --json): leave --plot out"
+        )
     line = SerialLine(port or only_port(chosen), chosen.uart.baud)
     said: list[dict[str, str]] = []
     heard = ""
     try:
-        for one in ask:
-            line.write(f"{one}%".encode())
-            text = ""
-            while "m-ready" not in text:
-                data = line.read(10.0)
-                if not data:
-                    raise TargetError(f"{board} does not answer '{one}' within 10 s")
-                text += data.decode("ascii", "replace")
-            said.append({"ask": one, "answer": text.replace("\r", "").strip()})
+        if plot:
+            _plot(line, board, ask)
+        for one in () if plot else ask:
+            said.append({"ask": one, "answer": _answer(line, board, one)})
             if not as_json:
                 click.echo(shown(said[-1]["answer"], keep="\n"))
-        while not ask:
+        while not ask and not plot:
             text = line.read(0.2).decode("ascii", "replace")
             if as_json:
                 heard += text
@@ -121,3 +135,41 @@ def monitor(board: str, port: str | None, ask: tuple[str, ...], as_json: bool) -
         line.close()
     if as_json:
         print_result(True, {"board": board, "answers": said, "text": heard}, lambda: "")
+
+
+#: Characters of an answer, more than which no board of ours says.
+_LONGEST = 1 << 20
+
+
+def _answer(line: Transport, board: str, ask: str) -> str:
+    """What a board says to a command of the text protocol, up to its "m-ready"."""
+    line.write(f"{ask}%".encode())
+    text = ""
+    while "m-ready" not in text:
+        data = line.read(10.0)
+        if not data:
+            raise TargetError(f"{board} does not answer '{ask}' within 10 s")
+        text += data.decode("ascii", "replace")
+        if len(text) > _LONGEST:
+            raise TargetError(f"{board} answers '{ask}' with more than {_LONGEST:,} characters")
+    return text.replace("\r", "").strip()
+
+
+def _plot(line: Transport, board: str, ask: tuple[str, ...]) -> None:
+    """Draw what comes until Ctrl-C; each command of `ask` is asked once a second."""
+    from rich.live import Live
+
+    from secateur.report.outputs import Outputs
+
+    outputs = Outputs(board)
+    with Live(outputs.draw(), console=stdout(), refresh_per_second=8) as live:
+        while True:
+            began = time.monotonic()
+            for one in ask:
+                outputs.feed(_answer(line, board, one) + "\n")
+                live.update(outputs.draw())
+            if ask:
+                time.sleep(max(0.0, began + 1.0 - time.monotonic()))
+            else:
+                outputs.feed(line.read(0.2).decode("ascii", "replace"))
+                live.update(outputs.draw())

@@ -47,18 +47,41 @@ def flash(
 ) -> str:
     """Write an image into its board; the protocol that did it.
 
-    `port` is the serial port of the board's probe, the probe's serial number, or the boot loader's
-    drive (uf2) or serial port (bossac, esptool). Raises TargetError or ToolError in one sentence.
+    `protocol` None: every way whose tool is installed is tried in turn, the manifest's order, until
+    one has done it. `port` is the serial port of the board's probe, the probe's serial number, or
+    the boot loader's drive (uf2) or serial port (bossac, esptool). Raises TargetError or ToolError
+    in one sentence, which names every way that was tried.
     """
     board = image.board
     known = protocols(board)
     if not known:
         raise TargetError(f"board {board.id} is emulated only: there is nothing to flash")
-    if protocol is None:
-        protocol = known[0]
-    if protocol not in known:
+    if protocol is not None and protocol not in known:
         raise TargetError(f"board {board.id} is not flashed by {protocol}: {', '.join(known)}")
     check_size(image)
+    if protocol is not None:
+        return _flash(image, protocol, port, timeout)
+    lacking = which(board)
+    ready = [p for p in known if lacking[p] is None]
+    if not ready:
+        needs = "; ".join(dict.fromkeys(str(why) for why in lacking.values()))
+        several = f"none of the tools that flash {board.id} is here: " if len(known) > 1 else ""
+        raise ToolError(several + needs)
+    failed: list[TargetError | ToolError] = []
+    for way in ready:
+        try:
+            return _flash(image, way, port, timeout)
+        except (TargetError, ToolError) as error:
+            failed.append(error)
+    if len(failed) == 1:
+        raise failed[0]
+    reasons = "; ".join(f"by {way}: {why}" for way, why in zip(ready, failed, strict=True))
+    raise TargetError(f"{board.id} was flashed by none of {', '.join(ready)} ({reasons})")
+
+
+def _flash(image: Image, protocol: str, port: str | None, timeout: float) -> str:
+    """One way of `flash`; its protocol."""
+    board = image.board
     if port and protocol not in ("uf2", "bossac", "esptool"):
         port = probe_of(board, port) or port
     upload = tools.upload()
@@ -77,7 +100,7 @@ def flash(
             tool, *arguments = upload.command(board.build_manifest, protocol, files, port)
             if tool == "esptool" and not tools.find(tool) and tools.find("esptool.py"):
                 tool = "esptool.py"  # its name before version 5
-            command = [tools.need(tool), *arguments]
+            command = [_program(tool) or tools.need(tool), *arguments]
             code, output = _watch(command, f"flashing {board.id} with {tool}", timeout)
     except upload.UploadError as error:
         raise TargetError(f"board {board.id}: {error}") from None
@@ -199,12 +222,27 @@ def probe_of(board: Board, port: str) -> str | None:
     return None
 
 
+#: Where PlatformIO puts a tool that one of its platforms asked for, below its packages.
+_PACKAGED = {
+    "openocd": "tool-openocd/bin", "pyocd": "tool-pyocd", "st-flash": "tool-stm32duino/stlink",
+    "JLinkExe": "tool-jlink", "dfu-util": "tool-dfuutil/bin", "bossac": "tool-bossac",
+}  # fmt: skip
+
+
+def _program(tool: str) -> str | None:
+    """The tool on PATH, beside Python, or among PlatformIO's own; None where it is nowhere."""
+    if found := tools.find(tool):
+        return found
+    core = Path(os.environ.get("PLATFORMIO_CORE_DIR") or Path.home() / ".platformio")
+    return shutil.which(tool, path=str(core / "packages" / _PACKAGED.get(tool, tool)))
+
+
 def which(board: Board) -> dict[str, str | None]:
     """For each way to flash a board: None, or what is missing for it."""
     programs = {"jlink": "JLinkExe", "stflash": "st-flash", "dfu": "dfu-util"}
-    return {
-        p: None
-        if p == "uf2" or shutil.which(programs.get(p, p))
-        else tools.missing(programs.get(p, p))
-        for p in protocols(board)
-    }
+    missing: dict[str, str | None] = {}
+    for way in protocols(board):
+        program = programs.get(way, way)
+        there = way == "uf2" or _program(program) or (way == "esptool" and tools.find("esptool.py"))
+        missing[way] = None if there else tools.missing(program)
+    return missing
