@@ -21,7 +21,7 @@ from secateur.codegen.formats import FORMATS, files_as
 from secateur.errors import ModelError, SecateurError
 from secateur.frontend.ir import Graph
 from secateur.frontend.layers import Builder
-from secateur.report import ci, html
+from secateur.report import changes, ci, history, history_page, html
 from secateur.report.budget import check as check_budget
 from secateur.report.console import PlainConsole
 from secateur.report.terminal import layer_table, report_text
@@ -29,6 +29,7 @@ from secateur.targets import assets, tools
 
 from .report.sample import report as sample_report
 
+LAYER = changes.LayerState("dense", 1, 1, 1)
 #: All of Unicode, control characters and lone surrogates included.
 ANY = st.text(st.characters(exclude_categories=()), max_size=60)
 #: What hurt, once.
@@ -251,6 +252,18 @@ def test_reports_show_names_as_text(name: str) -> None:
     ElementTree.fromstring(ci.junit(verdicts))
     json.loads(ci.sarif(verdicts, name, "1"))
     assert len(ci.github(verdicts, name).splitlines()) == len(verdicts)
-    rows = ci.markdown(verdicts).splitlines()
+    rows = [row for row in ci.markdown(verdicts).splitlines() if row.startswith("|")]
     assert len(rows) == 2 + len(verdicts)
     assert "<" not in re.sub(r"\\<", "", rows[2])
+    beside = changes.between(r, {"flash": 1.0}, {"flash": 2.0}, {"other": LAYER})
+    said = ci.markdown([], [beside, changes.between(r, {}, None, None)], name).splitlines()
+    tables = [row for row in said if row.startswith("| ")]
+    assert len(tables) == 3 + 1 + 2  # headings, a figure, a layer that is gone and one that is new
+    assert _acts("\n".join(said)) == []
+    known = ("<!-- secateur check -->", "<details><summary>", "</summary>", "</details>")
+    text = re.sub("|".join(map(re.escape, known)), "", re.sub(r"\\<", "", "\n".join(said)))
+    assert "<" not in text
+    entry = history.Entry(1, name, name, name, name, r.to_dict(), name)
+    page = history_page.render([entry])
+    assert "<script" not in page
+    assert _acts(page) == []

@@ -286,12 +286,61 @@ def test_rust_declares_what_the_header_does(compiled: CompiledModel, tmp_path: P
     assert f"pub const ARENA_BYTES: usize = {compiled.plan.arena};" in lib
     assert f"pub const INPUT_SCALE: f64 = {compiled.inputs.ends[0].scale!r};" in lib
     assert "pub fn tiny_run(input: *const i8, output: *mut i8) -> i32;" in lib
-    if shutil.which("rustc"):
-        out = tmp_path / "out"
-        out.mkdir()
-        run("rustc", "--crate-type", "lib", "--edition", "2021", folder / "src/lib.rs",
-            "--out-dir", out)  # fmt: skip
-        run("rustc", "--edition", "2021", folder / "build.rs", "-o", out / "build")
+
+
+@needs_cc
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo (Rust) is not installed")
+def test_a_rust_program_gets_the_references_bytes(
+    compiled: CompiledModel, expected: str, tmp_path: Path
+) -> None:
+    """Built by cargo without a network: build.rs compiles the C, the program calls it."""
+    compiled.save(tmp_path / "tiny", "rust")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "Cargo.toml").write_text(
+        '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n'
+        '[dependencies]\ntiny-sys = { path = "tiny" }\n'
+    )
+    (tmp_path / "src" / "main.rs").write_text("""
+use tiny_sys::{tiny_check_weights, tiny_run, INPUT_SIZE, OUTPUT_SIZE};
+
+fn main() {
+    let input: [i8; INPUT_SIZE] = [1, -2, 3, 4];
+    let mut output = [0i8; OUTPUT_SIZE];
+    // SAFETY: both buffers have the sizes that the crate declares.
+    let status = unsafe { tiny_check_weights() | tiny_run(input.as_ptr(), output.as_mut_ptr()) };
+    for value in output {
+        print!("{value} ");
+    }
+    std::process::exit(status);
+}
+""")
+    assert run("cargo", "run", "--quiet", "--offline", cwd=tmp_path) == expected
+
+
+@needs_cc
+def test_two_networks_share_headers_and_no_symbol(compiled: CompiledModel, tmp_path: Path) -> None:
+    """What both libraries bring of the runtime is the same file, and holds no object."""
+    from dataclasses import replace
+
+    from secateur.codegen.plan import make_plan
+
+    other = replace(compiled.qgraph, name="other")
+    second = replace(compiled, name="other", qgraph=other, plan=make_plan(other))
+    found: list[dict[str, str]] = []
+    symbols: list[set[str]] = []
+    for made in (compiled, second):
+        folder = made.save(tmp_path / made.name, "zephyr") / "src"
+        found.append({p.name: p.read_text() for p in folder.iterdir()})
+        run("cc", "-std=c11", "-O2", "-c", *sorted(folder.glob("*.c")), cwd=folder)
+        text = run("nm", "--defined-only", "--extern-only", *sorted(folder.glob("*.o")))
+        symbols.append({line.split()[-1] for line in text.splitlines() if len(line.split()) == 3})
+    assert symbols[0]
+    assert not symbols[0] & symbols[1]
+    assert not any(name.startswith("sc_") for name in symbols[0])
+    shared = set(found[0]) & set(found[1])
+    assert {"sc_port.h", "sc_words.h"} <= shared
+    assert all(found[0][name] == found[1][name] for name in shared)
+    assert all(name.startswith("sc_") for name in shared)
 
 
 def test_a_pack_lists_every_source(compiled: CompiledModel, tmp_path: Path) -> None:

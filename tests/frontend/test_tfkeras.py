@@ -127,6 +127,7 @@ refused(f"{out}/w.h5", "weights alone")
 
 _TFMOT = """
 tfmot = pytest.importorskip("tensorflow_model_optimization")
+k.utils.set_random_seed(1)
 from secateur.lowering.quantize import lower
 Y = np.eye(5)[rng.integers(0, 5, len(X))]
 
@@ -160,7 +161,43 @@ def plain():
 a = trained(tfmot.quantization.keras.quantize_model(plain()))
 want = a(X, training=False).numpy()
 assert np.abs(execute.run(load(a), X) - want).max() < 0.05  # its activations are rounded
-assert lower(load(a), X).op("c1").weight_bits <= 8
+q = lower(load(a), X)
+assert q.op("c1").weight_bits <= 8
+
+# Ranges stay where training has put them, though calibration sees three times as much.
+from secateur.lowering import reference as ref
+def answers(graph):
+    made = lower(graph, 3 * X)
+    return made, ref.dequantize_output(made, ref.run(made, ref.quantize_input(made, 3 * X)))
+kept, got = answers(load(a))
+own = {v.name.split("/")[-1]: float(v) for layer in a.layers for v in layer.weights
+       if v.shape.rank == 0}
+for tensor, name, low in (
+    ("c1_relu", "post_activation", 0), ("re_lu", "output", 0), ("fc", "pre_activation", None)
+):
+    low = own[f"{name}_min:0"] if low is None else low
+    np.testing.assert_allclose(kept.tensors[tensor].scale, (own[f"{name}_max:0"] - low) / 255, 1e-3)
+moved = load(a)
+for n in moved.nodes:
+    n.attrs.pop("range", None)
+_, recalibrated = answers(moved)
+want = a(3 * X, training=False).numpy()
+assert np.abs(got - want).max() < 0.03 < np.abs(recalibrated - want).max()
+
+# Clusters stay clusters, through a convolution's grids by channel.
+c = trained(tfmot.clustering.keras.cluster_weights(
+    randomise(plain()), number_of_clusters=8,
+    cluster_centroids_init=tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS))
+c = tfmot.quantization.keras.quantize_apply(
+    tfmot.quantization.keras.quantize_annotate_model(tfmot.clustering.keras.strip_clustering(c)),
+    tfmot.experimental.combine.Default8BitClusterPreserveQuantizeScheme())
+trained(c)
+g = load(c)
+for name in ("c1", "fc"):
+    assert len(np.unique(g.node(name).params["kernel"])) <= 8
+assert len(np.unique(lower(g, X).op("c1").weight)) <= 8
+_, got = answers(g)
+assert np.abs(got - c(3 * X, training=False).numpy()).max() < 0.1
 """
 
 _LARQ = """

@@ -13,12 +13,17 @@ from secateur.errors import DataError, ToolError
 from .output import import_keras, json_option, print_result, progress, stderr, work
 
 CALIBRATION_CLIPS = 512
+CLIPS, ALL_CLIPS = 128, 256
 
 
 @click.command("demo")
 @click.option("--board", default="mps2_an386", show_default=True, help="See `secateur boards`.")
 @click.option("--emulator", help="host, sim, qemu or renode; default: the best one installed.")
-@click.option("--clips", default=256, show_default=True, help="Test clips to run on the target.")
+@click.option(
+    "--clips",
+    type=int,
+    help=f"Test clips to run on the target; default: {CLIPS}, with --full {ALL_CLIPS}.",
+)
 @click.option("--epochs", default=None, type=click.IntRange(min=1), help="Rounds of fine-tuning.")
 @click.option("--full", is_flag=True, help="More zeros and more rounds: what README.md shows.")
 @click.option(
@@ -32,7 +37,7 @@ CALIBRATION_CLIPS = 512
 def command(
     board: str,
     emulator: str | None,
-    clips: int,
+    clips: int | None,
     epochs: int | None,
     full: bool,
     out: Path,
@@ -52,6 +57,8 @@ def command(
     from secateur.report.terminal import render
     from secateur.targets import boards
 
+    if clips is None:
+        clips = ALL_CLIPS if full else CLIPS
     x_test, y_test = data.load("kws_test")
     if not 1 <= clips <= len(x_test):
         raise DataError(f"--clips {clips} is not within 1..{len(x_test)}, the clips there are.")

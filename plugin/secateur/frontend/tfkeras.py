@@ -2,7 +2,9 @@
 
 TFMOT 0.8 serves tf_keras alone. Pruning and clustering wrappers give the weights they would
 export; quantization-aware ones give their fake-quantized weights, which lowering recognises as a
-grid, while activation ranges come from calibration like everybody's.
+grid, and the ranges of activations that training has found: attrs["range"], which calibration does
+not move. Clusters that quantization-aware training has kept (CQAT) stay clusters: their values are
+taken before each channel's grid has moved them apart.
 """
 
 from __future__ import annotations
@@ -91,6 +93,7 @@ def _walk(b: Builder, model: Any, starts: list[str]) -> list[str]:
                 found = _walk(b, layer, inputs)
             elif type(layer).__name__ == "QuantizeLayer":
                 found = inputs
+                _keep_range(b, inputs[0], layer, layer.name)
             else:
                 if getattr(layer, "input_quantizer", None) is not None:
                     inputs = [add_layer(b, input_sign(layer), inputs)]
@@ -98,8 +101,45 @@ def _walk(b: Builder, model: Any, starts: list[str]) -> list[str]:
                 made = _layer(layer, node, tensors)
                 made.keras2, made.key = True, id(layer)
                 found = add_layers(b, made, inputs, shapes)
+                if type(layer).__name__.startswith("QuantizeWrapper"):
+                    _keep_ranges(b, layer, found[0])
             tensors.update((id(t), f) for t, f in zip(outs, found, strict=True))
     return [tensors[id(t)] for t in model.outputs]
+
+
+def _keep_ranges(b: Builder, wrapper: Any, output: str) -> None:
+    """What TFMOT has found for a layer's result and for what its softmax or sigmoid reads."""
+    made = next((n for n in reversed(b.nodes) if n.output == output), None)
+    _keep_range(b, output, wrapper, "post_activation")
+    _keep_range(b, output, wrapper, "output")
+    if made is not None and made.op in ("softmax", "activation", "log_softmax"):
+        _keep_range(b, made.inputs[0], wrapper, "pre_activation")
+
+
+def _keep_range(b: Builder, tensor: str, layer: Any, prefix: str) -> None:
+    """attrs["range"] of the tensor's node from the quantizer's variables, where it has 8 bits.
+
+    As in TensorFlow's fake quantization, the range holds 0; one of no extent says nothing.
+    """
+    own = _weights(layer)
+    low, high = own.get(f"{prefix}_min"), own.get(f"{prefix}_max")
+    if low is None or high is None or low.size != 1 or high.size != 1:
+        return
+    low, high = min(float(low.reshape(())), 0.0), max(float(high.reshape(())), 0.0)
+    node = next((n for n in reversed(b.nodes) if n.output == tensor), None)
+    if node is not None and _bits(layer) == 8 and np.isfinite([low, high]).all() and low < high:
+        node.attrs["range"] = (low, high)
+
+
+def _bits(layer: Any) -> int:
+    """Of a wrapper's or input's quantizers of activations; 0 where they differ."""
+    quantizers = [getattr(layer, "quantizer", None)]
+    config = getattr(layer, "quantize_config", None)
+    if config is not None:
+        quantizers = [q for _, q in config.get_activations_and_quantizers(layer.layer)]
+        quantizers += config.get_output_quantizers(layer.layer)
+    found = {int(getattr(q, "num_bits", 0)) for q in quantizers if q is not None}
+    return found.pop() if len(found) == 1 else 0
 
 
 def _layer(layer: Any, node: Any = None, tensors: dict[int, str] | None = None) -> SourceLayer:
@@ -159,6 +199,9 @@ def _strip(wrapper: Any) -> SourceLayer:
         own = _weights(wrapper)
         for name in ("kernel", "depthwise_kernel"):
             if f"{name}_min" in own:  # the wrapper took this variable over
+                if _clustered(own, name):
+                    plain.weights[name] = own[name]
+                    continue
                 low, high = own[f"{name}_min"], own[f"{name}_max"]
                 plain.weights[name] = fake_quant(own[name], low, high)
         return plain
@@ -166,6 +209,15 @@ def _strip(wrapper: Any) -> SourceLayer:
         f"layer '{wrapper.name}' is wrapped in TFMOT's {kind}, which cannot be taken off; strip it "
         "with TFMOT first"
     )
+
+
+def _clustered(own: dict[str, np.ndarray], name: str) -> bool:
+    """Whether a quantization-aware wrapper has kept the clusters of a weight, which it then holds
+    as they are: each channel's grid would make several values of one."""
+    centroids = [v for key, v in own.items() if key.startswith("cluster_centroids")]
+    if not centroids or name not in own:
+        return False
+    return len(np.unique(own[name])) <= max(v.size for v in centroids)
 
 
 def fake_quant(kernel: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secateur.frontend.ir import Graph
+from secateur.frontend.ir import Graph, Node
 from secateur.lowering.rewrite import WEIGHTED, copy, merge_into, only_reader
 
 _CLAMPING = (*WEIGHTED, "batch_norm", "add", "avg_pool")
@@ -13,6 +13,7 @@ def fold_relu(graph: Graph) -> Graph:
     """Sets attrs["clamp"] = (0.0, cap or None); a ReLU whose operand others read stays a node."""
     g = copy(graph)
     for relu in [n for n in g.nodes if n.op == "relu"]:
+        _from_zero(relu)
         direct = g.node(relu.inputs[0])
         reader, producer = relu, direct
         while only_reader(g, producer.output) is reader and producer.op in _COMMUTING:
@@ -25,5 +26,13 @@ def fold_relu(graph: Graph) -> Graph:
         producer.attrs["clamp"] = (0.0, min(caps) if caps else None)
         if "range" in relu.attrs:
             producer.attrs["range"] = relu.attrs["range"]
+        _from_zero(producer)
         merge_into(g, direct, relu)
     return g
+
+
+def _from_zero(node: Node) -> None:
+    """A range that is fixed begins at 0 where nothing below comes out: the least code is the 0 that
+    a clamp stops at."""
+    if "range" in node.attrs:
+        node.attrs["range"] = (0.0, node.attrs["range"][1])
