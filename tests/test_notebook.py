@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +170,43 @@ def test_outliers_are_measured_and_told() -> None:
         for method in ("auto", "minmax")
     }
     assert error["auto"] < error["minmax"] / 4
+
+
+NOTEBOOK = Path(__file__).parents[1] / "examples" / "notebook" / "rings.ipynb"
+
+
+def _cells() -> list[dict[str, Any]]:
+    return list(json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"])
+
+
+def test_the_example_notebook_holds_no_outputs() -> None:
+    """What somebody's machine said once is no part of it."""
+    for cell in _cells():
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+
+
+def test_the_example_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell by cell, as a kernel does: what a cell ends in is shown, by its HTML if it has some."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, Any] = {}
+    shown: list[Any] = []
+    for cell in _cells():
+        if cell["cell_type"] != "code":
+            continue
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, NOTEBOOK.name, "exec"), session)
+        if last is not None:
+            assert isinstance(last, ast.Expr)
+            shown.append(eval(compile(ast.Expression(last.value), NOTEBOOK.name, "eval"), session))
+    zeros, compiled, nothing, report, files = shown
+    assert zeros >= 0.7
+    assert "<table" in compiled._repr_html_()
+    assert nothing is None
+    assert "200 of 200 outputs identical" in report._repr_html_()
+    assert report.accuracy > 0.9
+    assert session["picture"].axes
+    assert {"CMakeLists.txt", "README.md", "src"} <= set(files)

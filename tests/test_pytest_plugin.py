@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -155,3 +156,33 @@ def test_what_was_deployed_before_is_read_from_the_cache(folder: pytest.Pytester
     (folder.path / "model.keras").write_bytes(b"another model")
     folder.runpytest("-p", "no:xdist").assert_outcomes(passed=3)
     assert count.read_text() == "xxxxx"
+
+
+def test_processes_of_xdist_deploy_once(
+    folder: pytest.Pytester, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four tests of one model in two processes at once: one deploys, the others read."""
+    pytest.importorskip("xdist")
+    places = [str(request.config.rootpath), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+    folder.makepyfile(
+        """
+        import os, time, pytest, secateur
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_it(secateur_deploy, monkeypatch, n):
+            with open("workers", "a") as f:
+                f.write(os.environ["PYTEST_XDIST_WORKER"] + " ")
+            made = secateur.deploy
+            def slow(*a, **k):
+                with open("count", "a") as f:
+                    f.write("x")
+                time.sleep(1)
+                return made(*a, **k)
+            monkeypatch.setattr(secateur, "deploy", slow)
+            assert secateur_deploy("model.keras", calibration=[0]).bit_exact
+        """
+    )
+    folder.runpytest_subprocess("-n", "2").assert_outcomes(passed=4)
+    assert set((folder.path / "workers").read_text().split()) == {"gw0", "gw1"}
+    assert (folder.path / "count").read_text() == "x"

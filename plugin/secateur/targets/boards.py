@@ -460,10 +460,15 @@ def _check_platformio(path: Path, whole: _File, board: Board) -> None:
 
 
 def load(name: str) -> Board:
-    """The board of this name. Raises TargetError listing the nearest names."""
+    """The board of this name. Raises TargetError: the nearest names, or an ESP32's way."""
     files = _files()
     if name in files:
         return check(files[name])
+    if name.lower().startswith("esp32"):
+        raise TargetError(
+            f"board '{name}' has no manifest: an ESP32 is built with PlatformIO's platform "
+            "espressif32 and flashed by it, see examples/platformio-esp32 and docs/boards.md"
+        )
     near = difflib.get_close_matches(name.lower(), files, n=4, cutoff=0.4) or sorted(files)
     raise TargetError(
         f"board '{name}' is unknown: did you mean {', '.join(near)}? "

@@ -36,7 +36,7 @@ class Qemu(Target):
     name = "qemu"
 
     def __init__(
-        self, run_time: float = 300.0, reply_time: float = 5.0, estimate: bool = True
+        self, run_time: float = 300.0, reply_time: float = 20.0, estimate: bool = True
     ) -> None:
         self.run_time = run_time
         self.reply_time = reply_time
