@@ -16,7 +16,7 @@ from secateur.cli import flash as cli_flash
 from secateur.cli import main
 from secateur.report import outputs
 from secateur.report.console import PlainConsole
-from secateur.report.outputs import Outputs, numbers
+from secateur.report.outputs import LiveOutputs, numbers
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_numbers_of_a_line(line: str, wanted: list[float]) -> None:
     assert numbers(line) == wanted
 
 
-def _drawn(seen: Outputs) -> str:
+def _drawn(seen: LiveOutputs) -> str:
     console = PlainConsole(width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(seen.draw())
     return console.export_text()
 
 
 def test_lines_come_in_pieces_and_outputs_may_change() -> None:
-    seen = Outputs("pico")
+    seen = LiveOutputs("pico")
     assert "no numbers yet" in _drawn(seen)
     for piece in ("1 2", "\r", "\n3 ", "4\n", "9"):
         seen.feed(piece)
@@ -83,9 +83,9 @@ def test_a_board_is_drawn_while_it_speaks(
     terminal = PlainConsole(file=screen, force_terminal=True, width=120)
     monkeypatch.setattr(cli_flash, "stdout", lambda: terminal)
     stop = threading.Event()
-    feed = Outputs.feed
+    feed = LiveOutputs.feed
 
-    def counted(self: Outputs, text: str) -> None:
+    def counted(self: LiveOutputs, text: str) -> None:
         if self.count >= 2:
             raise KeyboardInterrupt
         feed(self, text)
@@ -96,7 +96,7 @@ def test_a_board_is_drawn_while_it_speaks(
                 assert os.read(ours, 64).endswith(b"%")
             os.write(ours, b"m-results-[0.250,0.750]\r\nm-ready\r\n" if ask else b"25 75\n")
 
-    monkeypatch.setattr(Outputs, "feed", counted)
+    monkeypatch.setattr(LiveOutputs, "feed", counted)
     thread = threading.Thread(target=board, daemon=True)
     thread.start()
     arguments: list[Any] = ["monitor", "--board", "pico", "--port", os.ttyname(theirs), "--plot"]

@@ -159,9 +159,9 @@ def _plot(line: Transport, board: str, ask: tuple[str, ...]) -> None:
     """Draw what comes until Ctrl-C; each command of `ask` is asked once a second."""
     from rich.live import Live
 
-    from secateur.report.outputs import Outputs
+    from secateur.report.outputs import LiveOutputs
 
-    outputs = Outputs(board)
+    outputs = LiveOutputs(board)
     with Live(outputs.draw(), console=stdout(), refresh_per_second=8) as live:
         while True:
             began = time.monotonic()

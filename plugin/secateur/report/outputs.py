@@ -36,7 +36,7 @@ def numbers(line: str) -> list[float]:
     return [v for v in values if math.isfinite(v)]
 
 
-class Outputs:
+class LiveOutputs:
     """What a board named `board` has said."""
 
     def __init__(self, board: str) -> None:
