@@ -122,10 +122,10 @@ def _keep_range(b: Builder, tensor: str, layer: Any, prefix: str) -> None:
     As in TensorFlow's fake quantization, the range holds 0; one of no extent says nothing.
     """
     own = _weights(layer)
-    low, high = own.get(f"{prefix}_min"), own.get(f"{prefix}_max")
-    if low is None or high is None or low.size != 1 or high.size != 1:
+    least, most = own.get(f"{prefix}_min"), own.get(f"{prefix}_max")
+    if least is None or most is None or least.size != 1 or most.size != 1:
         return
-    low, high = min(float(low.reshape(())), 0.0), max(float(high.reshape(())), 0.0)
+    low, high = min(float(least.reshape(())), 0.0), max(float(most.reshape(())), 0.0)
     node = next((n for n in reversed(b.nodes) if n.output == tensor), None)
     if node is not None and _bits(layer) == 8 and np.isfinite([low, high]).all() and low < high:
         node.attrs["range"] = (low, high)
