@@ -201,7 +201,7 @@ def _native() -> tuple[ctypes.CDLL, Any] | None:
         from unicorn.unicorn_py3.unicorn import Uc, uclib
     except ImportError:
         return None
-    if not hasattr(Uc, "ctl_set_tlb_mode"):  # unicorn before 2.1.2
+    if not hasattr(Uc, "ctl_set_tlb_mode"):  # an older unicorn
         return None
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "trace.so"
