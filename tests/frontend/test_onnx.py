@@ -185,6 +185,25 @@ def test_what_pytorch_writes_out_is_found() -> None:
     np.testing.assert_allclose(execute.run(found, x), want, atol=1e-5)
 
 
+def test_a_normalization_of_channels_as_pytorchs_convnext_has_it() -> None:
+    """Over axis 1 of images: what layouts make of its pieces is in the way of none of them."""
+    n = Net(("N", 3, 8, 8), opset=13)
+    y = n.conv("x", 3, 6)
+    centred = n.add("Sub", y, n.add("ReduceMean", y, axes=[1]))
+    square = n.add("Pow", centred, n.const(np.float32(2)))
+    spread = n.add("Add", n.add("ReduceMean", square, axes=[1]), n.const(np.float32(1e-6)))
+    y = n.add("Div", centred, n.add("Sqrt", spread))
+    y = n.add("Mul", n.const(RNG.normal(1, 0.5, (6, 1, 1)).astype("f4")), y)
+    y = n.conv(n.add("Add", y, n.const(RNG.normal(size=(6, 1, 1)).astype("f4"))), 6, 4, 1)
+    x = RNG.normal(size=(3, 3, 8, 8)).astype("f4")
+    graph = agree(n.model(y), x)
+    found = simplify(graph)
+    assert [m.op for m in found.nodes if m.op not in ("conv2d", "input", "transpose")] == [
+        "layer_norm"
+    ]
+    np.testing.assert_allclose(execute.run(found, x), execute.run(graph, x), rtol=1e-4, atol=1e-5)
+
+
 def quantized(model: Any, x: np.ndarray, folder: Path, form: str) -> Any:
     """The model quantized by onnxruntime's own tool."""
     quantization = pytest.importorskip("onnxruntime.quantization")

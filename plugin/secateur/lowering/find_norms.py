@@ -108,7 +108,9 @@ class _Walk:
     def __init__(self, g: Graph, u: str, axes: tuple[int, ...]) -> None:
         self.g, self.u, self.axes = g, u, axes
         shape = g.node(u).shape
-        self.last = shape[len(shape) - len(axes) :]
+        outer, self.last = shape[: len(shape) - len(axes)], shape[len(shape) - len(axes) :]
+        #: of tensors that broadcast as they should: a number an element, or one a row
+        self.shapes = (shape, (*outer, *(1 for _ in axes)))
         self.constants = {n.output: self._constant(n) for n in g.nodes if n.op == "constant"}
         self.forms: dict[str, Form] = {u: _Linear((ONE, ZERO, ZERO))}
         for node in g.nodes:
@@ -126,8 +128,15 @@ class _Walk:
     def _form(self, node: Node) -> Form | None:
         if node.op == "reduce":
             return self._reduced(node, self.forms[node.inputs[0]])
+        if node.op == "reshape":  # as layouts are changed; rows stay in their order
+            form = self.forms[node.inputs[0]]
+            return form if _one_a_row(form) else None
         if node.op == "batch_norm":
             scale, shift = (node.params[k].astype(np.float64) for k in ("scale", "shift"))
+            if node.shape not in self.shapes:
+                if any(np.any(p != p.flat[0]) for p in (scale, shift)):
+                    return None
+                scale, shift = (p.reshape(-1)[0].reshape(()) for p in (scale, shift))
             scaled = _times(self.forms[node.inputs[0]], scale)
             return None if scaled is None else _plus(scaled, shift)
         if node.op == "tile":  # one number a row, written out for each element
@@ -140,6 +149,8 @@ class _Walk:
         if node.op == "activation":
             return _applied(node, self.forms[node.inputs[0]])
         if node.op in ("add", "sub", "mul", "div", "maximum"):
+            if any(self.g.node(t).shape not in self.shapes for t in node.inputs if t in self.forms):
+                return None
             a, b = (self.forms.get(t, self.constants.get(t)) for t in node.inputs)
             return None if a is None or b is None else _combined(node.op, a, b)
         return None
@@ -188,6 +199,14 @@ class _Walk:
         }
         attrs["epsilon"] = epsilon
         return replace(node, op=op, inputs=(self.u,), attrs=attrs, params=params)
+
+
+def _one_a_row(form: Form) -> bool:
+    """Whether it is one number a row, of a spread alone."""
+    if isinstance(form, _Linear):
+        others = (*form.plain, *form.scaled[:2])
+        return form.scaled[2].ndim == 0 and not any(c.any() for c in others)
+    return isinstance(form, _Spread)
 
 
 def _applied(node: Node, form: Form) -> Form | None:
