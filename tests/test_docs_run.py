@@ -80,6 +80,12 @@ def recipe(text: str) -> None:
     if "include" in document:
         assert all(i["remote"].endswith("ci/gitlab.yml") for i in document["include"])
         return
+    if isinstance(document, list):  # steps of a job
+        for words in (shlex.split(step["run"]) for step in document):
+            if words[0] == "secateur":
+                said = CliRunner().invoke(main, [words[1], "--help"]).output
+                assert all(word in said for word in words if word.startswith("--"))
+        return
     steps = [step for job in document["jobs"].values() for step in job["steps"]]
     inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
     (ours,) = (step for step in steps if "secateur" in step["uses"])

@@ -138,7 +138,9 @@ def test_github(verdicts: list[budget.Verdict]) -> None:
 
 
 def test_markdown(verdicts: list[budget.Verdict]) -> None:
-    rows = ci.markdown(verdicts).splitlines()
+    mark, headline, _, *rows = ci.markdown(verdicts).splitlines()
+    assert mark == "<!-- secateur check -->"
+    assert headline == "### Secateur: 1 of 3 budgets broken, 1 not determined"
     assert len(rows) == 5
     assert len({row.count("|") for row in rows}) == 1
     assert "**broken**" in rows[2]
