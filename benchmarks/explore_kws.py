@@ -62,9 +62,10 @@ recipe; on the test clips it is no better than the second.
 The fourth was settled on these hints and by counted instructions, before it was trained: one
 block fewer, wider layers, moves by one frame, a longer ternary fit, the held-out speakers'
 clips too, rare words three times as often. Its plan for latency stores twice the bytes of
-the others. Begun and not finished: the same trained longer, with a fine-tuned copy of the
-float network as a second teacher. Not tried: depthwise layers at more levels, 4-bit
-activations.
+the others. The fifth is the fourth with 76 epochs of the ternary fit instead of 36, nothing
+else; it was begun after the fourth's test figure was known, one seed (a clip is 0.1 points,
+one standard error 0.9). Begun and not finished: a fine-tuned copy of the float network as a
+second teacher. Not tried: depthwise layers at more levels, 4-bit activations.
 
 The first three networks were trained by the draft of the benchmark with these recipes, and
 their instructions and bytes are those of the kernels of that time; a fresh run trains them
@@ -105,6 +106,9 @@ RECIPES = {
     ),
     "56 channels, 25 x 3, three blocks": Recipe(
         56, (2, 4), 1, 10, 36, (0.5, 0.2, 0.58), ramp=0.35, hard=False, blocks=3, whole=True
+    ),
+    "56 channels, 25 x 3, three blocks, twice as long": Recipe(
+        56, (2, 4), 1, 10, 76, (0.5, 0.2, 0.58), ramp=0.35, hard=False, blocks=3, whole=True
     ),
 }  # fmt: skip
 
@@ -327,7 +331,8 @@ def page(rows: list[dict[str, Any]]) -> str:
             f"{r['instructions']:,} | {r['flash']:,} | {r['arena']:,} | {r['stored_bytes']:,} |"
         )
     goals = (
-        ("90.0 % with at most 800,000 instructions and 8,000 bytes of flash", 90.0, 800_000, 8_000),
+        ("90.0 % with at most 800,000 instructions and 8,192 bytes of flash", 90.0, 800_000, 8_192),
+        ("the same with 8,000 bytes", 90.0, 800_000, 8_000),
         ("88 % with at most 640,000 instructions", 88.0, 640_000, 1 << 30),
     )
     lines.append("")
