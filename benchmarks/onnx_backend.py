@@ -192,7 +192,8 @@ def _compare(case: Case, graph: Graph, got: list[np.ndarray]) -> str:
 C_ERROR = 0.05
 #: Why cases are further off: by a pattern of their names.
 FAR = (
-    ("thresholdedrelu|^round", "a value lies on a step, and half a code off takes it to the other side"),
+    ("thresholdedrelu|^round", "a value lies on a step, and half a code off takes it to the other "
+     "side"),
     ("large_number", "values that differ by 3 among 10,000, of which a code of the input is 39"),
     ("log_sum_exp", "the file itself writes out the exponentials, of which the largest leaves the "
      "others no code; as one operator it is within the error"),
