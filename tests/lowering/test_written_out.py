@@ -12,8 +12,10 @@ import pytest
 import secateur as sc
 from secateur.errors import ModelError
 from secateur.frontend import execute
-from secateur.frontend.ir import Graph, verify
+from secateur.frontend.ir import Graph, Node, verify
 from secateur.frontend.load import load
+from secateur.lowering.find_functions import find_functions
+from secateur.lowering.find_norms import find_norms
 from secateur.lowering.simplify import simplify
 
 keras = pytest.importorskip("keras")
@@ -106,10 +108,118 @@ def test_a_normalization_written_out_is_one_operator(name: str) -> None:
         lambda u: (u - 0.5 * mean(u)) / K.sqrt(K.var(u, -1, keepdims=True) + 1e-5),
         lambda u: (u - mean(u)) / K.sqrt(K.var(u, 1, keepdims=True) + 1e-5),  # of other elements
         lambda u: (u - mean(u)) / K.sqrt(mean(u * K.square(u)) ** 2 + 1e-5),
+        lambda u: u / K.sqrt(K.square(mean(u))),  # of a spread of nothing
+        lambda u: (  # a sum of one number a row is that number
+            (u - K.sum(mean(u), -1, keepdims=True) / 8) / K.sqrt(K.var(u, -1, keepdims=True) + 1e-5)
+        ),
     ],
 )
 def test_what_only_resembles_a_normalization_is_left_as_it_is(f: Callable[[Any], Any]) -> None:
     assert not {"layer_norm", "rms_norm", "l2_norm"} & set(ops(found(between(f))))
+
+
+def test_what_is_added_below_a_root_is_kept_or_nothing_is_found() -> None:
+    """A reciprocal root with an epsilon of its own, behind a floor: no norm has both."""
+    shape, row = (1, 6, 8), (1, 6, 1)
+    graph = Graph(
+        "g",
+        [
+            Node("input", "u", (), "u", shape),
+            Node("activation", "square", ("u",), "q", shape, {"function": "square"}),
+            Node("reduce", "sum", ("q",), "m", row, {"function": "sum", "axes": (2,)}),
+            Node("activation", "floor", ("m",), "f", row,
+                 {"function": "clip", "arguments": {"low": 0.5}}),
+            Node("activation", "root", ("f",), "r", row,
+                 {"function": "rsqrt", "arguments": {"epsilon": 2.0}}),
+            Node("mul", "y", ("u", "r"), "y", shape),
+        ],
+        ("u",), ("y",),
+    )  # fmt: skip
+    same(graph, X)
+
+
+def drawn(seed: int) -> Graph:
+    """Pieces of normalizations and functions, joined at random."""
+    rng = np.random.default_rng(seed)
+    full, row = (1, 6, 8), (1, 6, 1)
+    nodes = [Node("input", "u", (), "u", full)]
+
+    def emit(op: str, inputs: tuple[str, ...], shape: Any, attrs: Any = None, **params: Any) -> str:
+        nodes.append(
+            Node(op, f"n{len(nodes)}", inputs, f"t{len(nodes)}", shape, attrs or {}, params)
+        )
+        return nodes[-1].output
+
+    def affine(t: str, shape: Any, scale: Any, shift: Any) -> str:
+        c = shape[-1]
+        return emit("batch_norm", (t,), shape, scale=np.broadcast_to(np.float32(scale), c),
+                    shift=np.broadcast_to(np.float32(shift), c))  # fmt: skip
+
+    def apply(t: str, shape: Any, function: str, **arguments: float) -> str:
+        return emit("activation", (t,), shape, {"function": function, "arguments": arguments})
+
+    def reduce(t: str) -> str:
+        return emit("reduce", (t,), row, {"function": str(rng.choice(["mean", "mean", "sum"])),
+                                          "axes": (2,)})  # fmt: skip
+
+    fulls, rows = ["u"], [reduce("u")]
+    fulls.append(emit("sub", ("u", rows[0]), full))
+    rows.append(reduce(apply(fulls[1], full, "square")))
+    rows.append(affine(rows[1], row, rng.choice([1.0, 0.125]), rng.choice([0.0, 1e-3])))
+    for _ in range(rng.integers(0, 7)):
+        a, r, s = str(rng.choice(fulls)), str(rng.choice(rows)), str(rng.choice(rows))
+        match rng.integers(11):
+            case 0:
+                rows.append(apply(r, row, str(rng.choice(["square", "sqrt", "reciprocal"]))))
+            case 1:
+                rows.append(apply(r, row, "rsqrt", epsilon=float(rng.choice([0.0, 1e-3]))))
+            case 2:
+                rows.append(apply(r, row, "clip", low=float(rng.choice([0.0, 0.3]))))
+            case 3:
+                rows.append(emit(str(rng.choice(["add", "sub", "mul"])), (r, s), row))
+            case 4:
+                rows.append(reduce(apply(a, full, "square") if rng.random() < 0.7 else a))
+            case 5:
+                fulls.append(affine(a, full, rng.choice([-1.0, 0.5]), rng.normal(size=8)))
+            case 6:
+                flat = emit("reshape", (r,), (1, 1, 6), {"shape": (1, 1, 6)})
+                flat = affine(flat, (1, 1, 6), 1.0, rng.choice([0.0, 1e-3]))
+                rows.append(emit("reshape", (flat,), row, {"shape": row}))
+            case 7:
+                rows.append(reduce(r))
+            case _:
+                op = str(rng.choice(["add", "sub", "mul", "div"]))
+                fulls.append(
+                    emit(op, (a, r if rng.random() < 0.8 else str(rng.choice(fulls))), full)
+                )
+    root, op = [("sqrt", "div"), ("rsqrt", "mul"), ("sqrt", "mul"), ("rsqrt", "div")][
+        rng.choice(4, p=[0.45, 0.45, 0.05, 0.05])
+    ]
+    spread = rows[-1] if rng.random() < 0.6 else str(rng.choice(rows))
+    y = emit(op, (str(rng.choice(fulls)), apply(spread, row, root)), full)
+    y = affine(y, full, rng.normal(size=8), rng.normal(size=8)) if rng.random() < 0.5 else y
+    return Graph("drawn", nodes, ("u",), (y,))
+
+
+def same(graph: Graph, x: np.ndarray) -> Graph:
+    """The graph behind the passes, which gives what it gave wherever that is finite."""
+    verify(graph)
+    found = find_functions(find_norms(graph))
+    verify(found)
+    with np.errstate(all="ignore"):
+        x = x.reshape(-1, 1, 6, 8)
+        want, got = execute.run(graph, x), execute.run(found, x)
+    fine = np.isfinite(want) & (np.abs(want) < 1e6)
+    np.testing.assert_allclose(got[fine], want[fine], rtol=2e-3, atol=2e-3)
+    return found
+
+
+def test_pieces_joined_at_random_keep_their_values() -> None:
+    norms = 0
+    for seed in range(600):
+        found = same(drawn(seed), X)
+        norms += any(n.op in ("layer_norm", "rms_norm", "l2_norm") for n in found.nodes)
+    assert norms >= 30
 
 
 def test_pieces_that_others_read_stay() -> None:
@@ -134,6 +244,40 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_written_out_is_one_table(name: str) -> None:
     assert ops(found(between(FUNCTIONS[name]))) == [name]
+
+
+def test_functions_joined_at_random_keep_their_values() -> None:
+    names = ("sigmoid", "tanh", "exponential", "erf", "softplus", "neg", "abs", "square")
+    tables = 0
+    for seed in range(900):
+        rng = np.random.default_rng(seed)
+        nodes = [Node("input", "u", (), "u", (1, 6, 8))]
+        for i in range(1, rng.integers(3, 9)):
+            made = [n.output for n in nodes]
+            a = str(rng.choice(made[-2:]))
+            inputs: tuple[str, ...] = (a,)
+            attrs: dict[str, Any] = {}
+            params: dict[str, np.ndarray] = {}
+            match rng.integers(4):
+                case 0:
+                    op, attrs = "activation", {"function": str(rng.choice(names))}
+                case 1:
+                    op = "batch_norm"
+                    scale, shift = float(rng.choice([0.5, 1.0])), float(rng.choice([0.0, 1.0]))
+                    params = {
+                        k: np.full(8, v, "f4") for k, v in (("scale", scale), ("shift", shift))
+                    }
+                case _:
+                    op, inputs = (
+                        str(rng.choice(["mul", "mul", "add", "div"])),
+                        (a, str(rng.choice(made))),
+                    )
+            nodes.append(Node(op, f"n{i}", inputs, f"t{i}", (1, 6, 8), attrs, params))
+        found = same(Graph("drawn", nodes, ("u",), (nodes[-1].output,)), X)
+        tables += [n.op for n in found.nodes].count("activation") > [n.op for n in nodes].count(
+            "activation"
+        )
+    assert tables >= 3
 
 
 @pytest.mark.parametrize(

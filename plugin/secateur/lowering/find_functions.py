@@ -20,14 +20,16 @@ from secateur.frontend.ir import COMMON, Graph, Node
 from secateur.frontend.ops import OPS
 from secateur.frontend.ops.activation import compute
 from secateur.frontend.ops.base import Array
-from secateur.lowering.rewrite import copy
+from secateur.lowering.rewrite import copy, one_value
 
-#: Functions that are written out, the likeliest first, with their arguments where not the defaults.
-KNOWN: tuple[tuple[str, dict[str, float]], ...] = (
-    ("silu", {}), ("gelu", {}), ("gelu_tanh", {}), ("hard_silu", {}), ("mish", {}),
-    ("silu", {"beta": 1.702}), ("sigmoid", {}), ("hard_sigmoid", {}),
-    ("hard_sigmoid", {"slope": 0.2}), ("tanh", {}), ("softplus", {}), ("softsign", {}),
-    ("elu", {}), ("selu", {}), ("tanh_shrink", {}), ("log_sigmoid", {}),
+#: Functions that are written out, as attributes of `activation`, the likeliest first.
+KNOWN: tuple[dict[str, Any], ...] = (
+    *({"function": f} for f in ("silu", "gelu", "gelu_tanh", "hard_silu", "mish")),
+    {"function": "silu", "arguments": {"beta": 1.702}},
+    *({"function": f} for f in ("sigmoid", "hard_sigmoid")),
+    {"function": "hard_sigmoid", "arguments": {"slope": 0.2}},
+    *({"function": f} for f in ("tanh", "softplus", "softsign", "elu", "selu", "tanh_shrink",
+                                "log_sigmoid")),
 )  # fmt: skip
 #: Where functions are compared: 0 and both sides, finely where they bend.
 POINTS = np.concatenate([np.linspace(-12, 12, 2401), np.linspace(-60, 60, 121)]).astype(np.float32)
@@ -38,9 +40,10 @@ PAIRS = ("add", "sub", "mul", "div", "maximum", "minimum")
 def find_functions(graph: Graph) -> Graph:
     """A graph with one `activation` where its pieces stood."""
     g = copy(graph)
-    makers = {n.output: n for n in g.nodes}  # in topological order
+    makers = {n.output: n for n in g.nodes}
+    order = {t: i for i, t in enumerate(makers)}  # topological
     for node in g.nodes[::-1]:
-        for origin in _origins(makers, node):
+        for origin in _origins(makers, order, node):
             found = _known(_values(makers, origin, node))
             if found is not None:
                 attrs = {k: v for k, v in node.attrs.items() if k in COMMON} | found
@@ -50,9 +53,8 @@ def find_functions(graph: Graph) -> Graph:
     return g
 
 
-def _origins(makers: Mapping[str, Node], node: Node) -> list[str]:
+def _origins(makers: Mapping[str, Node], order: Mapping[str, int], node: Node) -> list[str]:
     """Tensors of which alone `node` is a function of several parts; the farthest first."""
-    order = {t: i for i, t in enumerate(makers)}
     found: list[str] = []
     front, parts = {node.output}, 0
     while True:
@@ -70,17 +72,15 @@ def _origins(makers: Mapping[str, Node], node: Node) -> list[str]:
 def _operands(node: Node) -> tuple[str, ...]:
     """What a function of one element reads; nothing where a node is none."""
     one = node.op in ("activation", "relu", *PAIRS) or (
-        node.op == "batch_norm" and all(np.all(p == p.flat[0]) for p in node.params.values())
+        node.op == "batch_norm" and None not in map(one_value, node.params.values())
     )
     return node.inputs if one else ()
 
 
 def _scalar(node: Node) -> Array | None:
     """The one value of a constant, float32 [1, 1]."""
-    if node.op != "constant":
-        return None
-    value = np.asarray(node.params["value"], np.float32)
-    return value.reshape(-1)[:1, None] if np.all(value == value.flat[0]) else None
+    one = one_value(node.params["value"]) if node.op == "constant" else None
+    return None if one is None else np.full((1, 1), one, np.float32)
 
 
 def _values(makers: Mapping[str, Node], origin: str, node: Node) -> Array:
@@ -103,14 +103,16 @@ def _values(makers: Mapping[str, Node], origin: str, node: Node) -> Array:
 
 def _known(values: Array) -> dict[str, Any] | None:
     """Attributes of the `activation` that has these values at POINTS."""
-    for name, given in KNOWN:
-        want = _wanted(name, tuple(given.items()))
+    for attrs, want in zip(KNOWN, _wanted(), strict=True):
         if np.all(np.abs(values - want) <= NEAR * np.maximum(np.abs(want), 1)):
-            return {"function": name, **({"arguments": dict(given)} if given else {})}
+            return dict(attrs)
     return None
 
 
 @cache
-def _wanted(name: str, given: tuple[tuple[str, float], ...]) -> Array:
-    attrs = {"function": name, "arguments": dict(given)}
-    return compute(Node("activation", name, ("x",), "y", (1,), attrs), POINTS[:, None])
+def _wanted() -> list[Array]:
+    """Of KNOWN, the values at POINTS."""
+    return [
+        compute(Node("activation", "known", ("x",), "y", (1,), attrs), POINTS[:, None])
+        for attrs in KNOWN
+    ]

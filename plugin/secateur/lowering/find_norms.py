@@ -19,7 +19,7 @@ import numpy as np
 from secateur.frontend.ir import COMMON, Graph, Node
 from secateur.frontend.ops.activation import arguments
 from secateur.frontend.ops.base import Array
-from secateur.lowering.rewrite import copy
+from secateur.lowering.rewrite import copy, one_value
 
 Three = tuple[Array, Array, Array]
 ZERO, ONE = np.zeros(()), np.ones(())
@@ -92,14 +92,21 @@ def find_norms(graph: Graph) -> Graph:
 def _candidates(g: Graph) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Tensors that might be normalised, and over which axes: the last ones."""
     for node in g.nodes:
-        if node.op != "reduce" or node.attrs["function"] not in ("mean", "sum"):
+        axes = _summed(node)
+        if not axes:
             continue
         read = g.node(node.inputs[0])
-        axes = tuple(sorted(a % len(read.shape) for a in node.attrs["axes"]))
-        if axes and axes == tuple(range(len(read.shape) - len(axes), len(read.shape))):
+        if axes == tuple(range(len(read.shape) - len(axes), len(read.shape))):
             yield node.inputs[0], axes
             if read.inputs and set(read.inputs) == {read.inputs[0]}:
                 yield read.inputs[0], axes
+
+
+def _summed(node: Node) -> tuple[int, ...]:
+    """The axes over which a node takes means or sums."""
+    if node.op != "reduce" or node.attrs["function"] not in ("mean", "sum"):
+        return ()
+    return tuple(sorted(a % len(node.shape) for a in node.attrs["axes"]))
 
 
 class _Walk:
@@ -134,9 +141,10 @@ class _Walk:
         if node.op == "batch_norm":
             scale, shift = (node.params[k].astype(np.float64) for k in ("scale", "shift"))
             if node.shape not in self.shapes:
-                if any(np.any(p != p.flat[0]) for p in (scale, shift)):
+                ones = one_value(scale), one_value(shift)
+                if None in ones:
                     return None
-                scale, shift = (p.reshape(-1)[0].reshape(()) for p in (scale, shift))
+                scale, shift = map(np.asarray, ones)
             scaled = _times(self.forms[node.inputs[0]], scale)
             return None if scaled is None else _plus(scaled, shift)
         if node.op == "tile":  # one number a row, written out for each element
@@ -156,8 +164,7 @@ class _Walk:
         return None
 
     def _reduced(self, node: Node, form: Form) -> Form | None:
-        axes = tuple(sorted(a % len(self.g.node(self.u).shape) for a in node.attrs["axes"]))
-        if axes != self.axes or node.attrs["function"] not in ("mean", "sum"):
+        if _summed(node) != self.axes or self.g.node(node.inputs[0]).shape != self.shapes[0]:
             return None
         count = float(np.prod(self.last)) if node.attrs["function"] == "sum" else 1.0
         if isinstance(form, _Squares):
@@ -177,7 +184,7 @@ class _Walk:
         (d, e, f), shift, root = form.scaled, form.plain[2], form.root
         k, epsilon, floor = root.times, root.epsilon / root.times, root.floor / root.times
         scale = d / np.sqrt(k)
-        if f.any() or not d.any():
+        if f.any() or not d.any() or epsilon < 0:
             return None
         attrs = {key: v for key, v in node.attrs.items() if key in COMMON} | {"axes": self.axes}
         if root.less == 1 and np.allclose(e, -d) and not floor:
@@ -220,27 +227,29 @@ def _applied(node: Node, form: Form) -> Form | None:
         return None
     if function == "clip" and given["high"] is None and given["low"] is not None:
         return _floored(form, np.asarray(float(given["low"])))
-    power = {"sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0, "power": given.get("exponent")}.get(
-        function
-    )
-    if function == "rsqrt" and given["epsilon"]:
+    powers = {"sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0, "power": given.get("exponent")}
+    power = form.power * (powers.get(function) or 0.0)
+    if function == "rsqrt":
         added = _plus(form, np.asarray(float(given["epsilon"])))
-        form = added if isinstance(added, _Spread) else form
-    if power is None or form.power * power not in (0.5, -0.5):
+        if not isinstance(added, _Spread):
+            return None
+        form = added
+    if not form.times or power not in (0.5, -0.5):
         return None
-    raised = replace(form, power=form.power * power)
-    if raised.power == 0.5:
-        return raised
-    return _Linear(NONE, (ZERO, ZERO, ONE), replace(form, power=1.0))
+    return replace(form, power=power) if power == 0.5 else _inverse(form)
+
+
+def _inverse(root: _Spread) -> _Linear:
+    """One over a root."""
+    return _Linear(NONE, (ZERO, ZERO, ONE), replace(root, power=1.0))
 
 
 def _combined(op: str, a: Form | Array, b: Form | Array) -> Form | None:
     """Two operands, one of which may be a constant."""
     if op == "div":
         if isinstance(b, _Spread) and b.power == 0.5:
-            inverse = _Linear(NONE, (ZERO, ZERO, ONE), replace(b, power=1.0))
-            return _combined("mul", a, inverse)
-        return _times(a, 1 / b) if _is_form(a) and isinstance(b, np.ndarray) and b.all() else None
+            return _combined("mul", a, _inverse(b))
+        return _times(a, 1 / b) if isinstance(b, np.ndarray) and b.all() else None
     if op == "sub":
         negative = -b if isinstance(b, np.ndarray) else _times(b, -ONE)
         return None if negative is None else _combined("add", a, negative)
@@ -276,22 +285,17 @@ def _product(a: _Linear, b: _Linear) -> Form | None:
     return None
 
 
-def _is_form(value: Form | Array) -> bool:
-    return not isinstance(value, np.ndarray)
-
-
 def _times(form: Form | Array, k: Array) -> Form | None:
     if isinstance(form, _Linear):
         return form.times(k)
-    if isinstance(form, _Spread) and form.power == 1 and np.all(k == k.flat[0]):
-        one = float(k.flat[0])
-        if form.times == 0:  # a squared mean: its sign tells whether it is taken away
-            return replace(form, less=form.less * one)
-        if one > 0:
-            return replace(
-                form, times=form.times * one, epsilon=form.epsilon * one, floor=form.floor * one
-            )
-    return None
+    one = one_value(k)
+    if not isinstance(form, _Spread) or form.power != 1 or one is None:
+        return None
+    if form.times == 0:  # a squared mean: its sign tells whether it is taken away
+        return replace(form, less=form.less * one)
+    if one <= 0:
+        return None
+    return replace(form, times=form.times * one, epsilon=form.epsilon * one, floor=form.floor * one)
 
 
 def _plus(form: Form, c: Array) -> Form | None:
@@ -299,18 +303,18 @@ def _plus(form: Form, c: Array) -> Form | None:
         return form.plus(_Linear((ZERO, ZERO, c)))
     if not c.any():
         return form
-    if isinstance(form, _Spread) and form.power == 1 and not form.floor and form.times:
-        same = np.all(c == c.flat[0])
-        return replace(form, epsilon=form.epsilon + float(c.flat[0])) if same else None
-    return None
+    one = one_value(c)
+    if not isinstance(form, _Spread) or form.power != 1 or form.floor or one is None:
+        return None
+    return replace(form, epsilon=form.epsilon + one) if form.times else None
 
 
 def _floored(form: Form, c: Array) -> Form | None:
     """The larger of a spread, or of its root, and a constant."""
-    if not isinstance(form, _Spread) or form.power < 0 or form.floor or c.flat[0] < 0:
+    low = one_value(c)
+    if not isinstance(form, _Spread) or form.power < 0 or form.floor or low is None or low < 0:
         return None
-    low = float(c.flat[0]) ** (1 / form.power)
-    return replace(form, floor=low) if np.all(c == c.flat[0]) and form.times else None
+    return replace(form, floor=low ** (1 / form.power)) if form.times else None
 
 
 def _difference(a: _Spread, b: _Spread) -> _Spread | None:

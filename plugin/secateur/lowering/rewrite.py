@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from secateur.frontend.ir import Graph, Node
 
 #: Operators with a kernel, a per-channel factor and a bias.
@@ -57,3 +59,9 @@ def sweep(graph: Graph) -> Graph:
             live.update(n.inputs)
     graph.nodes = kept[::-1]
     return graph
+
+
+def one_value(array: np.ndarray) -> float | None:
+    """What every element of an array is; None where they differ."""
+    first = array.flat[0]
+    return float(first) if np.all(array == first) else None
