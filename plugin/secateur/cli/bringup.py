@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,28 +125,18 @@ def _found(board: Board, only_port: Any) -> str:
 def _echo(port: str, board: Board) -> None:
     """Bytes into the input buffer and back, by the text protocol. Raises TargetError."""
     from secateur.targets.wire.serial_line import SerialLine
+    from secateur.targets.wire.text import ask
 
     sent = bytes(range(0, 256, 17))
     line = SerialLine(port, board.uart.baud)
 
-    def ask(command: str) -> str:
-        line.write(f"{command}%".encode())
-        text = ""
-        while "m-ready" not in text:
-            got = line.read(10.0)
-            if not got:
-                raise TargetError(
-                    f"{board.id} does not answer '{command}' within 10 s on {port}: check that the "
-                    "port is the board's, and its speed"
-                )
-            text += got.decode("ascii", "replace")
-        return text
-
+    where = f" on {port}: check that the port is the board's, and its speed"
+    say = partial(ask, line, board.id, where=where)
     try:
-        ask("")
-        ask(f"db load {len(sent)}")
-        ask(f"db {sent.hex()}")
-        said = ask("db print")
+        say("")
+        say(f"db load {len(sent)}")
+        say(f"db {sent.hex()}")
+        said = say("db print")
     finally:
         line.close()
     back = "".join(

@@ -137,22 +137,10 @@ def monitor(board: str, port: str | None, ask: tuple[str, ...], plot: bool, as_j
         print_result(True, {"board": board, "answers": said, "text": heard}, lambda: "")
 
 
-#: Characters of an answer, more than which no board of ours says.
-_LONGEST = 1 << 20
+def _answer(line: Transport, board: str, command: str) -> str:
+    from secateur.targets.wire.text import ask
 
-
-def _answer(line: Transport, board: str, ask: str) -> str:
-    """What a board says to a command of the text protocol, up to its "m-ready"."""
-    line.write(f"{ask}%".encode())
-    text = ""
-    while "m-ready" not in text:
-        data = line.read(10.0)
-        if not data:
-            raise TargetError(f"{board} does not answer '{ask}' within 10 s")
-        text += data.decode("ascii", "replace")
-        if len(text) > _LONGEST:
-            raise TargetError(f"{board} answers '{ask}' with more than {_LONGEST:,} characters")
-    return text.replace("\r", "").strip()
+    return ask(line, board, command).replace("\r", "").strip()
 
 
 def _plot(line: Transport, board: str, ask: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ _LENGTHS = {frames.LOAD: 4, frames.RUN: 20, frames.MEMORY: 12}
 _INFO = 20  #: bytes of an info reply before the model's name
 _MEMORY = 1 << 28  #: bytes; no microcontroller has more for input, output or arena
 _REGISTERS = (3, 14)  #: words of a fault report: RISC-V, Arm
-_GREETING = b"m-ready"  #: the end of what the firmware says once it listens (harness_text.c)
+GREETING = b"m-ready"  #: the end of what the firmware says once it listens (harness_text.c)
 _SETTLE = 0.05  #: seconds of silence after which a complaint's siblings have all come
 _COMPLAINTS = 64  #: requests sent again because the device complained, at most
 _STATUS = {1: "unknown command", 2: "address out of range", 3: "protocol version differs"}
@@ -113,8 +113,8 @@ class Client:
             data = self.line.read(left)
             if not data:
                 return False
-            text = text[-len(_GREETING) :] + data
-            if _GREETING in text:
+            text = text[-len(GREETING) :] + data
+            if GREETING in text:
                 return True
         return False
 
