@@ -141,12 +141,13 @@ def command(
         write(junit, ci.junit(verdicts), ci.JUNIT)
     if sarif is not None:
         write(sarif, ci.sarif(verdicts, str(path), __version__), ci.SARIF)
+    comment = ci.markdown(verdicts, beside, against)
     if markdown is not None:
-        write(markdown, ci.markdown(verdicts, beside, against), ci.MARKDOWN)
+        write(markdown, comment, ci.MARKDOWN)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with open(summary, "a", encoding="utf-8") as f:
-            f.write(ci.markdown(verdicts, beside, against))
+            f.write(comment)
     if github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo(ci.github(verdicts, str(path)), nl=False, err=True)
     states = {v.kept for v in verdicts}

@@ -11,6 +11,7 @@ from secateur.names import cell
 from .budget import FIGURES
 from .figures import Report
 from .layers import LayerFigures
+from .units import change
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,8 @@ class FigureChange:
 
     @property
     def text(self) -> str:
-        """How far: in points for shares, else in percent; empty where that makes no sense."""
-        if self.before is None or self.after is None or self.before == self.after:
-            return ""
-        if FIGURES[self.figure].unit == "fraction":
-            return f"{100 * (self.after - self.before):+.2f} points"
-        return f"{100 * (self.after / self.before - 1):+.2f} %" if self.before else ""
+        """How far, see `units.change`."""
+        return change(self.before, self.after, FIGURES[self.figure].unit)
 
 
 @dataclass(frozen=True)

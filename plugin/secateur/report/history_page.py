@@ -13,7 +13,7 @@ from secateur.files import write
 
 from . import html, svg
 from .history import FIGURES, Entry, figure
-from .units import show
+from .units import change, show
 
 #: Whether a file is such a page, which another one may replace.
 OURS = html.OURS
@@ -61,7 +61,8 @@ def _series(name: str, entries: Sequence[Entry], number: int) -> _Series:
     pictures: list[tuple[str, Markup]] = []
     columns: list[list[tuple[str, str]]] = []
     for title, path in paths.items():
-        written = _write(_UNITS.get(title, "bytes"))
+        unit = _UNITS.get(title, "bytes")
+        written = _write(unit)
         found = [figure(e.report, path) for e in entries]
         points = [(_label(e), v) for e, v in zip(entries, found, strict=True) if v is not None]
         if points:
@@ -70,12 +71,8 @@ def _series(name: str, entries: Sequence[Entry], number: int) -> _Series:
         column: list[tuple[str, str]] = []
         before: float | None = None
         for value in found:
-            change = ""
-            if value is not None and before and value != before:
-                points_of = _UNITS.get(title) == "fraction"
-                by = 100 * (value - before if points_of else value / before - 1)
-                change = f"{by:+.2f} {'points' if points_of else '%'}"
-            column.append(("-" if value is None else written(value), change))
+            shown = "-" if value is None else written(value)
+            column.append((shown, change(before, value, unit)))
             before = value if value is not None else before
         columns.append(column)
     rows = [

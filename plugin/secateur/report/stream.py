@@ -73,6 +73,11 @@ class StreamReport:
         return [(n, f"{a:,.0f}", f"{b:,.0f}", f"{b / max(a, 1.0):.1f}x") for n, a, b in each]
 
     @property
+    def often(self) -> str:
+        """How often there is an answer, in words."""
+        return "every step" if self.period == 1 else f"every {self.period} steps"
+
+    @property
     def note(self) -> str:
         """One sentence."""
         each = [self.window.instructions / max(1.0, c) for c in (self.step.instructions, self.mean)]
@@ -125,5 +130,4 @@ class StreamReport:
         console.print(costs)
         if self.kept:
             console.print(kept)
-        answers = "every step" if self.period == 1 else f"every {self.period} steps"
-        return f"{buffer.getvalue()}first answer after {self.warm_up} steps, then {answers}"
+        return f"{buffer.getvalue()}first answer after {self.warm_up} steps, then {self.often}"

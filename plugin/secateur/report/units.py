@@ -73,6 +73,16 @@ def show(value: float | None, unit: str) -> str:
     return f"{100 * value:.2f} %"
 
 
+def change(before: float | None, after: float | None, unit: str) -> str:
+    """How far a value has come: in points for shares, else in percent; empty where it has not,
+    where one is unknown, or where there is nothing to compare with."""
+    if before is None or after is None or before == after:
+        return ""
+    if unit == "fraction":
+        return f"{100 * (after - before):+.2f} points"
+    return f"{100 * (after / before - 1):+.2f} %" if before else ""
+
+
 class Quantity:
     """Mixin: compares like its headline value, with numbers or with text such as "32 kB"."""
 
