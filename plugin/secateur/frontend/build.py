@@ -45,6 +45,10 @@ class Builder:
         """Shape of a tensor emitted before, without the batch."""
         return self._shapes[tensor]
 
+    def maker(self, tensor: str) -> Node:
+        """The node that produces `tensor`."""
+        return next(n for n in reversed(self.nodes) if n.output == tensor)
+
     def nominal(self, tensor: str) -> Shape:
         """The same as the source model gives it: (L, C) for a sequence."""
         return self._nominal[tensor]

@@ -109,10 +109,10 @@ def _walk(b: Builder, model: Any, starts: list[str]) -> list[str]:
 
 def _keep_ranges(b: Builder, wrapper: Any, output: str) -> None:
     """What TFMOT has found for a layer's result and for what its softmax or sigmoid reads."""
-    made = next((n for n in reversed(b.nodes) if n.output == output), None)
+    made = b.maker(output)
     _keep_range(b, output, wrapper, "post_activation")
     _keep_range(b, output, wrapper, "output")
-    if made is not None and made.op in ("softmax", "activation", "log_softmax"):
+    if made.op in ("softmax", "activation", "log_softmax"):
         _keep_range(b, made.inputs[0], wrapper, "pre_activation")
 
 
@@ -126,9 +126,8 @@ def _keep_range(b: Builder, tensor: str, layer: Any, prefix: str) -> None:
     if least is None or most is None or least.size != 1 or most.size != 1:
         return
     low, high = min(float(least.reshape(())), 0.0), max(float(most.reshape(())), 0.0)
-    node = next((n for n in reversed(b.nodes) if n.output == tensor), None)
-    if node is not None and _bits(layer) == 8 and np.isfinite([low, high]).all() and low < high:
-        node.attrs["range"] = (low, high)
+    if _bits(layer) == 8 and np.isfinite([low, high]).all() and low < high:
+        b.maker(tensor).attrs["range"] = (low, high)
 
 
 def _bits(layer: Any) -> int:

@@ -190,8 +190,7 @@ def _bidirectional(b: Builder, layer: SourceLayer, tensor: str) -> list[str]:
     # Keras turns the backward layer's outputs, made from the end, into the order of time
     back = _emit(b, backward, tensor)
     last = back[0]
-    made = next(n for n in reversed(b.nodes) if n.output == last)
-    made.attrs["turned"] = False
+    b.maker(last).attrs["turned"] = False
     mode = layer.config.get("merge_mode", "concat")
     y = _merged(b, layer, mode, ahead[0], last)
     if mode is None:

@@ -16,7 +16,7 @@ import numpy as np
 from secateur.errors import ModelError
 from secateur.frontend.build import Builder, Operand
 from secateur.frontend.flatbuffer import FlatTable
-from secateur.frontend.ir import Graph, Node
+from secateur.frontend.ir import Graph
 
 from .names import BUILTIN
 
@@ -237,15 +237,12 @@ class TfliteReader:
         if not tensor.step:
             return
         codes = {"activations": "int16", "step": tensor.step}
-        node = self._maker(value)
+        node = self.b.maker(value)
         node.attrs |= codes
         made = {n.output: n for n in self.b.nodes[first:]} if first else {}
         while node.op in ("flatten", "reshape") and node.inputs[0] in made:
             node = made[node.inputs[0]]
             node.attrs |= codes
-
-    def _maker(self, value: str) -> Node:
-        return next(n for n in self.b.nodes if n.output == value)
 
     # -- for handlers ----------------------------------------------------------------------------
 
@@ -258,7 +255,7 @@ class TfliteReader:
 
     def step(self, value: str) -> float:
         """Real value of a step of a tensor's 16-bit codes; 0 where the file has not said so."""
-        return float(self._maker(value).attrs.get("step", 0.0))
+        return float(self.b.maker(value).attrs.get("step", 0.0))
 
     def tensor(self, op: TfliteOp, i: int = 0) -> str:
         """Operand i as a tensor of the graph; a constant becomes a node."""
