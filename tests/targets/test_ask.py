@@ -28,7 +28,7 @@ def test_an_answer_in_pieces() -> None:
 
 
 def test_silence_names_the_board_the_command_and_the_way_out() -> None:
-    with pytest.raises(TargetError, match="^b does not answer 'name' within 10 s on p: look$"):
+    with pytest.raises(TargetError, match=r"^b does not answer 'name' within 10 s on p: look$"):
         text.ask(Line(b"m-"), "b", "name", " on p: look")
 
 
