@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from secateur import cores
+from secateur.codegen import plan as planner
 from secateur.codegen.choose import ALIKE_BYTES, ALIKE_CYCLES, ternary_kept
+from secateur.codegen.kernels.base import COMPACT
 from secateur.codegen.optimize import MAX_SLOWDOWN, WEIGHTS
 from secateur.codegen.plan import Budget, candidates, make_plan
 from secateur.errors import BudgetError, ModelError
+from secateur.lowering import reference
 from secateur.lowering.qgraph import QConv, QGraph, QTensor, Requant
 
-from .qgraphs import Chain
+from . import run_c
+from .qgraphs import Chain, codes
 
 
 def _graph(density: float, ternary: bool, n: int = 32) -> QGraph:
@@ -74,6 +81,24 @@ def test_each_optimize_gets_what_it_promises(core: str) -> None:
             assert plans[other].cycles == plan.cycles
     with pytest.raises(ModelError, match="max_slowdown is"):
         make_plan(graph, max_slowdown=0.5)
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "rv32imac"])
+def test_a_budget_may_be_kept_written_for_speed_and_compiled_for_size(
+    core: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    chain = Chain("net", (32, 16, 16), 3).conv(32, (1, 1), "ternary").conv(8, (3, 3), "ternary")
+    graph = chain.dense(12, "ternary").graph
+    roomy = Budget(flash=1 << 20)
+    monkeypatch.setattr(planner, "WAYS_WITHIN", (COMPACT,))
+    made = make_plan(graph, optimize="latency", budget=roomy, core=core)
+    assert made.library.small
+    assert made.weight == COMPACT
+    forms = [f.form(cores.get(core).isa) for of_layer in made.library.functions for f in of_layer]
+    assert not any("_small" in text for text in forms)
+    x = codes(graph, 3)
+    (y,) = run_c.on_core(core, [made], [x], tmp_path)
+    np.testing.assert_array_equal(y, reference.run(graph, x).reshape(len(x), -1))
 
 
 def test_budgets() -> None:

@@ -25,7 +25,7 @@ from ..lowering.qgraph import QGraph
 from .code_size import compiled_texts, pieces, startup_bytes, step_bytes
 from .costs import Cost, cost, price_of
 from .ends import copy_function, end_work, ends
-from .kernels.base import SMALL
+from .kernels.base import COMPACT
 
 if TYPE_CHECKING:
     from .plan import Candidate
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 #: Weights of bytes against cycles with which choices are improved.
 LEANINGS = (0.0, 0.3, 0.5, 0.7, 1.0)
 
-#: How kernels are written (`Layer.weight`) and, from SMALL on, compiled.
+#: How kernels are written (`Layer.weight`) and, from COMPACT on, compiled; a budget of flash is
+#: looked for in one more way, written for speed and compiled for size.
 WAYS = (0.0, 0.5, 1.0)
+WAYS_WITHIN = (*WAYS, COMPACT)
 
 #: Plans whose cycles, instructions or bytes differ by a smaller factor are taken for equal:
 #: estimates tell no better, and nothing is paid for a gain that may not be there.
@@ -89,9 +91,10 @@ class PlanSearch:
     """Choices for a graph on a core."""
 
     def __init__(
-        self, graph: QGraph, options: Mapping[str, Sequence[Candidate]], core: str
-    ) -> None:
-        self.graph, self.core = graph, core
+        self, graph: QGraph, options: Mapping[str, Sequence[Candidate]], core: str,
+        ways: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
+        self.graph, self.core, self.ways = graph, core, ways or WAYS
         self.isa = cores.get(core).isa
         self.options = {n: _worth(list(o)) for n, o in options.items()}
         self._shared: dict[tuple[int, ...], int] = {}
@@ -135,7 +138,7 @@ class PlanSearch:
     @cached_property
     def front(self) -> list[Option]:
         """The choices found that none of the others dominates."""
-        found = [o for way in WAYS for o in self._found(way)]
+        found = [o for way in self.ways for o in self._found(way)]
         return [o for o in found if not any(p.dominates(o) for p in found)]
 
     def _found(self, way: float) -> Iterator[Option]:
@@ -180,7 +183,7 @@ class PlanSearch:
         return functions, calling + startup_bytes(self.core)
 
     def _piece(self, c: Candidate, way: float) -> _Piece:
-        small = way >= SMALL
+        small = way >= COMPACT
         layer = replace(c.layer, weight=way)
         layer.inputs = ["arena + 4"] * len(layer.op.inputs)
         layer.output = layer.kept = layer.scratch = "arena + 8"
@@ -207,10 +210,10 @@ class _Image:
         self, search: PlanSearch, options: Mapping[str, list[_Piece]], way: float, leaning: float
     ) -> None:
         self.search, self.options, self.way, self.leaning = search, options, way, leaning
-        functions, calls = search.frame(way >= SMALL)
+        functions, calls = search.frame(way >= COMPACT)
         self._frame = functions
         self.own = calls + sum(functions.values())
-        ends = search.end_cost(way >= SMALL)
+        ends = search.end_cost(way >= COMPACT)
         self.cycles, self.instructions = ends.cycles, ends.instructions
         self.count: dict[str, int] = dict.fromkeys(functions, 1)
         self.chosen: dict[str, _Piece] = {}

@@ -74,9 +74,11 @@ def price_in(
 
 def price_of(
     work: Mapping[str, float], family: str, core: str, small: bool = False,
-    plain_factor: float = 1.0,
+    plain_factor: float = 1.0, decoded_small: bool | None = None,
 ) -> Cost:  # fmt: skip
-    """Estimated cost of `work` on `core`, compiled for size if `small`."""
+    """Estimated cost of `work` on `core`, compiled for size if `small`; other families' units (a
+    decoder's) if `decoded_small`, where that differs."""
+    elsewhere = small if decoded_small is None else decoded_small
     row = cores.get(core)
     table, reference = prices().get(row.priced_as, {}), prices().get(REFERENCE, {})
     factor = plain_factor if row.isa == "plain" else 1.0
@@ -86,7 +88,7 @@ def price_of(
         price, usual = (t.get(other, {}).get(name) for t in (table, reference))
         if price is None:
             price = [factor * p for p in usual or (1.0, CYCLES_PER_INSTRUCTION)]
-        a, b = price_in(price, small, row.isa, usual)
+        a, b = price_in(price, small if other == family else elsewhere, row.isa, usual)
         instructions += amount * a
         cycles += amount * b
     return Cost(instructions, cycles)
@@ -95,7 +97,9 @@ def price_of(
 def cost(kernel: AnyKernel, layer: Layer[QOp], core: str) -> Cost:
     """Estimated cost of `layer` executed by `kernel` on `core`."""
     work = work_of(kernel, layer, core)
-    return price_of(work, kernel.name, core, layer.small, kernel.plain_factor)
+    # a compiler leaves assembler as it is; only written for size it is another
+    own = layer.small or (layer.compact and cores.get(core).isa not in kernel.assembler)
+    return price_of(work, kernel.name, core, own, kernel.plain_factor, layer.compact)
 
 
 def work_of(kernel: AnyKernel, layer: Layer[QOp], core: str) -> dict[str, float]:

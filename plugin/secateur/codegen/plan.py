@@ -21,13 +21,13 @@ from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from ..names import comment
 from .chain import Chain
 from .chain_plan import COST_SHARE, ChainChoice
-from .choose import Option, PlanSearch, ternary_kept
+from .choose import WAYS_WITHIN, Option, PlanSearch, ternary_kept
 from .code_size import library_bytes, startup_bytes
 from .costs import NO_COST, Cost, cost, price_of
 from .emit import ISAS
 from .ends import end_work
 from .kernels import AnyKernel, Layer, kernels_of
-from .kernels.base import SMALL
+from .kernels.base import COMPACT
 from .library import WEIGHTS_IN, Form, Library, write
 from .memory import MemoryPlan
 from .optimize import MAX_SLOWDOWN, WEIGHTS
@@ -239,8 +239,8 @@ def make_plan(
         if w is not None and is_ternary(w) and not only:
             options[op.name] = ternary_kept(options[op.name], w.size)
     form = Form(weights, tuple(ISAS) if portable else (executed(core),))
-    search = PlanSearch(graph, options, core)
     budget = budget or Budget()
+    search = PlanSearch(graph, options, core, None if budget.flash is None else WAYS_WITHIN)
     if budget == Budget():
         option = search.best(WEIGHTS[optimize], max_slowdown)
         plan = _build(graph, option, optimize, core, budget, chains, form)
@@ -263,7 +263,9 @@ def _within(
     nearest: tuple[float, str] | None = None
     lean = {n: [c for c in o if not c.decoder] or o for n, o in search.options.items()}
     for options in (search.options, lean):  # lean: nothing is unpacked to RAM
-        found = search if options is search.options else PlanSearch(graph, options, core)
+        found = (
+            search if options is search.options else PlanSearch(graph, options, core, search.ways)
+        )
         for option in found.ranked(WEIGHTS[optimize], slowdown):
             plan = _build(graph, option, optimize, core, budget, chains, form)
             over = _excess(plan, budget)
@@ -308,7 +310,7 @@ def _build(
     memory = choice.memory(chains)
     layers |= {link.name: link.layer for c in chains for link in c.links}
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
-    library = write(graph, layers, kernels, memory, comments, weight >= SMALL, chains, form)
+    library = write(graph, layers, kernels, memory, comments, weight >= COMPACT, chains, form)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {}
     for n, c in chosen.items():

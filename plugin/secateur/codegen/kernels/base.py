@@ -31,8 +31,8 @@ from ..emit import CTYPES, Emission
 from ..geometry import Stripe
 from ..tables import Table
 
-#: Weight of bytes from which on a library is compiled for size.
-SMALL = 0.9
+#: Weights of bytes from which on a library is compiled for size, and its kernels written so, too.
+COMPACT, SMALL = 0.8, 0.9
 
 
 def cast(place: str, ctype: str, const: bool = False) -> str:
@@ -110,6 +110,11 @@ class Layer(Generic[AnyOp]):
     def index_bits(self) -> int:
         """Bits of the packed indices that stand for its weights; 0 where there are none."""
         return self.encoding.index_bits(self.weights) if self.encoded else 0
+
+    @property
+    def compact(self) -> bool:
+        """It is compiled for size."""
+        return self.weight >= COMPACT
 
     @property
     def small(self) -> bool:
@@ -214,6 +219,8 @@ class Kernel(ABC, Generic[Op, Flash]):
     #: instructions on a core without the DSP extension, relative to one with it; only used for
     #: units of `work` that nobody has fitted yet
     plain_factor: ClassVar[float] = 1.0
+    #: instruction sets for which its inner loop is written in assembler
+    assembler: ClassVar[frozenset[str]] = frozenset()
 
     def work(self, layer: Layer[Op]) -> dict[str, float]:
         """What the layer does, in units whose price on each core codegen/costs.json holds.

@@ -124,6 +124,7 @@ class Depthwise(Kernel[QConv, StoredTable]):
         return not is_coded(layer.encoded)  # its rows would be decoded again in each call
 
     plain_factor = 2.5
+    assembler = frozenset({"dsp"})
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         return self._work(layer, "plain")

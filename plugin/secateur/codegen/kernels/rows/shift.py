@@ -118,6 +118,7 @@ class ShiftRows(RowExecutor):
     c_name = "shift"
     forms = frozenset({"shift", "coded sparse"})
     plain_factor = 4.0
+    assembler = frozenset({"dsp"})
 
     def applies(self, layer: Layer[QConv]) -> bool:
         return bool(segments(weight_matrix(layer.op)))

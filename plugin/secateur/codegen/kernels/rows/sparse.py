@@ -91,6 +91,7 @@ class SparseRows(RowExecutor):
     forms = frozenset({"sparse", "coded sparse"})
     pixels = 8
     plain_factor = 2.2
+    assembler = frozenset({"dsp"})
 
     def applies(self, layer: Layer[QConv]) -> bool:
         return True

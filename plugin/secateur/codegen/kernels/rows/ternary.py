@@ -129,6 +129,7 @@ class TernaryRows(RowExecutor):
     forms = frozenset({"ternary", "coded ternary"})
     gathers = True
     plain_factor = 4.5
+    assembler = frozenset({"dsp"})
 
     def applies(self, layer: Layer[QConv]) -> bool:
         return lists_fit(layer.op.weight)

@@ -167,7 +167,8 @@ E_ = TypeVar("E_", bound=type[RowExecutor])
 def register_rows(cls: E_) -> E_:
     """Class decorator: make the tiled convolution with this executor known as a kernel."""
     made: dict[str, Any] = {
-        name: getattr(cls, name) for name in ("name", "forms", "plain_factor", "__doc__")
+        name: getattr(cls, name)
+        for name in ("name", "forms", "plain_factor", "assembler", "__doc__")
     }
     add(type(f"Tiled{cls.__name__}", (TiledConv,), {**made, "executor": cls()})())
     return cls

@@ -91,6 +91,7 @@ class RowExecutor(ABC):
     pixels: ClassVar[int] = 16  #: of a tile
     gathers: ClassVar[bool] = False  #: whether it pays to gather windows for it
     plain_factor: ClassVar[float] = 1.0
+    assembler: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def applies(self, layer: Layer[QConv]) -> bool:
