@@ -212,6 +212,39 @@ def silicon() -> str:
     return page(results("silicon"))
 
 
+def accelerators() -> str:
+    """What holds lines of flash, and how long the boards' flash waits, with their sources."""
+    from secateur.cores.flash import ACCELERATORS, Cache
+    from secateur.targets import boards
+
+    def shape(cache: Cache) -> str:
+        sets = f"{cache.sets} sets of {cache.ways}" if cache.sets > 1 else f"{cache.ways}"
+        return f"{cache.size:,} bytes, {sets} lines of {cache.line}"
+
+    lines = ["| accelerator | code | constants | source | assumed |", "|---|---|---|---|---|"]
+    for name, row in ACCELERATORS.items():
+        code = shape(row.code) + (", the next read ahead" if row.prefetch else "")
+        data = "the same lines" if row.shared else shape(row.data) if row.data else "wait"
+        lines.append(
+            f"| `{name}` | {code} | {data} | {row.source} | {row.approximate or 'nothing'} |"
+        )
+    lines += ["", "| board | accelerator | wait states | because |", "|---|---|---|---|"]
+    lines += [
+        f"| `{board.id}` | `{board.accelerator}` | {board.wait_states} "
+        f"| {board.wait_states_source} |"
+        for board in boards.all()
+        if board.wait_states
+    ]
+    return "\n".join(lines)
+
+
+def estimate_cost() -> str:
+    """What an estimate of cycles costs, beside the simulation without."""
+    from benchmarks.estimate_cost import page
+
+    return page(results("estimate_cost"))
+
+
 def promises() -> str:
     """By core: on how many networks every `optimize` keeps its promise, and how far estimates were
     off."""
@@ -368,7 +401,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
     "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
     "operators": operators,
-    "silicon": silicon, "promises": promises, "storage": storage,
+    "silicon": silicon, "accelerators": accelerators,
+    "estimate_cost": estimate_cost, "promises": promises, "storage": storage,
     "streaming": streaming, "features": features,
     "recurrent": recurrent,
     "network-hapt": network_hapt,

@@ -3,9 +3,9 @@
     python -m benchmarks.silicon [--out benchmarks/results/silicon.json]
 
 Prints a table of kernels written here (chains, loads and stores, branches, literals, DSP, UMAAL,
-VFP) with the cycles each core's rules give, and the energy of the keyword spotter on nucleo_l4r5zi
-as a sum. Nothing here has been timed by us on hardware: somebody with a board can time the kernels
-and compare.
+VFP) with the cycles each core's rules give, the energy of the keyword spotter on nucleo_l4r5zi as a
+sum, and what others published that can be computed here (benchmarks.cycles.measured). Nothing here
+has been timed by us on hardware: somebody with a board can time the kernels and compare.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.cycles import measured
 
 from secateur.targets import boards
 from secateur.targets.estimates.blocks import Instruction
@@ -166,7 +168,7 @@ def main() -> None:
     args = parser.parse_args()
     found = {"kernels": kernels(), "energy": energy(kws_cycles())}
     args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(page(found))
+    print(page(found), measured(), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from pathlib import Path
-
 import pytest
-from benchmarks.cycles import HAND, LOOPS, NAMES, PUBLISHED, Published, published, turn
+from benchmarks.cycles import (
+    HAND,
+    HAZARD3,
+    LOOPS,
+    NAMES,
+    PUBLISHED,
+    SHARED,
+    Published,
+    executed,
+    published,
+    turn,
+)  # fmt: skip
 
 from secateur import targets
 from secateur.errors import TargetError
 from secateur.targets import Image
-from secateur.targets.builders import elf
 from secateur.targets.estimates import cycles
 from secateur.targets.estimates.blocks import Decoder, Instruction
-from secateur.targets.estimates.cycles import Block, Edge
 from secateur.targets.estimates.pipeline import refine
 
 from .conftest import need
@@ -158,14 +164,9 @@ def test_wide_instructions_across_words(start: int, sizes: str, more: int) -> No
     assert cycles.block_cycles(code, "cortex-m0plus") == len(code)
 
 
-#: The logic of the RP2350's RISC-V core ran these programs (../shared/cycles/README.md).
-HAZARD3 = {"ternary": (3_492_503, 3_793_094), "sparse": (5_547_512, 5_808_590),
-           "dense": (14_675_797, 14_998_812)}  # fmt: skip
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "cycles"
-
-
 @pytest.mark.parametrize("name", HAZARD3)
 def test_programs_that_the_logic_of_a_core_ran(name: str) -> None:
+    pytest.importorskip("unicorn")
     program = SHARED / f"kws_{name}.rv32imac.elf"
     if not program.exists():
         pytest.skip(f"../shared/cycles/{program.name} is not there")
@@ -174,37 +175,6 @@ def test_programs_that_the_logic_of_a_core_ran(name: str) -> None:
     found = sum(len(decoded[block]) * times for (_, block), times in edges.items())
     assert abs(found - instructions) <= 10  # the calls between the two reads
     assert cycles.estimate(edges, decoded, "hazard3") == pytest.approx(counted, rel=0.015)
-
-
-def executed(program: Path) -> tuple[Counter[Edge], dict[Block, list[Instruction]]]:
-    """What one call of `kws_run` executes."""
-    unicorn = pytest.importorskip("unicorn")
-    from unicorn import riscv_const as regs
-
-    uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
-    top, back = 0x400000, 0x3FFFF0
-    uc.mem_map(0, top)
-    for address, data in elf.segments(program):
-        uc.mem_write(address, data)
-    symbols = elf.symbols(program)
-    output = next(place for name, (place, _) in symbols.items() if name.startswith("out"))
-    uc.emu_start(elf.entry(program), symbols["main"][0])
-    for register, value in ((regs.UC_RISCV_REG_RA, back), (regs.UC_RISCV_REG_SP, back - 0xF0),
-                            (regs.UC_RISCV_REG_A0, symbols["X"][0]),
-                            (regs.UC_RISCV_REG_A1, output)):  # fmt: skip
-        uc.reg_write(register, value)
-    edges: Counter[Edge] = Counter()
-    last: list[Block | None] = [None]
-
-    def seen(uc: object, address: int, size: int, data: object) -> None:
-        edges[last[0], (address, size)] += 1
-        last[0] = address, size
-
-    uc.hook_add(unicorn.UC_HOOK_BLOCK, seen)
-    uc.emu_start(symbols["kws_run"][0], back)
-    decoder = Decoder("hazard3")
-    blocks = {block for _, block in edges}
-    return edges, {b: decoder.decode(bytes(uc.mem_read(*b)), b[0]) for b in blocks}
 
 
 def test_conditions_and_widths_do_not_hide_an_instruction() -> None:

@@ -314,7 +314,9 @@ class Board(_Block):
     mark: str | None = Field(default=None, pattern=_PIN)  #: trigger pin for power meters
     #: Cycles a line of flash takes more than one that `accelerator` holds.
     wait_states: int = Field(default=0, ge=0, le=4096)
-    #: What stands before flash: a row of estimates/flash.py.
+    #: Where that number is from, and whether it is approximate.
+    wait_states_source: str = Field(default="", max_length=1000)
+    #: What stands before flash: a row of cores/flash.py.
     accelerator: Annotated[str, AfterValidator(_accelerator)] = "none"
     min_stack: int = Field(default=1024, ge=256, le=2**24)
     defines: dict[Macro, Token] = {}
