@@ -226,7 +226,8 @@ def _executed(graph: Graph, x: Arrays) -> Arrays:
 
 def onnx(source: Any, model: Any, path: Path, x: Arrays) -> tuple[Arrays, Arrays] | None:
     """The executor's and onnxruntime's outputs of the .onnx file that Keras exports to `path`, or
-    that torch has; None where onnxruntime does not take what Keras exports."""
+    that torch has; None where onnxruntime does not take what Keras exports, or its constants are
+    inputs."""
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph
 
@@ -243,6 +244,9 @@ def onnx(source: Any, model: Any, path: Path, x: Arrays) -> tuple[Arrays, Arrays
         print(f"onnxruntime: {str(e)[:200]}", flush=True)
         return None
     graph = load(path)
+    if len(graph.inputs) != len(x):
+        print(f"Keras exports constants as inputs: {', '.join(graph.inputs[len(x) :])}", flush=True)
+        return None
     shapes = [[0, *graph.node(t).attrs.get("nominal", graph.node(t).shape)] for t in graph.inputs]
     fed = _by_shape(x, shapes)
     names = [i.name for i in session.get_inputs()]

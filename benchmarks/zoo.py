@@ -1,8 +1,8 @@
 """Small networks of every kind people deploy, with weights as training leaves them.
 
-`SMALL` are written here; `APPLICATIONS` are those of keras.applications at small width and image.
-Weights are random, batch normalisation has the statistics of data (`settle`): without them a deep
-network's activations grow or vanish and no comparison of integers means anything.
+`SMALL` are written here and have random weights; `APPLICATIONS` are those of keras.applications at
+small width and image, briefly trained. Batch normalisations have the statistics of data (`settle`):
+without them activations grow or vanish and no comparison of integers means anything.
 """
 
 from __future__ import annotations
@@ -165,58 +165,96 @@ _PIXELS = ("fomo", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0", "Ef
            "ConvNeXt")  # fmt: skip
 
 
+#: Steps of training, of 32 samples each, and how often each sample is seen.
+_STEPS, _EPOCHS = 80, 2
+
+
 def samples(name: str, model: Any, n: int, seed: int) -> list[np.ndarray]:
-    """Smooth random inputs, float32 [n, ...] each, of the range the network takes."""
+    """Smooth random inputs, float32 [n, ...] each, of the range the network takes; those of the
+    networks that classify show one of as many scenes as there are classes."""
+    return labelled(name, model, n, seed)[0]
+
+
+def labelled(name: str, model: Any, n: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """`samples` and the class of each, int64 [n]."""
     rng = np.random.default_rng(seed)
+    classes = model.output_shape[-1] if name in APPLICATIONS else 1
+    labels = rng.integers(0, classes, n)
     found = []
     for t in model.inputs:
-        shape = tuple(t.shape[1:])
-        x = rng.normal(0, 0.3, (n, *shape)) + rng.normal(0, 0.4, (n, *(1 for _ in shape)))
-        for length in (4, 12):  # waves a few pixels long, as scenes and sounds have
-            for _ in range(3):
-                phase = rng.uniform(0, 6.3, (n, *(1 for _ in shape[:-1]), shape[-1]))
-                for axis, size in enumerate(shape[:-1]):
-                    at = np.arange(size).reshape([-1, *(1 for _ in shape[axis + 1 :])])
-                    turns = rng.normal(0, 6.3 / length, (n, *(1 for _ in shape)))
-                    phase = phase + at * turns
-                x = x + rng.uniform(0, 0.5, (n, *(1 for _ in shape))) * np.sin(phase)
-        # as pictures and sounds are scaled: no sample is far outside what the others show
-        peak = np.abs(x).max(axis=tuple(range(1, x.ndim)), keepdims=True)
-        x = x / peak * rng.uniform(0.5, 1, peak.shape)
+        x = _waves(tuple(t.shape[1:]), n, rng)
+        if classes > 1:
+            scenes = _waves(tuple(t.shape[1:]), classes, np.random.default_rng(99))
+            x = 0.5 * x + 0.5 * scenes[labels]
         if name in _PIXELS:
             x = np.clip(np.rint(x * 127.5 + 127.5), 0, 255)
         found.append(x.astype(np.float32))
-    return found
+    return found, labels
 
 
-def settle(name: str, model: Any, seed: int = 0) -> Any:
-    """Give `model` random weights, and its batch normalisations the statistics of inputs."""
+def _waves(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise, a level, and waves a few pixels long, as scenes and sounds have: [n, *shape]."""
+    x = rng.normal(0, 0.3, (n, *shape)) + rng.normal(0, 0.4, (n, *(1 for _ in shape)))
+    for length in (4, 12):
+        for _ in range(3):
+            phase = rng.uniform(0, 6.3, (n, *(1 for _ in shape[:-1]), shape[-1]))
+            for axis, size in enumerate(shape[:-1]):
+                at = np.arange(size).reshape([-1, *(1 for _ in shape[axis + 1 :])])
+                turns = rng.normal(0, 6.3 / length, (n, *(1 for _ in shape)))
+                phase = phase + at * turns
+            x = x + rng.uniform(0, 0.5, (n, *(1 for _ in shape))) * np.sin(phase)
+    # as pictures and sounds are scaled: no sample is far outside what the others show
+    peak = np.abs(x).max(axis=tuple(range(1, x.ndim)), keepdims=True)
+    return np.asarray(x / peak * rng.uniform(0.5, 1, peak.shape))
+
+
+def randomise(model: Any, seed: int = 0) -> None:
+    """Give `model` random weights."""
     rng = np.random.default_rng(seed)
     for v in model.weights:
         shape = tuple(int(n) for n in v.shape)
-        if "gamma" in v.name or (v.name == "variable" and len(shape) == 1):  # LayerScale's
-            v.assign(rng.uniform(0.5, 1.5, shape) * (0.5 if v.name == "variable" else 1))
+        if "gamma" in v.name:
+            v.assign(rng.uniform(0.5, 1.5, shape))
         elif "depthwise" in v.name or "depthwise" in v.path.split("/")[-2]:
             v.assign(rng.normal(0, 1 / np.sqrt(np.prod(shape[:2])), shape))
         elif "kernel" in v.name and len(shape) > 1:
             v.assign(rng.normal(0, np.sqrt(1.5 / np.prod(shape[:-1])), shape))
         elif v.name in ("bias", "beta"):
             v.assign(rng.normal(0, 0.1, shape))
+
+
+def train(name: str, model: Any) -> None:
+    """A short training to tell scenes apart. Random weights behind batch normalisations amplify
+    what is small layer by layer, as no trained network does: after twenty layers rounding, to
+    float32 too, is what they show."""
+    x, labels = labelled(name, model, 32 * _STEPS, 5)
+    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    model.fit(x[0], labels, batch_size=32, epochs=_EPOCHS, verbose=0)
+
+
+def settle(name: str, model: Any, seed: int = 1) -> None:
+    """Give the batch normalisations of `model` the statistics of inputs."""
     found = list(model._flatten_layers())
-    norms = [x for x in found if type(x) is L.BatchNormalization]
-    if norms:
-        kept = [(x, a, getattr(x, a)) for x in found for a in ("rate", "momentum") if hasattr(x, a)
-                and isinstance(getattr(x, a), float)]  # fmt: skip
-        for x, a, _ in kept:
-            setattr(x, a, 0.0)
-        data = samples(name, model, 64, seed + 1)
-        model(data if len(data) > 1 else data[0], training=True)
-        for x, a, value in kept:
-            setattr(x, a, value)
-    return model
+    if not any(type(x) is L.BatchNormalization for x in found):
+        return
+    kept = [(x, a, getattr(x, a)) for x in found for a in ("rate", "momentum") if hasattr(x, a)
+            and isinstance(getattr(x, a), float)]  # fmt: skip
+    for x, a, _ in kept:
+        setattr(x, a, 0.0)
+    data = samples(name, model, 64, seed)
+    model(data if len(data) > 1 else data[0], training=True)
+    for x, a, value in kept:
+        setattr(x, a, value)
 
 
 def made(name: str) -> Any:
-    """A network of `NETWORKS` with its weights, the same in every process."""
+    """A network of `NETWORKS` with its weights: random ones, or briefly trained where it is one of
+    keras.applications."""
     keras.utils.set_random_seed(0)
-    return settle(name, NETWORKS[name]())
+    model = NETWORKS[name]()
+    if name in APPLICATIONS:
+        train(name, model)
+    else:
+        randomise(model)
+    settle(name, model)
+    return model

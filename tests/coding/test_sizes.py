@@ -10,6 +10,14 @@ from matrices import laplacian
 
 from secateur.coding import all_encodings, best, get
 from secateur.coding.entropy import entropy_bits, layer_entropy
+from secateur.coding.range_coder import (
+    HALF,
+    SHIFTS,
+    RangeDecoder,
+    _probabilities,
+    coded_bytes,
+    encode_bins,
+)
 
 LAYERS = [
     ("ternary, 5 %", laplacian(300, 784, 0.05, 2, 1)),
@@ -54,6 +62,38 @@ def test_estimates_hold(title: str, weight: np.ndarray) -> None:
         guess = encoding.estimate(weight) if encoding.applies(weight) else None
         if guess is not None:
             assert guess == pytest.approx(encoding.encode(weight).stored_bytes, rel=0.01)
+
+
+@pytest.mark.parametrize(("title", "weight"), LAYERS[:4])
+def test_sketches_are_as_long_as_what_they_stand_for(title: str, weight: np.ndarray) -> None:
+    for encoding in (e for e in all_encodings() if e.applies(weight)):
+        sketch, real = encoding.sketch(weight), encoding.encode(weight)
+        assert abs(sketch.stored_bytes - real.stored_bytes) <= 2, encoding.name
+        assert sketch.meta == real.meta
+        assert sketch.exact == real
+        assert real.exact is real
+
+
+def test_a_range_coder_expects_what_its_decoder_will() -> None:
+    """Context by context and four bins at a time: as bin by bin."""
+    rng = np.random.default_rng(4)
+    contexts = rng.choice([-1, 0, 1, 2, 7], 5000, p=[0.1, 0.6, 0.2, 0.09, 0.01])
+    bins = (rng.random(5000) < 0.1 + 0.8 * (contexts == 1)).astype(np.uint8)
+    probability, seen = [HALF] * 8, [0] * 8
+    want = []
+    for c, one in zip(contexts.tolist(), bins.tolist(), strict=True):
+        want.append((HALF if c < 0 else probability[c]) >> 4)
+        if c >= 0:
+            shift = SHIFTS[min(seen[c], len(SHIFTS) - 1)]
+            p = probability[c]
+            probability[c] += -(p >> shift) if one else (65536 - p) >> shift
+            seen[c] += 1
+    np.testing.assert_array_equal(_probabilities(contexts, bins), want)
+    data = encode_bins(contexts, bins)
+    decoder = RangeDecoder(data, 8)
+    got = [decoder.raw(1) if c < 0 else decoder.bin(c) for c in contexts.tolist()]
+    assert got == bins.tolist()
+    assert abs(coded_bytes(contexts, bins) - len(data)) <= 2
 
 
 def test_entropy_figures() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import jinja2
@@ -55,14 +57,13 @@ class CArray:
 
     def definition(self, storage: str = "") -> str:
         """The C definition, sixteen or so values a line; `storage` comes before it."""
-        flat = [str(int(v)) for v in self.values.reshape(-1)] or ["0"]
-        lines, line = [], "   "
-        for v in flat:
-            if len(line) + len(v) + 2 > 98:
-                lines.append(line)
-                line = "   "
-            line += f" {v},"
-        lines.append(line)
+        flat = list(map(str, self.values.reshape(-1).astype(np.int64).tolist())) or ["0"]
+        ends = list(accumulate(len(v) + 2 for v in flat))
+        lines, first, before = [], 0, 0
+        while first < len(flat):
+            last = bisect_right(ends, before + 95, first)
+            lines.append(f"    {', '.join(flat[first:last])},")
+            first, before = last, ends[last - 1]
         note = f"/* {names.comment(self.comment)} */\n" if self.comment else ""
         return (
             f"{note}{storage}const {self.ctype} {self.name}[{len(flat)}] = {{\n"

@@ -159,9 +159,9 @@ def matrix(op: QOp) -> np.ndarray | None:
 
 
 def candidates(
-    op: QOp, graph: QGraph, core: str = DEFAULT_CORE, only: str | None = None
+    op: QOp, graph: QGraph, core: str = DEFAULT_CORE, only: str | None = None, exact: bool = True
 ) -> list[Candidate]:
-    """Every way to execute `op` exactly.
+    """Every way to execute `op` exactly; `exact`: with its weights coded, not sketched.
 
     `only` keeps one encoding, if a kernel takes it; "ENCODING/KERNEL" also one of its kernels.
     """
@@ -186,7 +186,8 @@ def candidates(
             order = k.order(bare) if e.decoder else None
             key = (e.name, b"" if order is None else order.tobytes())
             if key not in cache:
-                cache[key] = e.encode(w if order is None else np.ascontiguousarray(w[:, order]))
+                code = e.encode if exact else e.sketch
+                cache[key] = code(w if order is None else np.ascontiguousarray(w[:, order]))
             layer = Layer(op, graph, cache[key])
             if k.applies(layer):
                 out.append(_candidate(k, layer, core))
@@ -232,7 +233,7 @@ def make_plan(
     options: dict[str, list[Candidate]] = {}
     for op in graph:
         only = encodings if isinstance(encodings, str) else (encodings or {}).get(op.name)
-        options[op.name] = candidates(op, graph, core, only)
+        options[op.name] = candidates(op, graph, core, only, exact=False)
         if not options[op.name]:
             raise ModelError(f"no kernel executes layer {op.name!r} ({op.kind}); please report it")
         w = matrix(op)
@@ -301,7 +302,7 @@ def _build(
     wanted: Sequence[tuple[str, str, int, int]] | None, form: Form,
 ) -> Plan:  # fmt: skip
     chosen, weight = option.chosen, option.weight
-    coded = {n: c.layer.encoded for n, c in chosen.items() if c.layer.encoded is not None}
+    coded = {n: c.layer.weights.exact for n, c in chosen.items() if c.layer.encoded}
     stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
     layers = {n: replace(c.layer, weight=weight, encoded=stored.get(n)) for n, c in chosen.items()}
     kernels = {n: c.kernel.name for n, c in chosen.items()}

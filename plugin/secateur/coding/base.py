@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -78,6 +79,13 @@ class Encoded:
     #: Integers the decoder is specialised to. Every encoding has "nnz" (non-zeros of the layer) and
     #: "row_nnz" (most non-zeros of a row); the rest is the encoding's own.
     meta: dict[str, int] = field(default_factory=dict)
+    #: The matrix, where the streams only stand for their lengths (`Encoding.sketch`).
+    sketch_of: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def exact(self) -> Encoded:
+        """Itself, or what it is a sketch of."""
+        return self if self.sketch_of is None else get(self.encoding).encode(self.sketch_of)
 
     @property
     def stored_bytes(self) -> int:
@@ -136,6 +144,11 @@ class Encoding(ABC):
     @abstractmethod
     def encode(self, weight: np.ndarray) -> Encoded:
         """Encode int8 [rows, cols]. Raises ValueError if `applies` is false."""
+
+    def sketch(self, weight: np.ndarray) -> Encoded:
+        """`encode` to weigh plans by: where coding takes long, streams may be a few bytes longer or
+        shorter and hold nothing; `Encoded.exact` codes them."""
+        return self.encode(weight)
 
     @abstractmethod
     def decode(self, encoded: Encoded) -> np.ndarray:

@@ -18,13 +18,15 @@ class compares its non-zeros so far with the average column's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from ..errors import StreamError
 from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
-from .range_coder import MOST_BINS, RangeDecoder, encode_bins, ideal_bits
+from .range_coder import MOST_BINS, RangeDecoder, coded_bytes, encode_bins, ideal_bits
 
 CLASSES = 6
 NEAR = 7  #: classes of neighbourhoods, 0 (nobody) to 6
@@ -71,14 +73,21 @@ class _Context(Encoding):
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
+        return self._coded(as_matrix(weight), encode_bins)
+
+    def sketch(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
         w = as_matrix(weight)
+        return replace(self._coded(w, lambda *bins: bytes(coded_bytes(*bins))), sketch_of=w)
+
+    def _coded(self, w: np.ndarray, code: Callable[[np.ndarray, np.ndarray], bytes]) -> Encoded:
         if not self.applies(w):
             raise ValueError(f"{self.name} does not hold this matrix")
         ranks, book, meta = self._ranks(w)
         _, stride, contexts, bins = self._best(w, ranks, meta["width"])
         meta |= {"stride": stride, "growth": self._growth_of(w)}
         meta["cells"] = int(w.any(axis=0).sum()) * int(w.any(axis=1).sum())
-        data = encode_bins(contexts, bins)
+        data = code(contexts, bins)
         return self._encoded(w, (Stream("r", "joint", data, 8 * len(data)), *book), **meta)
 
     def _best(

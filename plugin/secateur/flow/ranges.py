@@ -116,7 +116,7 @@ def _behind_norms(graph: Graph, given: Mapping[str, np.ndarray]) -> list[str]:
         return []
     first = norms[0]
     some = {t: x[:_SAMPLES] for t, x in given.items()}
-    values = execute.run_all(graph, some)[first.output].astype(np.float64)
+    values = execute.run_to(graph, some, first.output).astype(np.float64)
     spread = values.reshape(-1, values.shape[-1]).std(axis=0)
     ends = ", ".join(f"{x.min():g} to {x.max():g}" for x in given.values())
     if np.median(spread) > _MOST_SPREAD or spread.max() < _LEAST_SPREAD:

@@ -36,6 +36,13 @@ def run_all(graph: Graph, x: Inputs) -> dict[str, Array]:
     return _execute(graph, as_inputs(graph, x), keep=True)
 
 
+def run_to(graph: Graph, x: Inputs, tensor: str) -> Array:
+    """One tensor of the graph for `x`, [N, ...]; nothing behind it is computed."""
+    at = graph.nodes.index(graph.node(tensor))
+    nodes = [n for i, n in enumerate(graph.nodes) if i <= at or n.op == "input"]
+    return run_outputs(Graph(graph.name, nodes, graph.inputs, (tensor,)), x)[0]
+
+
 def batches(
     graph: Graph, x: Inputs, batch: int = 64, keep: bool = True
 ) -> Iterator[dict[str, Array]]:

@@ -9,6 +9,7 @@ their loads.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from ...lowering.qgraph import QConv
@@ -80,6 +81,7 @@ def _groups(g: Geometry) -> tuple[VectorGroup, ...]:
     return tuple(out)
 
 
+@lru_cache(maxsize=4096)  # asked for each chain that a layer might be in
 def turned(g: Geometry, scratch: int) -> Turned:
     """The band of a convolution: as many output rows as `scratch` bytes hold, one at least."""
     vectors = -(-g.kw * g.ci // 16)
