@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from secateur.errors import ModelError
+from secateur.flow import convert
 from secateur.frontend import execute
 from secateur.frontend.ir import Graph, verify
 from secateur.frontend.load import load
@@ -102,7 +103,16 @@ nets = {
     "add": lambda i: L.Add()([i, L.ReLU()(i)]), "mul": lambda i: i * L.ReLU()(i),
     "concat": lambda i: L.Concatenate()([i, L.ReLU(6.0)(i) - i]),
     "minimum": lambda i: keras.ops.minimum(i, L.ReLU()(i) * 0.5),
+    "relu6": L.Conv2D(4, 3, activation="relu6"), "tanh": L.Activation("tanh"),
 }
+
+def several(i):
+    y = L.DepthwiseConv2D(3, activation="relu6")(L.Conv2D(8, 3, strides=2, activation="relu")(i))
+    y = L.Conv2D(8, 1)(y)
+    y = L.GlobalAveragePooling2D()(L.Add()([y, L.Conv2D(8, 1, activation="relu")(y)]))
+    return L.Dense(5)(y)
+
+nets["several"] = several
 for name, make in nets.items():
     i = keras.Input((9, 8, 3))
     m = keras.Model(i, make(i))
@@ -112,7 +122,14 @@ for name, make in nets.items():
     c.optimizations = [tf.lite.Optimize.DEFAULT]
     c.representative_dataset = lambda: ([d[None]] for d in x)
     c.target_spec.supported_ops = [getattr(tf.lite.OpsSet, WIDE)]
-    open(f"{out}/one_{name}.tflite", "wb").write(c.convert())
+    if name not in ("relu6", "tanh", "several"):
+        open(f"{out}/one_{name}.tflite", "wb").write(c.convert())
+    c = tf.lite.TFLiteConverter.from_keras_model(m)
+    c.optimizations = [tf.lite.Optimize.DEFAULT]
+    c.representative_dataset = lambda: ([d[None] * 0.7] for d in x)
+    c.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    c.inference_input_type = c.inference_output_type = tf.uint8 if name == "mul" else tf.int8
+    open(f"{out}/codes_{name}.tflite", "wb").write(c.convert())
 
 from tensorflow.lite.tools import flatbuffer_utils
 file = flatbuffer_utils.read_model(f"{out}/branches_int8.tflite")
@@ -230,6 +247,49 @@ def test_graph_equals_litert(folder: Path, name: str, kind: str) -> None:
         for t, step in kept.items():
             assert q.tensors[t].scale == pytest.approx(step, rel=1e-6), t
         assert np.abs(y - want).max() <= 8 * q.tensors[q.output].scale
+
+
+@pytest.mark.parametrize("name", [
+    "conv", "relu6", "depthwise", "dense", "sigmoid", "tanh", "leaky", "mean", "average", "add",
+    "mul", "concat", "minimum", "several",
+])  # fmt: skip
+def test_8_bit_codes_are_the_files(folder: Path, name: str) -> None:
+    """Scales and zero points are kept, though other inputs are shown than its converter saw."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    path, x = folder / f"codes_{name}.tflite", np.load(folder / "branches.npy")
+    run = litert.Interpreter(model_path=str(path))
+    run.allocate_tensors()
+    (source,), (sink,) = run.get_input_details(), run.get_output_details()
+    (scale, zero), (step, at) = source["quantization"], sink["quantization"]
+    ends = np.iinfo(source["dtype"])
+    codes = np.clip(np.rint(x / scale) + zero, ends.min, ends.max).astype(source["dtype"])
+    want = []
+    for sample in codes:
+        run.set_tensor(source["index"], sample[None])
+        run.invoke()
+        want.append(run.get_tensor(sink["index"])[0].astype(int))
+    q = lower(load(path), x[:4] * 3)
+    t = q.tensors[q.output]
+    assert q.tensors[q.inputs[0]].scale == pytest.approx(scale, rel=1e-6)
+    assert t.scale == pytest.approx(step, rel=1e-6)
+    real = ((codes - float(zero)) * scale).astype(np.float32)
+    y = ref.dequantize_output(q, ref.run(q, ref.quantize_input(q, real)))
+    got = np.rint(y.reshape(len(x), -1) / step + at)
+    off = np.abs(got - np.reshape(want, (len(x), -1)))
+    assert off.max() <= 1
+    assert (off == 0).mean() > (0.6 if name == "several" else 0.9)  # seven layers
+
+
+def test_the_conversion_notes_ranges_of_the_file(folder: Path) -> None:
+    x = np.load(folder / "branches.npy")
+    kept = convert(folder / "codes_conv.tflite", x)
+    assert any(
+        "2 of the tensors keep the ranges of their codes that the model brings" in n
+        for n in kept.notes
+    )
+    assert not any("that the model brings" in n for n in convert(
+        folder / "small_float.tflite", x
+    ).notes)  # fmt: skip
 
 
 def test_operators_of_16_bits_agree_to_one_code(folder: Path) -> None:

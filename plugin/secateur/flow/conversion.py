@@ -184,7 +184,7 @@ def convert(
     check_layers(encodings, qgraph)
     notes = [
         *ranges.warned([*ranges.of_calibration(graph, given), *of_features]),
-        *ranges.of_observers(qgraph), *head,
+        *ranges.of_observers(qgraph), *ranges.of_source(graph), *head,
     ]  # fmt: skip
     observed = () if streaming else (partial(observe_zeros, calibration=given),)
     qgraph = passes.run((*STORED, *observed), qgraph)

@@ -108,6 +108,17 @@ def of_observers(q: QGraph) -> list[str]:
     ]
 
 
+def of_source(graph: Graph) -> list[str]:
+    """How many tensors have ranges that the model brings, which calibration does not move."""
+    kept = sum("range" in node.attrs for node in graph.nodes)
+    if not kept:
+        return []
+    return [
+        f"{kept} of the tensors keep the ranges of their codes that the model brings "
+        "(trained in, or of an int8 file); calibration gives the others"
+    ]
+
+
 def _behind_norms(graph: Graph, given: Mapping[str, np.ndarray]) -> list[str]:
     """Batch normalisation knows what training data looked like: its outputs spread by about 1."""
     made = {n.output: n for n in graph.nodes}

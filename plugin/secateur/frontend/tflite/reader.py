@@ -21,6 +21,11 @@ from secateur.frontend.ir import Graph
 from .names import BUILTIN
 
 _TYPES = {0: "f4", 1: "f2", 2: "i4", 3: "u1", 4: "i8", 6: "?", 7: "i2", 9: "i1"}
+#: Operators that only move codes: their result has those of what they read.
+_MOVING = frozenset(
+    {"transpose", "slice", "tile", "gather", "depth_to_space", "space_to_depth", "pad", "flatten",
+     "reshape", "cast", "zero_pad", "max_pool", "resize", "constant"}
+)  # fmt: skip
 _ACTIVATIONS: dict[int, float | None] = {1: None, 3: 6.0}  # RELU, RELU6: the cap
 
 
@@ -33,6 +38,7 @@ class Tensor:
     dtype: str
     data: np.ndarray | None  #: real values of a constant
     step: float = 0.0  #: real value of a step of 16-bit codes, where it holds such
+    span: tuple[float, float] | None = None  #: real values of the ends of 8-bit codes, likewise
 
 
 @dataclass
@@ -127,9 +133,12 @@ class TfliteReader:
         if not raw.size:
             q = t.table(4)
             kept = t.integer(5, "<b")  # a state, 16 bits wide in networks of 8-bit codes, too
-            scale = q.array(2, "f4") if q and dtype == "i2" and not kept else np.zeros(0)
-            known = scale.size == 1 and 1e-30 < scale[0] < 1e30
-            return Tensor(name, shape, dtype, None, float(scale[0]) if known else 0.0)
+            scale = q.array(2, "f4") if q and not kept else np.zeros(0)
+            if q is None or scale.size != 1 or not 1e-30 < scale[0] < 1e30:
+                return Tensor(name, shape, dtype, None)
+            if dtype == "i2":
+                return Tensor(name, shape, dtype, None, float(scale[0]))
+            return Tensor(name, shape, dtype, None, span=_span(float(scale[0]), q, dtype))
         if t.table(6) is not None or not dtype:
             raise ModelError(
                 f"tensor '{name}' in {self.path} has a storage type that is not supported; convert "
@@ -173,6 +182,7 @@ class TfliteReader:
             dtype = "int32" if t.dtype in ("i4", "i8") else "float32"
             self.values[i] = self.b.add_input(name, t.shape[1:], dtype)
             self._mark(t, self.values[i])
+            self._keep(t, self.values[i])
         for i, (code, custom, t) in enumerate(self.ops):
             kind = BUILTIN[code] if 0 <= code < len(BUILTIN) else f"number {code}"
             op = TfliteOp(
@@ -226,6 +236,7 @@ class TfliteReader:
         for o, value in zip(op.outputs, made, strict=True):
             self.values[o] = value
             self._mark(self.tensors[o], value, first)
+            self._keep(self.tensors[o], value, first)
             if spread and op.kind != "BATCH_TO_SPACE_ND":
                 self.spread[o] = Spread(value, self.spread[spread[0]].block)
             else:
@@ -243,6 +254,20 @@ class TfliteReader:
         while node.op in ("flatten", "reshape") and node.inputs[0] in made:
             node = made[node.inputs[0]]
             node.attrs |= codes
+
+    def _keep(self, tensor: Tensor, value: str, first: int = 0) -> None:
+        """Note the ends of a tensor's 8-bit codes at the node that makes it, the first to say so.
+
+        Where codes only move they stay those of what is read: of the nodes from `first` on the one
+        before the moving.
+        """
+        if tensor.span is None:
+            return
+        node, made = self.b.maker(value), {n.output: n for n in self.b.nodes[first:]}
+        while node.op in _MOVING and node.inputs and node.inputs[0] in made:
+            node = made[node.inputs[0]]
+        if node.op not in _MOVING:
+            node.attrs.setdefault("range", tensor.span)
 
     # -- for handlers ----------------------------------------------------------------------------
 
@@ -339,6 +364,17 @@ class TfliteReader:
                 raise self.refuse(op, f"turns shape {have} into one known only at run time")
             return x
         return self.b.reshape(op.name, x, shape)
+
+
+def _span(scale: float, quantization: FlatTable, dtype: str) -> tuple[float, float] | None:
+    """Real values of the least and the largest code; None where they do not lie about 0."""
+    ends = {"i1": (-128, 127), "u1": (0, 255)}.get(dtype)
+    zero = quantization.array(3, "i8")
+    if ends is None or zero.size > 1:
+        return None
+    at = int(zero[0]) if zero.size else 0
+    low, high = ends
+    return (scale * (low - at), scale * (high - at)) if low <= at <= high else None
 
 
 def _plain(name: str) -> str:
