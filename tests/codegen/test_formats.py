@@ -58,6 +58,16 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
+def _named(compiled: CompiledModel, name: str) -> CompiledModel:
+    """The same network by another name."""
+    from dataclasses import replace
+
+    from secateur.codegen.plan import make_plan
+
+    other = replace(compiled.qgraph, name=name)
+    return replace(compiled, name=name, qgraph=other, plan=make_plan(other))
+
+
 @needs_cc
 def test_plain_compiles_with_warnings_as_errors(
     compiled: CompiledModel, expected: str, tmp_path: Path
@@ -91,7 +101,7 @@ def test_cmake_builds_as_a_subdirectory(
 def test_zephyr_module_builds_with_zephyrs_functions(
     compiled: CompiledModel, expected: str, tmp_path: Path
 ) -> None:
-    """Zephyr itself is too large to install; its three CMake functions are replaced."""
+    """Zephyr's three CMake functions are replaced; with a tree of it see the test at the end."""
     folder = compiled.save(tmp_path / "tiny", "zephyr")
     assert "cmake: zephyr" in (folder / "zephyr/module.yml").read_text()
     assert "config SECATEUR_TINY\n" in (folder / "zephyr/Kconfig").read_text()
@@ -256,12 +266,7 @@ int main(void)
 @needs_cc
 @needs_cmake
 def test_two_networks_in_one_cmake_project(compiled: CompiledModel, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from secateur.codegen.plan import make_plan
-
-    other = replace(compiled.qgraph, name="other")
-    second = replace(compiled, name="other", qgraph=other, plan=make_plan(other))
+    second = _named(compiled, "other")
     compiled.save(tmp_path / "tiny", "cmake")
     second.save(tmp_path / "other", "cmake")
     (tmp_path / "main.c").write_text(
@@ -320,12 +325,7 @@ fn main() {
 @needs_cc
 def test_two_networks_share_headers_and_no_symbol(compiled: CompiledModel, tmp_path: Path) -> None:
     """What both libraries bring of the runtime is the same file, and holds no object."""
-    from dataclasses import replace
-
-    from secateur.codegen.plan import make_plan
-
-    other = replace(compiled.qgraph, name="other")
-    second = replace(compiled, name="other", qgraph=other, plan=make_plan(other))
+    second = _named(compiled, "other")
     found: list[dict[str, str]] = []
     symbols: list[set[str]] = []
     for made in (compiled, second):
@@ -394,3 +394,123 @@ int main(void)
     run("cc", *flags, tmp_path / "main.c", *sources, "-o", tmp_path / "a")
     real = np.array([float.fromhex(v) for v in run(tmp_path / "a").split()], np.float32)
     np.testing.assert_array_equal(real.reshape(64, 3), made.predict(x))
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="c++ is not installed")
+def test_two_networks_in_one_arduino_sketch(
+    compiled: CompiledModel, expected: str, tmp_path: Path
+) -> None:
+    """As the IDE does: each library with its own folder first, the sketch with both."""
+    objects: list[Path] = []
+    for made in (compiled, _named(compiled, "other")):
+        folder = made.save(tmp_path / "out" / made.name, "arduino")
+        with zipfile.ZipFile(folder / f"{made.name}.zip") as z:
+            z.extractall(tmp_path / "libraries")
+        src = tmp_path / "libraries" / made.name / "src"
+        for source in src.glob("*.c"):
+            objects.append(tmp_path / f"{made.name}_{source.stem}.o")
+            run("cc", "-Werror", "-c", source, "-I", src, "-o", objects[-1])
+    (tmp_path / "sketch.cpp").write_text("""
+#include <cstdio>
+#include <tiny.h>
+#include <other.h>
+int main() {
+    int8_t in[TINY_INPUT_SIZE] = {1, -2, 3, 4}, out[TINY_OUTPUT_SIZE];
+    int status = tiny_run(in, out);
+    for (int v : out) std::printf("%d ", v);
+    status |= other_run(in, out);
+    for (int v : out) std::printf("%d ", v);
+    return status;
+}
+""")
+    places = [f"-I{tmp_path}/libraries/{name}/src" for name in ("tiny", "other")]
+    run("c++", "-Wall", "-Werror", *places, tmp_path / "sketch.cpp", *objects, "-o", tmp_path / "a")
+    assert run(tmp_path / "a") == 2 * expected
+
+
+def test_arduino_names_architectures_that_keep_constants_in_flash(
+    compiled: CompiledModel, tmp_path: Path
+) -> None:
+    folder = compiled.save(tmp_path / "out", "arduino")
+    with zipfile.ZipFile(folder / "tiny.zip") as z:
+        properties = z.read("tiny/library.properties").decode()
+    (line,) = (x for x in properties.splitlines() if x.startswith("architectures="))
+    named = line.removeprefix("architectures=").split(",")
+    assert "*" not in named
+    assert "avr" not in named
+    assert {"samd", "esp32", "rp2040", "megaavr"} <= set(named)
+
+
+#: Open-CMSIS-Pack's PACK.xsd: what `file` may be, and how versions and dates are written.
+_CATEGORIES = {
+    "doc", "header", "include", "library", "object", "source", "sourceC", "sourceCpp", "sourceAsm",
+    "linkerScript", "utility", "image", "other", "preIncludeGlobal", "preIncludeLocal",
+    "genSource", "genHeader", "genParams", "genAsset",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tiny", "a_network_9"])
+def test_a_pack_keeps_the_rules_of_its_schema(
+    compiled: CompiledModel, tmp_path: Path, name: str
+) -> None:
+    """By hand: neither `packchk` nor a reader of XML schemas can be counted on."""
+    import re
+    from datetime import date
+    from xml.etree import ElementTree
+
+    folder = _named(compiled, name).save(tmp_path / "lib", "cmsis-pack")
+    (path,) = folder.glob("*.pdsc")
+    root = ElementTree.parse(path).getroot()
+    vendor, pack = root.findtext("vendor"), root.findtext("name")
+    assert path.name == f"{vendor}.{pack}.pdsc"
+    assert root.tag == "package"
+    assert re.fullmatch(r"1\.[3-9]\.\d+", root.get("schemaVersion", ""))
+    assert all(re.fullmatch(r"[-_A-Za-z0-9]+", word or "") for word in (vendor, pack))
+    once = ("vendor", "name", "description", "url", "releases", "components")
+    assert [len(root.findall(tag)) for tag in once] == [1] * len(once)
+    assert root.findtext("description")
+    version = re.compile(r"\d+\.\d+\.\d+")
+    (release,) = root.iter("release")
+    assert version.fullmatch(release.get("version", ""))
+    date.fromisoformat(release.get("date", ""))
+    (component,) = root.iter("component")
+    assert {"Cclass", "Cgroup", "Csub", "Cversion"} == set(component.attrib)
+    assert version.fullmatch(component.get("Cversion", ""))
+    assert component.findtext("description")
+    for listed in component.iter("file"):
+        assert listed.get("category") in _CATEGORIES
+        place = listed.get("name", "")
+        assert (folder / place).exists()
+        assert place.endswith("/") == (listed.get("category") == "include")
+        assert ".." not in place
+
+
+def _zephyr_tree() -> str | None:
+    """The top folder of a workspace that `west` knows, with Zephyr in it."""
+    if shutil.which("west") is None:
+        return None
+    found = subprocess.run(["west", "topdir"], capture_output=True, text=True)
+    top = found.stdout.strip()
+    return top if found.returncode == 0 and (Path(top) / "zephyr" / "VERSION").exists() else None
+
+
+@pytest.mark.slow
+def test_zephyr_builds_the_module_in_its_own_tree(
+    compiled: CompiledModel, expected: str, tmp_path: Path
+) -> None:
+    if (top := _zephyr_tree()) is None:
+        pytest.skip("west is not installed, or has no Zephyr tree here")
+    module, app = compiled.save(tmp_path / "tiny", "zephyr"), tmp_path / "app"
+    (app / "src").mkdir(parents=True)
+    (app / "src" / "main.c").write_text(MAIN)
+    (app / "prj.conf").write_text("")
+    (app / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\n"
+        "find_package(Zephyr REQUIRED HINTS $ENV{ZEPHYR_BASE})\nproject(app)\n"
+        "target_sources(app PRIVATE src/main.c)\n"
+    )
+    build = tmp_path / "build"
+    run("west", "build", "-b", "native_sim", "-d", build, app, "--",
+        f"-DZEPHYR_EXTRA_MODULES={module}", cwd=Path(top))  # fmt: skip
+    said = run(build / "zephyr" / "zephyr.exe", "-stop_at=1")
+    assert expected.strip() in said
