@@ -64,6 +64,11 @@ def test_deploy(folder: Path) -> None:
     assert report["accuracy"]["reference"] == report["accuracy"]["device"]
     assert as_json((folder / "build/tiny/host/report.json").read_text()) == report
     assert "40 of 40" in (folder / "r.html").read_text()
+    assert "previous run" not in (folder / "r.html").read_text()
+    secateur(folder, *args, "--ram", "64 kB")
+    text = (folder / "r.html").read_text()
+    assert "Since the previous run" in text
+    assert "1 of 1 kept" in text
 
 
 def test_several_boards_in_one_table(folder: Path) -> None:

@@ -112,3 +112,24 @@ def test_every_page_is_in_the_sites_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").glob("*.md"):
         assert f": {page.name}\n" in text, page.name
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/quickstart.md", "docs/tutorial.md", "docs/choosing.md", "docs/faq.md"],
+)
+def test_a_newcomers_pages_name_the_smallest_image(page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    assert re.search(r"optimize(=\"| )flash|\W[`\"]flash[`\"]", text)
+    assert "smallest image" in text
+
+
+def test_the_quick_start_weighs_every_extra() -> None:
+    """What is installed beside the core has its megabytes there."""
+    table = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1]
+    extras = re.findall(r"^([\w-]+) = \[", table.split("\n[")[0], re.M)
+    text = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
+    assert "in MB" in text
+    for extra in extras:
+        assert re.search(rf"\b{extra}\b[^\n]*?\d", text), extra
+    assert re.search(r"^train = \[[^\]]*\"tensorboard", table, re.M)

@@ -35,6 +35,22 @@ def test_append_list_compare(tmp_path: Path) -> None:
             assert done.exit_code == 0, done.output
 
 
+def test_the_previous_run_is_that_of_the_same_model_and_board(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    told: list[str] = []
+    assert history.previous(make_report(), told.append, path) is None
+    history.append(make_report(), path)
+    history.append(make_report(board="another"), path)
+    assert history.previous(make_report(), told.append, path) == make_report()
+    assert history.previous(make_report(model="another"), told.append, path) is None
+    assert told == []
+    with sqlite3.connect(path) as connection:
+        connection.execute("update reports set report = '{}'")
+    assert history.previous(make_report(), told.append, path) is None
+    assert len(told) == 1
+    assert "entry 1" in told[0]
+
+
 def test_change(tmp_path: Path) -> None:
     def entry(cycles: float | None) -> history.Entry:
         return history.Entry(1, "", "m", "b", None, {"latency": {"cycles": cycles}})

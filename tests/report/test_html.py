@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from secateur.report import Accuracy, LayerFigures, Outputs, Size, html
+from secateur.report import Accuracy, Energy, Latency, LayerFigures, Outputs, Size, html
 from tests.browser import AXE, CHROMIUM, NEEDS_BROWSER, chromium, look
 from tests.report.sample import details, report
 
@@ -95,6 +95,50 @@ def test_bytes_are_told_by_what_they_are() -> None:
     assert "quantized, positions: " in text
     plain = html.render(report())
     assert "coded: 760 bytes" in plain
+
+
+def test_budgets_have_a_card() -> None:
+    kept = html.render(report(), limits={"flash": 32_000, "latency": 5})
+    assert "Budgets</span>" in kept
+    assert "2 of 2 kept" in kept
+    assert "flash 12.0 kB, at most 32.0 kB; latency 4.00 ms, at most 5.00 ms" in kept
+    broken = html.render(report(), limits={"flash": 32_000, "ram": 2_000, "accuracy": "80 %"})
+    assert 'value bad">2 of 3 kept' in broken
+    assert "ram 2.4 kB, at most 2.0 kB; flash" in broken
+    assert "accuracy 90.50 %, at least 80.00 %" in broken
+    assert "Budgets</span>" not in page()
+
+
+def test_the_page_tells_what_has_changed_since_the_previous_run() -> None:
+    before = report(
+        latency=Latency(100_000, 120_000.0, 5.0, "estimated"), energy=Energy(None, "estimated")
+    )
+    text = html.render(report(), previous=before)
+    assert "Since the previous run" in text
+    assert '<th scope="row">instructions</th><td>100,000</td><td>90,000</td><td>-10.00 %' in text
+    assert "<td>5.00 ms</td><td>4.00 ms</td><td>-20.00 %</td>" in text
+    assert "<td>-</td><td>120.5 uJ</td><td>not known of both</td>" in text
+    assert "<td>as before</td>" in text
+    assert "Since the previous run" not in page()
+
+
+def test_on_a_phone_and_on_paper() -> None:
+    """The first column stays, an edge shows that more is there, no card is torn in two."""
+    style = " ".join(page().split("<style>")[1].split("</style>")[0].split())
+    assert "tbody th, tfoot th { position: sticky; left: 0;" in style
+    assert "linear-gradient(to left, var(--line), transparent)" in style
+    paper = style[style.index("@media print") :]
+    assert ".scroll { overflow: visible; }" in paper
+    assert "figure, tr, .tiles li { break-inside: avoid; }" in paper
+
+
+def test_pictures_have_axes_and_say_what_is_pointed_at() -> None:
+    text = page()
+    weights = text[text.index('id="weights"') : text.index('id="memory"')]
+    assert weights.count('class="axis"') == 2 * weights.count("<svg")
+    arena = text[text.index('id="memory"') : text.index("The same as a table")]
+    for block in details().blocks:
+        assert f"{block.name}: {block.size:,} bytes" in arena
 
 
 def test_zeros_are_drawn_and_few_levels_have_shares() -> None:

@@ -11,9 +11,10 @@ import click
 from secateur.errors import DataError
 
 from .convert import conversion_options
-from .output import import_keras, json_option, print_result, progress, work
+from .output import import_keras, json_option, print_result, progress, warn, work
 
 if TYPE_CHECKING:
+    from secateur.codegen.plan import Budget
     from secateur.flow.arguments import Builder
     from secateur.report.figures import Report
     from secateur.targets import Target
@@ -165,13 +166,22 @@ def command(
             details = of(compiled, chosen[0], folders[0])
             reports[0] = with_causes(reports[0], details)
             reports[0].save(folders[0] / "report.json")
-            page.save(html, reports[0], details, reports[1:])
+            page.save(
+                html, reports[0], details, reports[1:],
+                limits=_limits(compiled.budget), previous=history.previous(reports[0], warn),
+            )  # fmt: skip
         for report in reports:
             history.append(report)
     if len(reports) == 1:
         print_result(as_json, reports[0].to_dict(), lambda: render(reports[0]))
     else:
         print_result(as_json, [r.to_dict() for r in reports], lambda: compare(reports))
+
+
+def _limits(asked: Budget) -> dict[str, float]:
+    """Budgets by the figures of a report."""
+    limits = {"flash": asked.flash, "ram": asked.ram, "latency": asked.latency_ms}
+    return {name: float(limit) for name, limit in limits.items() if limit is not None}
 
 
 def _targets(

@@ -221,6 +221,24 @@ def entries(
     return found
 
 
+def previous(
+    report: Report, damaged: Callable[[str], None], path: Path | None = None
+) -> Report | None:
+    """The last run of the same model on the same board; None where there is none.
+
+    One that cannot be read is told to `damaged` in a sentence.
+    """
+    where = path or default_path()
+    if not where.is_file():
+        return None
+    try:
+        last = entries(where, report.model, report.board, 1, damaged)
+        return Report.from_dict(last[0].report, f"entry {last[0].id} of {where}") if last else None
+    except SecateurError as error:
+        damaged(str(error))
+        return None
+
+
 def entry(number: int, path: Path | None = None) -> Entry:
     """One entry. Raises SecateurError if there is none of this number."""
     where = path or default_path()

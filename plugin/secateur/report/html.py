@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from markupsafe import Markup
 from secateur.files import looks_like, write
 from secateur.names import shown
 
-from . import metrics, roofline, svg
+from . import budget, metrics, roofline, svg
+from .changes import FigureChange
 from .details import Details, Histogram
 from .figures import Report
 from .layers import total
@@ -71,6 +72,36 @@ def _tiles(r: Report) -> list[_Tile]:
         css = "good" if r.bit_exact else "bad"
         tiles.append(_Tile("Outputs identical", value, "byte by byte with the reference", css))
     return tiles
+
+
+def _budgets(report: Report, limits: Mapping[str, budget.Value]) -> list[_Tile]:
+    """Whether what was asked for is kept, a broken one first."""
+    verdicts = sorted(budget.check(report, limits), key=lambda v: v.kept is not False)
+    if not verdicts:
+        return []
+    kept = sum(v.kept is True for v in verdicts)
+    said = []
+    for v in verdicts:
+        figure = budget.FIGURES[v.figure]
+        most = "at least" if figure.higher_is_better else "at most"
+        said.append(f"{v.figure} {figure.show(v.measured)}, {most} {figure.show(v.limit)}")
+    css = "good" if kept == len(verdicts) else "bad"
+    return [_Tile("Budgets", f"{kept} of {len(verdicts)} kept", "; ".join(said), css)]
+
+
+def _since(report: Report, previous: Report | None) -> list[tuple[str, str, str, str]]:
+    """Figure, then, now and how far, of every figure that either run knows."""
+    rows: list[tuple[str, str, str, str]] = []
+    if previous is None:
+        return rows
+    for name, figure in budget.FIGURES.items():
+        change = FigureChange(name, figure.read(previous), figure.read(report))
+        if change.before is not None or change.after is not None:
+            far = change.text or "as before"
+            if change.before is None or change.after is None:
+                far = "not known of both"
+            rows.append((name, figure.show(change.before), figure.show(change.after), far))
+    return rows
 
 
 def _energies(report: Report, d: Details) -> dict[str, float]:
@@ -161,8 +192,13 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
 
 
-def render(report: Report, details: Details | None = None, others: Sequence[Report] = ()) -> str:
-    """The page. `others` are further runs or boards to compare with."""
+def render(
+    report: Report, details: Details | None = None, others: Sequence[Report] = (), *,
+    limits: Mapping[str, budget.Value] | None = None, previous: Report | None = None,
+) -> str:  # fmt: skip
+    """The page. `others` are further runs or boards to compare with, `limits` the budgets of this
+    run by figure (`budget.FIGURES`), `previous` what the same model was on the same board before.
+    """
     layers = report.layers
     d = details or Details()
     whole = total(layers)
@@ -198,7 +234,8 @@ def render(report: Report, details: Details | None = None, others: Sequence[Repo
         .render(
             report=report,
             metrics=_metrics(report),
-            tiles=_tiles(report),
+            tiles=[*_tiles(report), *_budgets(report, limits or {})],
+            since=_since(report, previous),
             waterfall=Markup(svg.waterfall(stages, whole.entropy_bytes)),
             total=whole,
             most_bytes=max((x.stored_bytes for x in layers), default=0),
@@ -228,6 +265,10 @@ def save(
     report: Report,
     details: Details | None = None,
     others: Sequence[Report] = (),
+    *,
+    limits: Mapping[str, budget.Value] | None = None,
+    previous: Report | None = None,
 ) -> Path:
     """Write the page in one step. Raises FileError if something else is there."""
-    return write(path, render(report, details, others), OURS)
+    page = render(report, details, others, limits=limits, previous=previous)
+    return write(path, page, OURS)
