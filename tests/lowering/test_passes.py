@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from secateur.codegen.plan import make_plan
 from secateur.errors import DataError, ModelError
 from secateur.frontend import execute
 from secateur.frontend.ir import Graph
@@ -314,3 +315,17 @@ def test_all_operator_kinds_are_exercised_by_the_strategy() -> None:
     collect()
     wanted = {c.__name__ for c in (QConv, QDense, QPool, QAdd, QRescale, QPad)}
     assert wanted | {"QSoftmax"} <= seen
+
+
+def test_a_convolution_of_single_channels_takes_no_residual() -> None:
+    """As PyTorch has depthwise layers: a random graph found that no kernel executed the two."""
+    b = Builder("net")
+    x = b.add_input("x", (4, 5, 3))
+    attrs = {"strides": (1, 1), "pads": (1, 1, 1, 1), "groups": 3}
+    kernel = np.random.default_rng(0).normal(0, 1, (3, 3, 1, 3)).astype(np.float32)
+    y = b.emit("conv2d", "conv", [x], None, attrs, {"kernel": kernel})
+    graph = b.finish(b.emit("add", "sum", [y, x]))
+    data = np.random.default_rng(1).normal(0, 1, (8, 4, 5, 3)).astype(np.float32)
+    q = lower(graph, data)
+    assert [op.kind for op in q] == ["conv", "add"]
+    assert make_plan(q).layers["sum"].kernel

@@ -16,6 +16,7 @@ from secateur.frontend.ir import Graph, Node, verify
 from secateur.frontend.load import load
 from secateur.lowering.find_functions import find_functions
 from secateur.lowering.find_norms import find_norms
+from secateur.lowering.find_softmax import find_softmax
 from secateur.lowering.simplify import simplify
 
 keras = pytest.importorskip("keras")
@@ -291,6 +292,89 @@ def test_functions_joined_at_random_keep_their_values() -> None:
 )
 def test_what_only_resembles_a_function_is_left_as_it_is(f: Callable[[Any], Any]) -> None:
     assert "mul" in ops(found(between(f)))
+
+
+def top(u: Any, axis: int = -1) -> Any:
+    return K.max(u, axis, keepdims=True)
+
+
+def quotient(z: Any, axis: int = -1) -> Any:
+    e = K.exp(z)
+    return e / K.sum(e, axis, keepdims=True)
+
+
+def product(z: Any) -> Any:
+    e = K.exp(z)
+    return K.reciprocal(K.sum(e, -1, keepdims=True)) * e
+
+
+def logarithm(z: Any) -> Any:
+    return z - K.log(K.sum(K.exp(z), -1, keepdims=True))
+
+
+SOFTMAXES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "plain": (quotient, "softmax"),
+    "stable": (lambda u: quotient(u - top(u)), "softmax"),
+    "rows": (lambda u: quotient(u - top(u, 1), 1), "softmax"),
+    "product": (product, "softmax"),
+    "logarithm": (logarithm, "log_softmax"),
+    "stable logarithm": (lambda u: logarithm(u - top(u)), "log_softmax"),
+}
+
+
+def test_softmaxes_joined_at_random_keep_their_values() -> None:
+    kinds = {"softmax": 0, "log_softmax": 0}
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        shape, axis, other = (5, 6, 8), int(rng.integers(3)), int(rng.integers(3))
+        nodes = [Node("input", "u", (), "u", shape)]
+
+        def emit(op: str, *inputs: str, nodes: list[Node] = nodes, **attrs: Any) -> str:
+            shapes = [next(n.shape for n in nodes if n.output == t) for t in inputs]
+            made = np.broadcast_shapes(*shapes)
+            if op == "reduce":
+                made = tuple(1 if i in attrs["axes"] else n for i, n in enumerate(made))
+            name = f"t{len(nodes)}"
+            nodes.append(Node(op, name, inputs, name, made, attrs))
+            return name
+
+        x = "u"
+        if rng.random() < 0.5:
+            over = axis if rng.random() < 0.7 else other
+            shift = emit("reduce", x, function=str(rng.choice(["max", "mean"])), axes=(over,))
+            x = emit("sub", x, shift) if rng.random() < 0.8 else emit("sub", shift, x)
+        e = emit("activation", x, function=str(rng.choice(["exponential", "exponential", "tanh"])))
+        of = e if rng.random() < 0.8 else emit("activation", "u", function="exponential")
+        axes = (axis,) if rng.random() < 0.8 else tuple({axis, other})
+        kind = str(rng.choice(["sum", "sum", "sum", "mean"]))
+        total = emit("reduce", of, function=kind, axes=axes)
+        match rng.integers(4):
+            case 0:
+                y = emit("div", e, total)
+            case 1:
+                y = emit("mul", *rng.permutation(
+                    [e, emit("activation", total, function="reciprocal")]).tolist())  # fmt: skip
+            case 2:
+                y = emit("sub", x, emit("activation", total, function="log"))
+            case _:
+                y = emit("div", total, e)
+        graph = Graph("drawn", nodes, ("u",), (y,))
+        found = find_softmax(graph)
+        verify(found)
+        data = np.random.default_rng(seed).normal(0, 1, (4, *shape)).astype(np.float32)
+        with np.errstate(all="ignore"):
+            want, got = execute.run(graph, data), execute.run(found, data)
+        fine = np.isfinite(want)
+        np.testing.assert_allclose(got[fine], want[fine], rtol=2e-5, atol=2e-5)
+        if found.nodes[-1].op in kinds:
+            kinds[found.nodes[-1].op] += 1
+    assert min(kinds.values()) >= 15, kinds
+
+
+@pytest.mark.parametrize("name", SOFTMAXES)
+def test_a_softmax_written_out_is_one_operator(name: str) -> None:
+    f, op = SOFTMAXES[name]
+    assert ops(found(between(f))) == [op]
 
 
 def test_integers_are_as_good_as_those_of_the_layers() -> None:

@@ -27,9 +27,16 @@ def fuse_residual(graph: Graph) -> Graph:
 
 def _fits(g: Graph, node: Node, add: Node) -> bool:
     return (
-        node.op == "conv2d"  # depthwise kernels work plane by plane and take no residual
+        node.op == "conv2d"
+        and not _depthwise(g, node)
         and not {"clamp", "levels"} & set(node.attrs)
         and len(node.inputs) == 1
         and only_reader(g, node.output) is add
         and all(g.node(t).shape == add.shape and g.node(t).op != "constant" for t in add.inputs)
     )
+
+
+def _depthwise(g: Graph, conv: Node) -> bool:
+    """Whether it filters each channel by itself: such kernels work plane by plane and take no
+    residual."""
+    return bool(1 < conv.attr("groups") == g.node(conv.inputs[0]).shape[2])

@@ -21,6 +21,7 @@ from secateur.frontend.ir import Graph
 from secateur.lowering.align import align
 from secateur.lowering.find_functions import find_functions
 from secateur.lowering.find_norms import find_norms
+from secateur.lowering.find_softmax import find_softmax
 from secateur.lowering.fold_input import fold_input
 from secateur.lowering.fold_levels import fold_levels
 from secateur.lowering.fold_norm import fold_norm
@@ -35,8 +36,8 @@ G = TypeVar("G", Graph, QGraph)
 
 #: Float passes before calibration; each leaves the graph's function unchanged.
 FLOAT: tuple[Callable[[Graph], Graph], ...] = (
-    find_norms, find_functions, fold_pad, fold_input, fold_norm, fold_relu, fold_levels,
-    fuse_residual,
+    find_softmax, find_norms, find_functions, fold_pad, fold_input, fold_norm, fold_relu,
+    fold_levels, fuse_residual,
 )  # fmt: skip
 
 #: Integer passes: images row by row or column by column, then constants brought into like form.
