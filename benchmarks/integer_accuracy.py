@@ -10,8 +10,8 @@ per-channel weights). `ratio` is the mean absolute error of this package's dequa
 that of LiteRT's, both against Keras' floats, on other inputs; of several outputs the worst.
 `keras`, `tflite` and `onnx` are the largest differences of the float executor from Keras, from
 LiteRT's float32 (read from the .tflite file) and from onnxruntime (read from the .onnx file that
-Keras exports), relative to the output's largest value. `exact` are those of the executor, Keras,
-LiteRT and onnxruntime from the same Keras model in float64: which of two that differ is off.
+Keras exports, see `depthwise` and `repair`), relative to the output's largest value. `exact` are
+those of the executor, Keras, LiteRT and onnxruntime from the same Keras model in float64.
 """
 
 from __future__ import annotations
@@ -205,15 +205,13 @@ def floats(source: Any, model: Any, content: bytes, x: Arrays, want: Arrays) -> 
         read = _executed(load(path), few)
         lite = run_lite(content, few, read)
         row["tflite"] = _worst(read, lite)
-        pair = onnx(source, model, Path(folder) / "float.onnx", few)
-        row["onnx"] = _worst(*pair) if pair else None
+        own, runtime = onnx(source, model, Path(folder) / "float.onnx", few)
+        row["onnx"] = _worst(own, runtime)
     if isinstance(source, Graph):  # a twin of layers of its own has no form in float64
         return row
     exact = outputs(double(model).predict(_fed([a.astype(np.float64) for a in few]), verbose=0))
-    found = {"executor": got, "keras": want, "litert": lite, "onnx": pair[1] if pair else None}
-    row["exact"] = {
-        n: None if v is None else _worst(_like(v, exact), exact) for n, v in found.items()
-    }
+    found = {"executor": got, "keras": want, "litert": lite, "onnx": runtime}
+    row["exact"] = {n: _worst(_like(v, exact), exact) for n, v in found.items()}
     return row
 
 
@@ -224,12 +222,10 @@ def _executed(graph: Graph, x: Arrays) -> Arrays:
     return outputs(execute.run_outputs(graph, feed))
 
 
-def onnx(source: Any, model: Any, path: Path, x: Arrays) -> tuple[Arrays, Arrays] | None:
+def onnx(source: Any, model: Any, path: Path, x: Arrays) -> tuple[Arrays, Arrays]:
     """The executor's and onnxruntime's outputs of the .onnx file that Keras exports to `path`, or
-    that torch has; None where onnxruntime does not take what Keras exports, or its constants are
-    inputs."""
+    that torch has."""
     import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph
 
     if isinstance(source, Graph):
         path, ends = TORCH, [source.node(t).attrs for t in source.inputs]
@@ -237,16 +233,10 @@ def onnx(source: Any, model: Any, path: Path, x: Arrays) -> tuple[Arrays, Arrays
         x = [a.reshape(len(a), *s) for a, s in zip(x, shapes, strict=True)]
     else:
         with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink):
-            model.export(str(path), format="onnx", verbose=False)
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except InvalidGraph as e:
-        print(f"onnxruntime: {str(e)[:200]}", flush=True)
-        return None
+            depthwise(model).export(str(path), format="onnx", verbose=False)
+        repair(path, model)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     graph = load(path)
-    if len(graph.inputs) != len(x):
-        print(f"Keras exports constants as inputs: {', '.join(graph.inputs[len(x) :])}", flush=True)
-        return None
     shapes = [[0, *graph.node(t).attrs.get("nominal", graph.node(t).shape)] for t in graph.inputs]
     fed = _by_shape(x, shapes)
     names = [i.name for i in session.get_inputs()]
@@ -259,6 +249,63 @@ def onnx(source: Any, model: Any, path: Path, x: Arrays) -> tuple[Arrays, Arrays
     theirs = [np.concatenate(p) for p in zip(*parts, strict=True)]
     ours = execute.run_outputs(graph, dict(zip(graph.inputs, fed, strict=True)))
     return outputs(ours), outputs(theirs)
+
+
+def depthwise(model: Any) -> Any:
+    """The model with depthwise layers where convolutions have a group for each channel: those Keras
+    exports as calls of compiled TensorFlow."""
+    import keras
+
+    def single(layer: Any) -> bool:
+        return isinstance(layer, keras.layers.Conv2D) and 1 < layer.groups == layer.filters
+
+    def other(layer: Any) -> Any:
+        if not single(layer):
+            return type(layer).from_config(layer.get_config())
+        keys = ("name", "kernel_size", "strides", "padding", "use_bias")
+        return keras.layers.DepthwiseConv2D(**{k: layer.get_config()[k] for k in keys})
+
+    if not any(map(single, model.layers)):
+        return model
+    made = keras.models.clone_model(model, clone_function=other)
+    for old, new in zip(model.layers, made.layers, strict=True):
+        weights = old.get_weights()
+        if single(old):
+            weights[0] = weights[0].transpose(0, 1, 3, 2)
+        new.set_weights(weights)
+    made(np.zeros((1, *made.input_shape[1:]), np.float32))  # what is exported has been called
+    return made
+
+
+def repair(path: Path, model: Any) -> None:
+    """Make valid ONNX of what Keras exports, for both readers alike: an exact GELU's `Erfc`, which
+    ONNX has not, becomes 1 - Erf, and mean and variance of a normalization, which are inputs in the
+    file, initializers."""
+    import keras
+    import onnx as package
+
+    proto = package.load(path)
+    graph = proto.graph
+    one = package.numpy_helper.from_array(np.float32(1), "one_of_erfc")
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Erfc":
+            erf = f"{node.output[0]}_erf"
+            nodes.append(package.helper.make_node("Erf", node.input, [erf]))
+            nodes.append(package.helper.make_node("Sub", [one.name, erf], node.output))
+        else:
+            nodes.append(node)
+    if len(nodes) > len(graph.node):
+        graph.initializer.append(one)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for given in list(graph.input)[len(model.inputs) :]:
+        (layer,) = (x for x in model.layers if isinstance(x, keras.layers.Normalization))
+        value = layer.mean if given.name.endswith("Sub/y:0") else layer.variance
+        array = np.asarray(value, np.float32)
+        graph.initializer.append(package.numpy_helper.from_array(array, given.name))
+        graph.input.remove(given)
+    package.save(proto, path)
 
 
 def double(model: Any) -> Any:

@@ -1,12 +1,13 @@
 """Random graphs of all operators: the reference's bytes on this computer and on every core.
 
-    python -m benchmarks.random_graphs                 100 graphs: results/random_graphs.json
+    python -m benchmarks.random_graphs                 300 graphs: results/random_graphs.json
     python -m benchmarks.random_graphs --graphs 20     fewer; nothing is written
 
-Hypothesis draws graphs of three to eight operators, with branches, tensors read many times, one to
-three inputs and outputs (tests/codegen/test_operators.py draws the same, and fewer). Each runs on
-three inputs, the extremes among them: on this computer under AddressSanitizer and
-UndefinedBehaviorSanitizer, and compiled for Cortex-M0+, M4, M55 and RV32IMAC in emulators.
+Hypothesis draws graphs of three to eight blocks of any operators, with branches, tensors read many
+times, one to three inputs and up to four outputs (tests/codegen/operator_graphs.py; tests draw from
+it, too, and fewer). Each runs on three inputs, the extremes among them: on this computer under
+AddressSanitizer and UndefinedBehaviorSanitizer, and the first 100 compiled for Cortex-M0+, M4, M55
+and RV32IMAC in emulators (`--on-cores` takes another number).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.codegen import run_c
-from tests.codegen.test_operators import graphs_of_operators, planned
+from tests.codegen.operator_graphs import graphs_of_operators
+from tests.codegen.test_operators import planned
 
 from secateur import cores
 from secateur.codegen.ends import split
@@ -30,7 +32,7 @@ from secateur.frontend.ir import Graph
 from secateur.targets import tools
 
 RESULTS = Path(__file__).resolve().parent / "results" / "random_graphs.json"
-GRAPHS, BATCH, PLAIN = 100, 20, 2
+GRAPHS, ON_CORES, BATCH, PLAIN = 300, 100, 20, 2
 
 Run = Callable[..., list[np.ndarray]]
 
@@ -79,32 +81,35 @@ def main() -> None:
     """Draw, run, count, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--graphs", type=int, default=GRAPHS)
+    parser.add_argument("--on-cores", type=int, default=ON_CORES, metavar="GRAPHS")
     args = parser.parse_args()
     where = targets()
-    same, operators, nodes = Counter[str](), Counter[str](), 0
+    same, ran, operators, functions = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     done = 0
     for number, start in enumerate(range(0, args.graphs, BATCH)):
         graphs = drawn(min(BATCH, args.graphs - start), number)
         done += len(graphs)
-        for g in graphs:
-            names = [n.attrs.get("function", "") or n.op for n in g if n.op != "input"]
-            operators.update(names)
-            nodes += len(names)
+        for n in (n for g in graphs for n in g):
+            operators[n.op] += 1
+            if n.op == "activation":
+                functions[n.attrs["function"]] += 1
         for name, run in where.items():
-            bad = wrong(graphs, run)
-            same[name] += len(graphs) - len(bad)
+            tried = graphs if name == "host" else graphs[: max(0, args.on_cores - start)]
+            if not tried:
+                continue
+            bad = wrong(tried, run)
+            ran[name] += len(tried)
+            same[name] += len(tried) - len(bad)
             for i in bad:
                 print(f"{name}: graph {i} of batch {number} differs", flush=True)
-        print(
-            f"{done} graphs, the same: " + ", ".join(f"{n} {c}" for n, c in same.items()),
-            flush=True,
-        )
+        counts = ", ".join(f"{n} {same[n]} of {ran[n]}" for n in where)
+        print(f"{done} graphs, the same: {counts}", flush=True)
     result = {
-        "graphs": done, "nodes": nodes, "same": dict(same),
-        "operators": dict(sorted(operators.items())),
+        "graphs": done, "ran": dict(ran), "same": dict(same),
+        "operators": dict(sorted(operators.items())), "functions": dict(sorted(functions.items())),
     }  # fmt: skip
     print(json.dumps(result))
-    if args.graphs == GRAPHS:
+    if (args.graphs, args.on_cores) == (GRAPHS, ON_CORES):
         RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -123,39 +123,35 @@ def narrow(model: Any, by: int) -> Any:
     return keras.Model.from_config(config)
 
 
-def _convnext() -> Any:
-    return _inner("convnext").ConvNeXt(
-        [1, 1, 2, 1], [8, 16, 24, 32], drop_path_rate=0.1, layer_scale_init_value=0.3,
-        weights=None, input_shape=(32, 32, 3), classes=5,
-    )  # fmt: skip
-
+#: Five classes as logits: a softmax that is sure gives 0 and 1, whatever comes before it.
+_END: dict[str, Any] = {"weights": None, "classes": 5, "classifier_activation": None}
+_IMAGE = (32, 32, 3)
 
 APPLICATIONS: dict[str, Callable[[], Any]] = {
-    "MobileNet": lambda: A.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5),
-    "MobileNetV2": lambda: A.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=5),
+    "MobileNet": lambda: A.MobileNet(_IMAGE, alpha=0.25, **_END),
+    "MobileNetV2": lambda: A.MobileNetV2(_IMAGE, alpha=0.35, **_END),
     "MobileNetV3Small": lambda: A.MobileNetV3Small(
-        (32, 32, 3), alpha=0.35, weights=None, classes=5, include_preprocessing=True),
-    "MobileNetV3Large": lambda: A.MobileNetV3Large(
-        (32, 32, 3), alpha=0.25, weights=None, classes=5, minimalistic=True),
+        _IMAGE, alpha=0.35, include_preprocessing=True, **_END),
+    "MobileNetV3Large": lambda: A.MobileNetV3Large(_IMAGE, alpha=0.25, minimalistic=True, **_END),
     "EfficientNetB0": lambda: _inner("efficientnet").EfficientNet(
-        0.4, 0.5, 32, weights=None, input_shape=(32, 32, 3), classes=5),
+        0.4, 0.5, 32, input_shape=_IMAGE, **_END),
     "EfficientNetV2B0": lambda: _inner("efficientnet_v2").EfficientNetV2(
         0.3, 0.4, 32, blocks_args=_inner("efficientnet_v2").DEFAULT_BLOCKS_ARGS[
-            "efficientnetv2-b0"], weights=None, input_shape=(32, 32, 3), classes=5),
-    "DenseNet": lambda: _inner("densenet").DenseNet(
-        [2, 2, 2, 2], weights=None, input_shape=(32, 32, 3), classes=5),
+            "efficientnetv2-b0"], input_shape=_IMAGE, **_END),
+    "DenseNet": lambda: _inner("densenet").DenseNet([2, 2, 2, 2], input_shape=_IMAGE, **_END),
     "NASNetMobile": lambda: _inner("nasnet").NASNet(
-        (32, 32, 3), penultimate_filters=96, num_blocks=1, stem_block_filters=8, weights=None,
-        classes=5, default_size=32),
+        _IMAGE, penultimate_filters=96, num_blocks=1, stem_block_filters=8, default_size=32,
+        **_END),
     "ResNet": lambda: _inner("resnet").ResNet(
         lambda x: _inner("resnet").stack_residual_blocks_v1(x, 8, 2, stride1=1, name="s"),
-        False, True, weights=None, input_shape=(32, 32, 3), classes=5),
+        False, True, input_shape=_IMAGE, **_END),
     "ResNetV2": lambda: _inner("resnet").ResNet(
         lambda x: _inner("resnet").stack_residual_blocks_v2(x, 8, 2, name="s"),
-        True, True, weights=None, input_shape=(32, 32, 3), classes=5),
-    "Xception": lambda: narrow(
-        A.Xception(weights=None, input_shape=(71, 71, 3), classes=5), 8),
-    "ConvNeXt": _convnext,
+        True, True, input_shape=_IMAGE, **_END),
+    "Xception": lambda: narrow(A.Xception(input_shape=(71, 71, 3), **_END), 8),
+    "ConvNeXt": lambda: _inner("convnext").ConvNeXt(
+        [1, 1, 2, 1], [8, 16, 24, 32], drop_path_rate=0.1, layer_scale_init_value=0.3,
+        input_shape=_IMAGE, **_END),
 }  # fmt: skip
 
 NETWORKS = {**SMALL, **APPLICATIONS}
@@ -228,7 +224,8 @@ def train(name: str, model: Any) -> None:
     what is small layer by layer, as no trained network does: after twenty layers rounding, to
     float32 too, is what they show."""
     x, labels = labelled(name, model, 32 * _STEPS, 5)
-    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss)
     model.fit(x[0], labels, batch_size=32, epochs=_EPOCHS, verbose=0)
 
 

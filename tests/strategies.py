@@ -40,7 +40,9 @@ def random_weights(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) 
     return free.astype(np.float32)
 
 
-class _Maker:
+class Maker:
+    """Draws blocks of layers and emits them."""
+
     def __init__(self, draw: st.DrawFn, name: str) -> None:
         self.draw = draw
         self.b = Builder(name)
@@ -183,7 +185,7 @@ class _Maker:
 @st.composite
 def random_graphs(draw: st.DrawFn) -> Graph:
     """Graphs of one to five blocks: branches, strides, pads, 1-D, all kinds of weights."""
-    m = _Maker(draw, "random")
+    m = Maker(draw, "random")
     h = m.draw(st.sampled_from([1, 2, 5, 8]))
     t = m.b.add_input("input", (h, m.int(2, 9), m.int(1, 5)))
     for _ in range(m.int(1, 5)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -20,16 +21,17 @@ from secateur.errors import ModelError
 from secateur.frontend import execute
 from secateur.frontend.build import Builder
 from secateur.frontend.ir import Graph
+from secateur.frontend.ops import OPS
 from secateur.frontend.ops.activation import FUNCTIONS
 from secateur.lowering import reference as ref
 from secateur.lowering.quantize import lower
 from secateur.targets import tools
 
 from . import run_c
+from .operator_graphs import DOMAINS, Make, graphs_of_operators, within
 from .qgraphs import Chain, codes
 
 RNG = np.random.default_rng(7)
-Make = Callable[[Builder, str], str]
 
 
 def one(op: str, **attrs: Any) -> Make:
@@ -94,26 +96,6 @@ def join_on(axis: int) -> Make:
         h, w, c = b.shape(both)
         attrs = {"begin": (0, 1, 1), "size": (h, w - 1, c - 1), "strides": (1, 1, 1)}
         return b.emit("slice", "y", [both], None, attrs)
-
-    return make
-
-
-#: Functions that take or stand a part of the line alone: what comes before them.
-DOMAINS = {
-    **dict.fromkeys(("log", "sqrt", "rsqrt", "reciprocal", "power", "log1p"), (0.5, 2.0)),
-    **dict.fromkeys(("arcsin", "arccos", "arctanh", "tan"), (-0.9, 0.9)),
-    **dict.fromkeys(("sinh", "cosh", "exponential", "expm1"), (-2.0, 2.0)),
-    "arccosh": (1.2, 4.0),
-}
-
-
-def within(function: str, low: float, high: float) -> Make:
-    """A function of values that a sigmoid has brought between two ends."""
-
-    def make(b: Builder, x: str) -> str:
-        y = b.affine("ends", b.activation("inside", x, "sigmoid"), high - low, low)
-        more = {"exponent": 1.5} if function == "power" else {}
-        return b.activation("y", y, function, **more)
 
     return make
 
@@ -272,49 +254,6 @@ def planned(graphs: list[Graph]) -> Planned:
     return plans, inputs, expected, laid
 
 
-@st.composite
-def graphs_of_operators(draw: st.DrawFn) -> Graph:
-    """Three to eight operators of any kind on one to three inputs: branches, tensors read many
-    times, results joined, one to three outputs."""
-    b = Builder("random")
-    sources = [b.add_input(f"x{i}", (5, 6, 4)) for i in range(draw(st.integers(1, 3)))]
-    tensors = list(sources)
-    for n in range(draw(st.integers(3, 8))):
-        x = draw(st.sampled_from(tensors))
-        shape = b.shape(x)
-        alike = [t for t in tensors if b.shape(t) == shape]
-        if draw(st.integers(0, 3)) == 0:  # two tensors of one shape
-            op = draw(st.sampled_from(["add", "sub", "mul", "maximum", "minimum", "concat"]))
-            other = draw(st.sampled_from(alike))
-            axis = {"axis": draw(st.integers(0, len(shape) - 1))} if op == "concat" else {}
-            y = b.emit(op, f"two{n}", [x, other], None, axis)
-        elif shape == (5, 6, 4):
-            y = CASES[draw(st.sampled_from(list(CASES)))](b, x)
-        else:  # whatever takes any shape
-            name = draw(st.sampled_from([c for c in CASES if c.startswith("activation")] +
-                                        ["mul scalar", "sub scalar", "softmax last"]))  # fmt: skip
-            y = CASES[name](b, x)
-        if int(np.prod(b.shape(y))) <= 2000:
-            tensors.append(y)
-    read = {t for node in b.nodes for t in node.inputs}
-    for i, t in enumerate(x for x in sources if x not in read):  # a model reads all its inputs
-        tensors.append(b.emit("activation", f"read{i}", [t], None, {"function": "tanh"}))
-        read.add(t)
-    loose = [t for t in tensors if t not in read and t not in sources]
-    outputs = loose[-3:]
-    if loose[3:]:  # what nothing reads joins the last output
-        flat = [b.emit("reshape", f"flat{t}", [t], None, {"shape": (int(np.prod(b.shape(t))),)})
-                for t in (*loose[:-3], outputs[-1])]  # fmt: skip
-        outputs[-1] = b.emit("concat", "rest", flat, None, {"axis": 0})
-    if draw(st.booleans()):  # indices, which are int32
-        x = draw(st.sampled_from(tensors))
-        axis = draw(st.integers(0, len(b.shape(x)) - 1))
-        op = draw(st.sampled_from(["arg_max", "top_k_indices"]))
-        attrs = {"axis": axis, **({"k": 1} if op == "top_k_indices" else {})}
-        outputs.append(b.emit(op, "place", [x], None, attrs))
-    return b.finish(outputs)
-
-
 def test_a_tensor_given_out_twice_has_two_members() -> None:
     """As where an operator between two outputs changes nothing."""
     b = Builder("twice")
@@ -340,6 +279,16 @@ def test_random_graphs_have_the_same_bytes_on_cores(core: str, graphs: list[Grap
     if why := tools.missing(cores.get(core).compiler):
         pytest.skip(why)
     same_bytes(graphs, run_c.on_qemu if core == "cortex-m55" else partial(run_c.on_core, core))
+
+
+def test_all_operators_are_drawn() -> None:
+    """Nothing is executed of `opaque`, and what only streams make keeps a state."""
+    from benchmarks import random_graphs
+
+    result = json.loads(random_graphs.RESULTS.read_text(encoding="utf-8"))
+    assert set(OPS) - set(result["operators"]) == {"opaque", "last_rows", "mean_of_last"}
+    assert set(FUNCTIONS) == set(result["functions"])
+    assert result["same"] == result["ran"]
 
 
 def same_bytes(graphs: list[Graph], on: Callable[..., list[np.ndarray]]) -> None:

@@ -1,4 +1,4 @@
-"""A layer that the package does not know, y = -x, from its float operator to its kernel."""
+"""A layer that the package does not know, y = -x, from its reader to its kernel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 from secateur.codegen.emit import CFunction, Emission, render_text
 from secateur.codegen.kernels import Layer, Plain, register
 from secateur.codegen.tables import Table
+from secateur.frontend.build import Builder
 from secateur.frontend.ir import Node
+from secateur.frontend.layers.base import SourceLayer, handles
 from secateur.frontend.ops import declare
 from secateur.frontend.ops.base import same
 from secateur.lowering.lowerer import Lowering
@@ -22,6 +24,12 @@ from secateur.lowering.registry import executes, lowers
 def _mirror(node: Node, inputs: list[np.ndarray]) -> np.ndarray:
     """-x."""
     return -inputs[0]
+
+
+@handles("toys>Mirror")  # @keras.saving.register_keras_serializable("toys")
+def _read(b: Builder, layer: SourceLayer, inputs: list[str], out: tuple[int, ...] | None) -> str:
+    """A Keras layer; weights and configuration would be in `layer`."""
+    return b.emit("mirror", layer.name, [inputs[0]])
 
 
 @dataclass

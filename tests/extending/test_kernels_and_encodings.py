@@ -13,7 +13,12 @@ from secateur import coding, cores
 from secateur.codegen.kernels import base
 from secateur.codegen.plan import Plan, candidates, make_plan
 from secateur.coding import base as encodings
+from secateur.errors import ModelError
+from secateur.frontend import execute
 from secateur.frontend.build import Builder
+from secateur.frontend.layers import base as readers
+from secateur.frontend.load import load
+from secateur.frontend.ops import OPS
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
 from secateur.targets import tools
@@ -30,6 +35,8 @@ def toys() -> Iterator[None]:
 
     yield
     encodings._REGISTRY.pop(nibbles.Nibbles.name)
+    readers._HANDLERS.pop("toys>Mirror")
+    OPS.pop("mirror")
     for name in (every_weight.EveryWeight.name, mirror.Mirror.name):
         base._REGISTRY.pop(name)
 
@@ -93,3 +100,34 @@ def test_a_layer_is_one_file(core: str, tmp_path: Path) -> None:
     compiled = secateur.convert(b.finish(x), samples)
     assert "mirror" in {p.kernel for p in compiled.plan.layers.values()}
     same_bytes(compiled.qgraph, compiled.plan, core, tmp_path)
+
+
+@pytest.mark.train
+def test_a_layer_of_keras_is_read_computed_and_run(tmp_path: Path) -> None:
+    """Its reader, its float operator beside Keras' own output, its integers and their C."""
+    keras = pytest.importorskip("keras")
+
+    class Mirror(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        """-x."""
+
+        def call(self, x: object) -> object:
+            return keras.ops.negative(x)
+
+    class Stranger(Mirror):
+        """Of the same name, but registered by nobody."""
+
+    Stranger.__name__ = "Mirror"
+    keras.saving.register_keras_serializable("toys")(Mirror)
+    x = keras.Input((5, 4, 3))
+    y = keras.layers.Conv2D(4, 3, activation="relu")(Mirror()(x))
+    model = keras.Model(x, Mirror()(y))
+    samples = np.random.default_rng(7).normal(size=(16, 5, 4, 3)).astype(np.float32)
+    want = np.asarray(model(samples))
+    graph = load(model)
+    assert [n.op for n in graph.nodes].count("mirror") == 2
+    np.testing.assert_allclose(execute.run(graph, samples), want, atol=1e-5)
+    compiled = secateur.convert(model, samples)
+    assert np.abs(compiled.predict(samples).reshape(want.shape) - want).mean() < 0.02
+    same_bytes(compiled.qgraph, compiled.plan, "host", tmp_path)
+    with pytest.raises(ModelError, match=r"Mirror \(custom code\), which cannot be converted"):
+        load(keras.Model(x, Stranger()(x)))

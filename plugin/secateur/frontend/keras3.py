@@ -21,7 +21,7 @@ from secateur.frontend.build import Builder
 from secateur.frontend.effective import effective_weights
 from secateur.frontend.genuine import check
 from secateur.frontend.ir import Graph
-from secateur.frontend.layers import Ref, SourceLayer, add_layers
+from secateur.frontend.layers import Ref, SourceLayer, add_layers, reads
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
@@ -113,6 +113,8 @@ _SIGNS = {
 
 
 def _layer(op: Any, node: Any, tensors: dict[int, str]) -> SourceLayer:
+    from keras.saving import get_registered_name
+
     kind = type(op).__name__
     args = [as_argument(a, tensors) for a in node.arguments.args]
     kwargs = {k: as_argument(a, tensors) for k, a in node.arguments.kwargs.items()}
@@ -123,7 +125,8 @@ def _layer(op: Any, node: Any, tensors: dict[int, str]) -> SourceLayer:
     if kind == "Lambda" or not (
         type(op).__module__.startswith("keras.") or type(op).__module__ == _OWN["module"]
     ):
-        kind = f"{kind} (custom code)"
+        registered = get_registered_name(type(op))
+        kind = registered if reads(registered) else f"{kind} (custom code)"
     try:
         check(op)
         weights = effective_weights(op, _weights(op))

@@ -32,7 +32,7 @@ from secateur.frontend.keras3 import (
     refuse_code,
 )
 from secateur.frontend.larq import from_larq, input_sign
-from secateur.frontend.layers import SourceLayer, add_layer, add_layers
+from secateur.frontend.layers import SourceLayer, add_layer, add_layers, reads
 from secateur.frontend.tffunctions import called
 
 _TFMOT = "tensorflow_model_optimization"
@@ -159,7 +159,10 @@ def _layer(layer: Any, node: Any = None, tensors: dict[int, str] | None = None) 
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         return called(str(layer.get_config()["function"]), layer.name, args, kwargs)
     if kind == "Lambda" or package != "tf_keras":
-        kind = f"{kind} (custom code)"
+        from tf_keras.saving import get_registered_name
+
+        registered = get_registered_name(type(layer))
+        kind = registered if reads(registered) else f"{kind} (custom code)"
     return SourceLayer(kind, layer.name, layer.get_config(), _weights(layer), args, kwargs)
 
 

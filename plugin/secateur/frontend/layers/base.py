@@ -44,7 +44,8 @@ _INTERNAL = {"Relu", "Sign"}  #: made by front ends, never written by users as l
 
 
 def handles(*kinds: str) -> Callable[[Handler], Handler]:
-    """Register a handler for layer types."""
+    """Register a handler for layer types: Keras' own by class name, those of others by the name
+    that they are registered under, "package>ClassName"."""
 
     def add(f: Handler) -> Handler:
         for k in kinds:
@@ -52,6 +53,12 @@ def handles(*kinds: str) -> Callable[[Handler], Handler]:
         return f
 
     return add
+
+
+def reads(registered: str) -> bool:
+    """Whether layers of others are read that are registered so; a bare class name may be a user's
+    that only sounds like Keras'."""
+    return ">" in registered and registered in _HANDLERS
 
 
 def supported() -> list[str]:
