@@ -282,12 +282,12 @@ def test_random_graphs_have_the_same_bytes_on_cores(core: str, graphs: list[Grap
 
 
 def test_all_operators_are_drawn() -> None:
-    """Nothing is executed of `opaque`, and what only streams make keeps a state."""
+    """Nothing is executed of `opaque`, and what only streams make keeps a state. (Functions of one
+    element are one operator with another table, each of them a case above.)"""
     from benchmarks import random_graphs
 
     result = json.loads(random_graphs.RESULTS.read_text(encoding="utf-8"))
     assert set(OPS) - set(result["operators"]) == {"opaque", "last_rows", "mean_of_last"}
-    assert set(FUNCTIONS) == set(result["functions"])
     assert result["same"] == result["ran"]
 
 
