@@ -135,9 +135,8 @@ def test_layers_that_keras_has_quantized(mode: str, saved: bool, tmp_path: Path)
     keras.utils.set_random_seed(2)
     ids = keras.Input((6,), dtype="int32")
     y = L.Embedding(20, 8, name="table")(ids)
-    if mode == "int8":
-        y = L.EinsumDense("abc,cde->abde", (None, 2, 4), bias_axes="de", name="einsum")(y)
-        y = L.Reshape((6, 8))(y)
+    y = L.EinsumDense("abc,cde->abde", (None, 2, 4), bias_axes="de", name="einsum")(y)
+    y = L.Reshape((6, 8))(y)
     model = keras.Model(ids, L.Dense(5, name="dense")(y))
     model.quantize(mode)
     x = np.random.default_rng(0).integers(0, 20, (16, 6))
@@ -150,11 +149,10 @@ def test_layers_that_keras_has_quantized(mode: str, saved: bool, tmp_path: Path)
     exact = np.asarray(model.get_layer("table")(x))
     table = next(n for n in graph.nodes if n.op == "embedding").params
     np.testing.assert_allclose(next(iter(table.values()))[x], exact, atol=1e-7)
-    if mode == "int8":
-        layer = model.get_layer("einsum")
-        rows = keras.ops.convert_to_numpy(layer(np.eye(8, dtype="f4")[None]) - layer.bias)[0]
-        node = next(n for n in graph.nodes if n.name == "einsum")
-        np.testing.assert_allclose(node.params["kernel"].reshape(rows.shape), rows, atol=1e-6)
+    layer = model.get_layer("einsum")
+    rows = keras.ops.convert_to_numpy(layer(np.eye(8, dtype="f4")[None]) - layer.bias)[0]
+    node = next(n for n in graph.nodes if n.name == "einsum")
+    np.testing.assert_allclose(node.params["kernel"].reshape(rows.shape), rows, atol=1e-6)
 
 
 # -- .tflite ---------------------------------------------------------------------------------------

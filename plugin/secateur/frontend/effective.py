@@ -31,8 +31,8 @@ def effective_weights(layer: Any, weights: dict[str, np.ndarray]) -> dict[str, n
         kernel = _array(layer.kernel).astype(np.float32)
     elif kind == "Dense":
         kernel = _dequantized(layer)
-    elif kind == "EinsumDense" and mode == "int8":
-        kernel = _einsum_kernel(layer)
+    elif kind == "EinsumDense":
+        kernel = _einsum_kernel(layer) if mode == "int8" else _dequantized(layer)
     else:
         raise _refused(layer, f"is quantized to {mode} by Keras")
     bias = {n: v for n, v in weights.items() if n == "bias"}
@@ -40,18 +40,21 @@ def effective_weights(layer: Any, weights: dict[str, np.ndarray]) -> dict[str, n
 
 
 def _dequantized(layer: Any) -> np.ndarray:
-    """Kernel [inputs, outputs] of a Dense layer in int8 or int4, its LoRA added."""
+    """Kernel of a Dense layer in int8 or int4 or an EinsumDense layer in int4, its LoRA added."""
     import keras
 
-    codes = layer._kernel
+    codes, flat = layer._kernel, hasattr(layer, "_int4_unpacked_column_size")
     if layer.quantization_mode == "int4":
-        codes = keras.quantizers.unpack_int4(codes, layer._orig_output_dim, axis=-1)
+        columns = layer._int4_unpacked_column_size if flat else layer._orig_output_dim
+        codes = keras.quantizers.unpack_int4(codes, columns, axis=-1)
     kernel, scale = _array(codes).astype(np.float64), _array(layer.kernel_scale).astype(np.float64)
     if getattr(layer, "kernel_zero", None) is not None:  # a scale for each group of inputs
         group = _array(layer.g_idx).astype(int)
         kernel = (kernel - _array(layer.kernel_zero).astype(np.float64)[group]) * scale[group]
     else:
         kernel = kernel / scale
+    if flat:  # an EinsumDense layer's lies as [inputs, outputs]
+        kernel = kernel.reshape(layer.original_kernel_shape)
     if layer.lora_enabled:
         a, b = _array(layer.lora_kernel_a), _array(layer.lora_kernel_b)
         kernel = kernel + layer.lora_alpha / layer.lora_rank * (a.astype(np.float64) @ b)
