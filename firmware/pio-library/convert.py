@@ -42,8 +42,22 @@ def file_of(value, name):
     return path
 
 
+def name_of(model, name):
+    """What a model is called in C: as asked, or like its file."""
+    if not name:
+        name = re.sub(r"[^A-Za-z0-9]+", "_", model.stem).strip("_")[:40]
+        name = name if name[:1].isalpha() else f"m_{name}"
+    # A folder's name, too: nothing that leads out of the build's.
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,47}", name):
+        stop(
+            f"platformio.ini, custom_secateur_name: {name!r} is no name for C; take letters, "
+            "digits and underscores"
+        )
+    return name
+
+
 def models():
-    """(model, calibration, name or "") of each; one calibration may serve for all."""
+    """(model, calibration, name) of each; one calibration may serve for all."""
     option_name = "models" if given("models") else "model"
     found, names = listed(option_name), listed("name")
     calibrations = listed("calibration")
@@ -63,10 +77,12 @@ def models():
         )
     calibrations *= len(found) if len(calibrations) == 1 else 1
     names = names or [""] * len(found)
-    return [
-        (file_of(m, option_name), file_of(c, "calibration"), n)
-        for m, c, n in zip(found, calibrations, names, strict=True)
-    ]
+    files = [file_of(m, option_name) for m in found]
+    names = [name_of(m, n) for m, n in zip(files, names, strict=True)]
+    if len(set(names)) < len(names):
+        stop("platformio.ini: two models have one name; give custom_secateur_name, one each")
+    data = [file_of(c, "calibration") for c in calibrations]
+    return list(zip(files, data, names, strict=True))
 
 
 def digest(*parts):
@@ -79,15 +95,6 @@ def digest(*parts):
 
 def convert(model, calibration, name):
     optimize = given("optimize", "balanced")
-    # A folder's name, too: nothing that leads out of the build's.
-    if not name:
-        name = re.sub(r"[^A-Za-z0-9]+", "_", model.stem).strip("_")[:40]
-        name = name if name[:1].isalpha() else f"m_{name}"
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,47}", name):
-        stop(
-            f"platformio.ini, custom_secateur_name: {name!r} is no name for C; take letters, "
-            "digits and underscores"
-        )
     library = build / name
     stamp = build / f"{name}.sha256"
     wanted = digest(model, calibration, optimize, name)
@@ -113,10 +120,7 @@ def convert(model, calibration, name):
     return library
 
 
-made = [convert(*model) for model in models()]
-if len(set(made)) < len(made):
-    stop("platformio.ini: two models have one name; give custom_secateur_name, one each")
-for library in made:
+for library in [convert(*model) for model in models()]:
     # Headers of the runtime are the same in all of them, byte by byte, and hold no objects.
     env.Append(CPPPATH=[str(library / "src")])  # noqa: F821
     where = os.path.join("$BUILD_DIR", "secateur", "objects", library.name)

@@ -186,6 +186,17 @@ def test_saving_again_replaces_and_nothing_foreign_is_touched(
     assert (precious / "thesis.tex").read_text() == "years of work"
 
 
+def test_the_header_states_what_a_network_takes(compiled: CompiledModel, tmp_path: Path) -> None:
+    header = (compiled.save(tmp_path / "lib", "plain") / "tiny.h").read_text()
+    read = compiled.inputs.ends[0]
+    for macro, value in (
+        ("ARENA_BYTES", compiled.plan.arena), ("RAM_BYTES", compiled.plan.arena + 4 + 3),
+        ("CONSTANT_BYTES", ""), ("INPUT_SCALE", repr(read.scale)),
+        ("INPUT_ZERO_POINT", f"({read.zero_point})"),
+    ):  # fmt: skip
+        assert f"#define TINY_{macro} {value}" in header
+
+
 def test_an_unknown_format_is_named(compiled: CompiledModel, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'bazel'.*platformio"):
         compiled.save(tmp_path / "lib", "bazel")

@@ -127,6 +127,57 @@ def test_what_is_missing_is_named(project: Path) -> None:
     assert "custom_secateur_model is missing" in _pio(project, _command(project / "bin")).stderr
 
 
+def _renaming(folder: Path) -> str:
+    """As `_command`, but the library and all in it is called as --name says."""
+    folder.mkdir(exist_ok=True)
+    script = folder / "secateur"
+    script.write_text(f"""#!{sys.executable}
+import pathlib, shutil, sys
+name, out = sys.argv[sys.argv.index("--name") + 1], pathlib.Path(sys.argv[-1])
+shutil.copytree({str(ECHO)!r}, out)
+for path in [p for p in out.rglob("*") if p.is_file()]:
+    text = path.read_text().replace("echo", name).replace("ECHO", name.upper())
+    path.write_text(text)
+    path.rename(path.with_name(path.name.replace("echo", name)))
+""")
+    script.chmod(0o755)
+    return f"{folder}{os.pathsep}{_without_secateur()}"
+
+
+def test_two_models_in_one_project(project: Path) -> None:
+    """Both are converted with one calibration and linked side by side; what cannot be is said."""
+    (project / "b.keras").write_bytes(b"another")
+    (project / "src" / "main.c").write_text("""
+#include "echo.h"
+#include "b.h"
+int8_t out[ECHO_OUTPUT_SIZE];
+static int8_t in[ECHO_INPUT_SIZE];
+void Reset_Handler(void);
+void Reset_Handler(void) { echo_run(in, out); b_run(in, out); for (;;) continue; }
+""")
+    path, both = _renaming(project / "bin"), "custom_secateur_models = echo.keras, b.keras\n"
+    data = "custom_secateur_calibration = x.npz\n"
+    _write(project, both + data)
+    done = _pio(project, path)
+    assert done.returncode == 0, done.stderr
+    built = project / ".pio" / "build" / "mps2_an386"
+    assert {p.name for p in (built / "secateur").iterdir() if p.is_dir()} >= {"echo", "b"}
+    nm = subprocess.run(
+        ["arm-none-eabi-nm", built / "firmware.elf"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {"echo_run", "b_run"} <= set(nm)
+    for options, sentence in (
+        (both + data + "custom_secateur_name = one\n", "1 names for 2 models; give one each"),
+        (both + data + "custom_secateur_name = one, one\n", "two models have one name"),
+        (both + "custom_secateur_calibration = x.npz, x.npz, x.npz\n",
+         "3 files for 2 models; give one for all, or one each"),
+    ):  # fmt: skip
+        _write(project, options)
+        done = _pio(project, path)
+        assert done.returncode != 0
+        assert sentence in done.stderr
+
+
 def test_upload(project: Path) -> None:
     """`pio run -t upload` asks the tool of the board for what `secateur flash` does."""
     path = _command(project / "bin")
