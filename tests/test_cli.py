@@ -62,6 +62,9 @@ def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "NEEDED" in text
     assert "sudo apt-get install -y gcc-arm-none-eabi" in text
     assert text.startswith("`secateur demo` needs what is not there: ")
+    assert "\x1b[" not in text  # words say it, not colours
+    order = [(bool(tool["found"]), not tool["needed"]) for tool in data["tools"]]
+    assert order == sorted(order)  # needed and missing, missing, there
 
 
 def test_doctor_asks_the_compiler_for_its_library(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,24 @@ def test_convert_then_inspect(folder: Path) -> None:
     assert "bits by cause" in text
     total = sum(8 * layer["stored_bytes"] for layer in shown["layers"])
     assert f" {total:,} " in text.splitlines()[-1]
+
+
+def test_how_ranges_are_found_is_an_option(folder: Path) -> None:
+    args = ["convert", "model.keras", "--calibration", "x.npz", "--out", "ranges", "--name", "net"]
+    wide, narrow = (
+        secateur(folder, *args, "--calibration-method", method) and _input_scale(folder)
+        for method in ("minmax", "percentile")
+    )
+    assert narrow < wide
+    _, err = secateur(folder, *args, "--calibration-method", "max", code=2)
+    assert "calibration_method is 'max': choose one of auto, minmax, percentile, mse" in err
+
+
+def _input_scale(folder: Path) -> float:
+    header = (folder / "ranges/src/net.h").read_text()
+    found = re.search(r"NET_INPUT_SCALE (\S+)", header)
+    assert found
+    return float(found[1])
 
 
 def test_budgets_steer_the_plan_or_end_it(folder: Path) -> None:

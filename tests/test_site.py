@@ -47,6 +47,26 @@ def test_the_api_has_signatures_and_no_hooks(site: Path) -> None:
         assert f'id="secateur.Prune.{hook}"' not in text
 
 
+def test_the_home_page_shows_what_it_does(site: Path) -> None:
+    """A picture, figures, how to begin, ten lines of Python."""
+    text = (site / "index.html").read_text(encoding="utf-8")
+    assert '<img alt="Accuracy of a keyword spotter' in text
+    assert "TFLite Micro with CMSIS-NN" in text
+    assert "<table>" in text
+    assert "make demo" in text
+    assert "callbacks" in text
+
+
+def test_every_page_can_be_walked_through(site: Path) -> None:
+    """Code can be copied, light and dark be chosen, a page leads to its neighbours."""
+    for page in site.rglob("index.html"):
+        text = page.read_text(encoding="utf-8")
+        assert 'title="To dark colours"' in text, page
+        assert 'title="To light colours"' in text, page
+        assert "content.code.copy" in text, page
+        assert "md-footer__link--next" in text or "md-footer__link--prev" in text, page
+
+
 @pytest.mark.parametrize(
     "scheme", [pytest.param(s, marks=NEEDS_BROWSER) for s in ("light", "dark")]
 )  # fmt: skip

@@ -97,6 +97,26 @@ def test_bytes_are_told_by_what_they_are() -> None:
     assert "coded: 760 bytes" in plain
 
 
+def test_figures_agree_wherever_they_stand() -> None:
+    """The headline is the report's own accuracy, the table's foot the sum of its rows and what the
+    tiles say; no link leads to the section it stands in."""
+    r = report()
+    text = page()
+    assert 'value">90.50 %</span>' in text
+    foot = re.sub(r"\s+", "", text.split("<tfoot>")[1].split("</tfoot>")[0])
+    for name in ("parameters", "stored_bytes", "macs", "effectual_macs"):
+        whole = sum(getattr(layer, name) for layer in r.layers)
+        assert f"<td>{whole:,}</td>" in foot, name
+    assert r.size.stored == sum(layer.stored_bytes for layer in r.layers)
+    assert f"smaller: {r.size.stored:,} bytes of weights" in text
+    assert "coded: 760 bytes" in html.render(r)
+    for section in text.split("<section")[1:]:
+        own = re.findall(r'id="([^"]+)"', section)
+        assert not [to for to in re.findall(r'href="#([^"]+)"', section) if to in own]
+    part = replace(r, accuracy=Accuracy(0.91, 0.874, None))  # of all inputs, few of them run
+    assert 'value">87.40 %</span>' in html.render(part)
+
+
 def test_budgets_have_a_card() -> None:
     kept = html.render(report(), limits={"flash": 32_000, "latency": 5})
     assert "Budgets</span>" in kept
