@@ -1,13 +1,15 @@
 """How far the cost model is off: predicted against counted instructions, layer by layer.
 
     python -m benchmarks.cost_model [--targets cortex-m4] [--networks kws,lenet5]
-    python -m benchmarks.cost_model --fit [--short] [--targets ...]
+    python -m benchmarks.cost_model --fit [--short | --decoders] [--targets ...]
+    python -m benchmarks.cost_model --like cortex-m4 --targets cortex-m33,cortex-m7
 
 The first runs the four networks of the benchmark in four encodings on every core in the simulator,
 compares with the planner's estimates, and writes docs/cost-model.md. The second counts the layers
 of benchmarks/lessons.py, which belong to no network, and fits the prices of
-plugin/secateur/codegen/costs.json to them. Counts are kept in build/bench/counts.json, so that only
-what has changed is counted again.
+plugin/secateur/codegen/costs.json to them. The third counts nothing: of a core that executes the
+same code as another it takes that one's instructions. Counts are kept in build/bench/counts.json,
+so that only what has changed is counted again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import math
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from benchmarks.bench import BOARDS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from secateur import cores
+from secateur import coding, cores
 from secateur.codegen.choose import WAYS
 from secateur.codegen.costs import SLOWER, price_in, price_key, work_of
 from secateur.codegen.ends import end_work
@@ -63,8 +65,9 @@ class Sample:
     small: bool = False  #: compiled for size
 
 
-#: How much a price far from what is usual weighs, against a relative error of a layer.
-PULL = 0.05
+#: How much a price far from what is usual weighs, against a relative error of a layer; and one of
+#: code compiled for size, which small layers alone tell, far from a family's usual.
+PULL, PULL_SMALL = 0.05, 0.3
 
 
 class Counter:
@@ -131,19 +134,28 @@ def samples(
     yield Sample(source, core, "ends", keys, ends, (a, b), plan.library.small)
 
 
+#: What is learned: every price, those that small layers tell, or those of decoders.
+PARTS = ("all", "short", "decoders")
+
+
 def lessons(
-    targets: list[str], counter: Counter, short: bool = False
+    targets: list[str], counter: Counter, part: str = "all"
 ) -> Iterator[tuple[str, list[Sample]]]:
-    """The layers to learn from, core by core; those of small layers in every way to compile, and if
-    `short` those alone.
+    """The layers to learn a part from, core by core, small ones in every way to compile.
 
     Their libraries are the same on every core: what executes a layer is asked for.
     """
-    from benchmarks.lessons import LONGER, SHORT, prepared
+    from benchmarks.lessons import DECODED, LONGER, SHORT, prepared
 
-    made = list(prepared(targets[0], (*SHORT, *LONGER) if short else None))
-    made += prepared(targets[0], ("short",), WAYS[1])  # where lists are walked in a loop
-    made += prepared(targets[0], SHORT, WAYS[2])
+    decoded = [lesson.name for lesson in DECODED]
+    if part == "decoders":
+        made = list(prepared(targets[0], decoded))
+        made += prepared(targets[0], decoded, WAYS[2])
+    else:
+        made = list(prepared(targets[0], (*SHORT, *LONGER) if part == "short" else None))
+        looped = ("short", "row", "narrow")  # lists are walked in a loop
+        made += prepared(targets[0], looped, WAYS[1])
+        made += prepared(targets[0], SHORT if part == "short" else (*SHORT, *decoded), WAYS[2])
     for core in targets:
         out: list[Sample] = []
         for graph, plan, x in made:
@@ -192,19 +204,27 @@ def networks(
                 print(f"  {core}: {source}", flush=True)
 
 
-def solve(rows: list[dict[Key, float]], y: np.ndarray, usual: dict[Key, float]) -> np.ndarray:
+def solve(
+    rows: list[dict[Key, float]], y: np.ndarray, usual: dict[Key, float],
+    held: dict[Key, float] | None = None, pull: float = PULL,
+) -> np.ndarray:  # fmt: skip
     """Prices >= 0 with the least squared relative error, by key of `usual` (Lawson and Hanson
-    1974); drawn to what it says there by PULL, those that are 0 stay, NaN says nothing."""
+    1974); drawn to what it says there by `pull`, those that are 0 stay, NaN says nothing. Those
+    `held` are not asked for."""
+    held = held or {}
     keys = list(usual)
     column = {key: j for j, key in enumerate(keys)}
     told = [key for key, price in usual.items() if price and not math.isnan(price)]
     a = np.zeros((len(rows) + len(told), len(keys)))
     for i, row in enumerate(rows):
         for key, amount in row.items():
-            a[i, column[key]] = amount / y[i]
+            if key in column:
+                a[i, column[key]] = amount / y[i]
     for i, key in enumerate(told):
-        a[len(rows) + i, column[key]] = PULL / usual[key]
-    wanted = np.concatenate([np.ones(len(rows)), np.full(len(told), PULL)])
+        a[len(rows) + i, column[key]] = pull / usual[key]
+    rest = [1 - sum(n * held.get(k, 0.0) for k, n in row.items()) / t
+            for row, t in zip(rows, y, strict=True)]  # fmt: skip
+    wanted = np.concatenate([rest, np.full(len(told), pull)])
     closed = np.array([usual[key] == 0 for key in keys])
     size = np.maximum(np.linalg.norm(a, axis=0), 1e-30)  # columns of length 1 solve better
     a /= size
@@ -229,31 +249,81 @@ def solve(rows: list[dict[Key, float]], y: np.ndarray, usual: dict[Key, float]) 
 Table = dict[str, dict[str, list[float]]]  #: family -> unit -> price
 
 
-def _fitted(learned: list[Sample], usual: dict[Key, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Instructions and cycles by key of `usual`, which says about how many instructions, or NaN."""
+def _fitted(
+    learned: list[Sample], usual: dict[Key, float], held: dict[Key, tuple[float, float]],
+    pull: float = PULL,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Instructions and cycles by key of `usual`, which says about how many instructions, or NaN;
+    those of other keys are `held`."""
     rows = [s.work for s in learned]
     counts, times = (np.array([s.counted[i] for s in learned]) for i in (0, 1))
-    instructions = solve(rows, counts, usual)
+    both: list[dict[Key, float]] = [{k: p[i] for k, p in held.items()} for i in (0, 1)]
+    instructions = solve(rows, counts, usual, both[0], pull)
     # a unit's cycles are near its instructions': what samples leave open is not set at random
     ratio = float(np.mean(times / counts))
     near = {k: ratio * float(p) for k, p in zip(usual, instructions, strict=True)}
-    return instructions, solve(rows, times, near)
+    return instructions, solve(rows, times, near, both[1], pull)
 
 
-def fit(learned: list[Sample], known: Table | None = None, isa: str = "plain") -> Table:
+def is_decoder(key: Key) -> bool:
+    """Whether a price is a decoder's, or of a fully connected row that it has decoded."""
+    family, unit = key
+    stems = {n for c in coding.all_encodings() if c.decoder for n in (c.name, c.unpacker)}
+    return family in stems or unit.startswith("coded_")
+
+
+def is_decoding(key: Key) -> bool:
+    """Whether a price is told by layers whose weights are decoded; long lists that a convolution
+    walks by a call are most often such rows."""
+    return is_decoder(key) or key[1].startswith(("unpacked", "called"))
+
+
+def _slower(small: list[Sample], fast: Mapping[Key, Sequence[float]]) -> dict[str, float]:
+    """How many times slower code compiled for size is, in the median of a kernel's layers."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for s in small:
+        usual = sum(n * fast.get(k, [0.0])[0] for k, n in s.work.items())
+        if usual:
+            times[s.kernel].append(s.counted[0] / usual)
+    return {kernel: float(np.median(t)) for kernel, t in times.items()}
+
+
+def fit(
+    learned: list[Sample], known: Table | None = None, isa: str = "plain", part: str = "all"
+) -> Table:
     """family -> unit -> [instructions, cycles] of one core, and behind them those of code compiled
-    for size where there are samples of it. Drawn to what is `known`."""
+    for size where there are samples of it. Drawn to what is `known`; of "decoders", where layers
+    tell every price, those of decoding are fitted as if nothing were known, the others held."""
     known = known or {}
+    table: dict[Key, list[float]] = {(f, u): p for f, us in known.items() for u, p in us.items()}
     fast = [s for s in learned if not s.small]
-    keys = sorted({key for s in fast for key in s.work})
+    prices: dict[Key, list[float]] = {}
+
+    def asked(samples: list[Sample]) -> list[Key]:
+        keys = sorted({key for s in samples for key in s.work})
+        return [k for k in keys if part != "decoders" or is_decoding(k) or k not in table]
+
+    def held(keys: list[Key], small: bool) -> dict[Key, tuple[float, float]]:
+        return {k: price_in(p, small, isa) for k, p in table.items() if k not in keys}
+
+    keys = asked(fast)
     # a price of 0 says that others stood for it
-    there = {(f, u): known.get(f, {}).get(u, [0.0])[0] or math.nan for f, u in keys}
-    prices = {k: list(p) for k, *p in zip(keys, *_fitted(fast, there), strict=True)}
+    there = {
+        k: math.nan if part == "decoders" else table.get(k, [0.0])[0] or math.nan for k in keys
+    }
+    fitted = _fitted(fast, there, held(keys, small=False))
+    prices |= {k: list(p) for k, *p in zip(keys, *fitted, strict=True)}
     if small := [s for s in learned if s.small]:
-        keys = sorted({key for s in small for key in s.work})
-        every = {(f, u): p[:2] for f, units in known.items() for u, p in units.items()} | prices
-        near = {k: SLOWER[isa] * every.get(k, [0.0])[0] or math.nan for k in keys}
-        for k, *p in zip(keys, *_fitted(small, near), strict=True):
+        keys = asked(small)
+        every = {k: p[:2] for k, p in table.items()} | prices
+        slower = _slower(small, every)
+        near = {
+            k: math.nan if is_decoder(k) else slower.get(k[0], SLOWER[isa])
+            * every.get(k, [0.0])[0] or math.nan
+            for k in keys
+        }  # fmt: skip
+        fitted = _fitted(small, near, held(keys, small=True), PULL_SMALL)
+        for k, *p in zip(keys, *fitted, strict=True):
             prices[k] = [*every.get(k, [p[0] / SLOWER[isa], p[1] / SLOWER[isa]]), *p]
     out: Table = {}
     for (family, unit), price in prices.items():
@@ -261,13 +331,13 @@ def fit(learned: list[Sample], known: Table | None = None, isa: str = "plain") -
     return out
 
 
-def refit(targets: list[str], counter: Counter, short: bool = False) -> None:
-    """Write the prices of `targets`; those of others stay. `short`: learn from small layers alone,
-    and draw prices to what they were."""
-    for core, learned in lessons(targets, counter, short):
+def refit(targets: list[str], counter: Counter, part: str = "all") -> None:
+    """Write the prices of `targets`; those of others stay. "short": learn from small layers alone,
+    and draw prices to what they were; "decoders": see `fit`."""
+    for core, learned in lessons(targets, counter, part):
         table = json.loads(PRICES.read_text(encoding="utf-8"))  # another run may have written it
         mine, isa = table.setdefault(core, {}), cores.get(core).isa
-        for family, units in fit(learned, mine if short else None, isa).items():
+        for family, units in fit(learned, mine if part != "all" else None, isa, part).items():
             mine.setdefault(family, {}).update(units)  # what no lesson has keeps its price
         errors = []
         for s in learned:
@@ -279,6 +349,36 @@ def refit(targets: list[str], counter: Counter, short: bool = False) -> None:
         print(f"{core}: fitted to {len(learned)} layers, mean error {spread.mean():.1%}")
         save(table)
     print(PRICES)
+
+
+def _pace(table: Table, family: str) -> float:
+    """Cycles of an instruction in a family, or in all of a core."""
+    units = table.get(family) or {f"{f}.{u}": p for f, us in table.items() for u, p in us.items()}
+    paces = [p[1] / p[0] for p in units.values() if p[0] and p[1]]
+    return float(np.median(paces)) if paces else _pace(table, "")
+
+
+def alike(mine: Table, other: Table, whole: bool) -> Table:
+    """Prices of a core that executes what `other` does, or (not `whole`) its decoders: instructions
+    of that one, and its cycles as many times longer or shorter as those of the family are here."""
+    out: Table = {f: dict(units) for f, units in mine.items()}
+    for family, units in other.items():
+        pace = _pace(mine, family) / _pace(other, family)
+        for unit, p in units.items():
+            if whole or is_decoder((family, unit)):
+                scaled = [x * (pace if i % 2 else 1.0) for i, x in enumerate(p)]
+                out.setdefault(family, {})[unit] = [float(f"{x:.4g}") for x in scaled]
+    return out
+
+
+def copy_prices(targets: list[str], like: str) -> None:
+    """Write the prices of `targets` after those of another core."""
+    table = json.loads(PRICES.read_text(encoding="utf-8"))
+    for core in targets:
+        whole = cores.get(core).isa == cores.get(like).isa
+        table[core] = alike(table[core], table[like], whole)
+        print(f"{core}: {'everything' if whole else 'decoders'} as on {like}")
+    save(table)
 
 
 def save(table: dict[str, dict[str, dict[str, list[float]]]]) -> None:
@@ -362,9 +462,10 @@ price in instructions and in cycles on each core, in one table,
 `plugin/secateur/codegen/costs.json`, and another where code is compiled for size. The prices are
 fitted by `python -m benchmarks.cost_model --fit` to layers on every core that belong to no network
 (`benchmarks/lessons.py`), counted in the simulator: prices >= 0 with the least squared relative
-error. `--short` counts the small layers among them alone, each in every way to compile, and draws
-prices to what they were. Cycles are the estimates of docs/cycle-model.md for memory without wait
-states, not measurements.
+error. `--decoders` counts those alone whose weights are decoded and holds all other prices,
+`--short` the small ones alone, each in every way to compile, and draws prices to what they were.
+Cores that execute the same code as another may take its instructions (`--like`). Cycles are the
+estimates of docs/cycle-model.md for memory without wait states, not measurements.
 
 Below, the four networks of `make bench` in its four kinds of weights, planned for each core: what
 was predicted, against what was then counted. None of these layers was fitted to. Kernels that pass
@@ -389,13 +490,20 @@ def main() -> int:
     parser.add_argument("--fit", action="store_true", help="fit the prices in costs.json")
     parser.add_argument("--short", action="store_true", help="with --fit: to small layers alone, "
                         "near what prices were")  # fmt: skip
+    parser.add_argument("--decoders", action="store_true", help="with --fit: prices of decoding "
+                        "alone")  # fmt: skip
+    parser.add_argument("--like", help="take the prices of --targets from this core, of the same "
+                        "instruction set all, else those of decoders")  # fmt: skip
     parser.add_argument("--out", type=Path, default=PAGE)
     parser.add_argument("--limit", type=float, default=0.15, help="of instructions; default 0.15")
     args = parser.parse_args()
     targets = args.targets.split(",")
+    if args.like:
+        copy_prices(targets, args.like)
+        return 0
     counter = Counter()
     if args.fit:
-        refit(targets, counter, args.short)
+        refit(targets, counter, PARTS[2] if args.decoders else PARTS[args.short])
         return 0
     both = list(networks(args.networks.split(","), targets, counter))
     found = [s for group, _ in both for s in group]

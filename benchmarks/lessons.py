@@ -14,6 +14,7 @@ from benchmarks import bit_lessons, operator_lessons
 
 from secateur.codegen import choose
 from secateur.codegen.plan import Plan, candidates, make_plan
+from secateur.coding import all_encodings
 from secateur.lowering.factored import Factors
 from secateur.lowering.qgraph import (
     QAdd,
@@ -43,6 +44,7 @@ class Conv:
     pads: Pads = (0, 0, 0, 0)
     residual: bool = False
     coded: bool = False  #: whether entropy-coded weights are tried, too
+    kinds: tuple[str, ...] = ()  #: as of `Fc`
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Fc:
 
     n: int
     coded: bool = False
+    kinds: tuple[str, ...] = ()  #: of weights whose decoders are tried, and nothing else
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Lesson:
     shape: Shape
     layers: tuple[Conv | Fc, ...] = ()
     others: bool = False  #: pooling and its like
+    turned: bool = False  #: whether images are stored column by column
+    apart: bool = False  #: whether each encoding has a graph of its own
 
 
 LESSONS = (
@@ -110,8 +115,31 @@ LESSONS = (
     Lesson("tiny", (5,), (Fc(12), Fc(3))),
     Lesson("short", (20,), (Fc(16), Fc(9))),
     Lesson("row", (72,), (Fc(36, coded=True), Fc(10))),
+    Lesson("turned", (1, 1, 64), (Fc(8),), turned=True),
     Lesson("rest", (16, 16, 16), others=True),
     Lesson("softmax", (20,), others=True),
+)
+
+#: Kinds that differ in what decoders do with them.
+_MANY = (
+    "sparse", "thin", "sixty", "few", "ternary", "thin_ternary", "powers", "sixteen", "binary",
+)  # fmt: skip
+
+#: Layers whose weights are decoded, of sizes so far apart that tables, rows and codes have a price
+#: each. A compiler writes a decoder into the only function that calls it: as networks have few of
+#: them, each is in a library of its own.
+DECODED = (
+    Lesson("decoded_small", (72,), (Fc(36, kinds=_MANY),), apart=True),
+    Lesson("decoded_middle", (240,), (Fc(64, kinds=(*_MANY, "int8")),), apart=True),
+    Lesson(
+        "decoded_image",
+        (20, 9, 9),
+        (
+            Conv(24, (3, 3), kinds=_MANY[:6]),
+            Conv(40, (5, 5), kinds=("sixty", "thin_ternary")),
+            Conv(32, (1, 1), kinds=("sixty", "thin", "ternary", "thin_ternary")),
+        ),
+    ),
 )
 
 #: Kind of weights -> (share of non-zeros, distinct non-zero values; 0: any).
@@ -127,6 +155,7 @@ KINDS = {
     "forty": (0.9, 40),
     "binary": (1.0, 2),
     "powers": (0.5, -1),
+    "sixty": (0.2, 62),
 }
 
 
@@ -134,7 +163,7 @@ KINDS = {
 _SUMS = (700 << 20, 500 << 20)
 
 #: Kinds whose codebooks are of another width each; the last are here for those alone.
-BOOKS = ("sixteen", "binary", "seven", "forty")
+BOOKS = ("sixteen", "binary", "seven", "forty", "sixty")
 
 
 def weights(rng: np.random.Generator, kind: str, shape: Shape) -> np.ndarray:
@@ -172,13 +201,14 @@ class _Builder:
 
     def __init__(self, lesson: Lesson) -> None:
         self.rng = np.random.default_rng(len(lesson.name) + sum(lesson.shape))
-        self.name, self.shape = lesson.name, lesson.shape
+        self.name, self.shape, self.turned = lesson.name, lesson.shape, lesson.turned
         self.done: list[tuple[QGraph, dict[str, str]]] = []
         self._begin()
 
     def _begin(self) -> None:
         tensors = {"x": QTensor("x", self.shape, 0.05, 0)}
         self.graph = QGraph(f"{self.name}_{len(self.done)}", [], tensors, "x", "x")
+        self.graph.transposed = self.turned
         self.force: dict[str, str] = {}
         self.bytes = 0
 
@@ -219,10 +249,10 @@ class _Builder:
             return (c.n, int(np.prod(self.shape)))
         return (c.co, self.shape[0], *c.k) if c.co else (self.shape[0], 1, *c.k)
 
-    def layer(self, c: Conv | Fc) -> None:
-        """`c` with every kind of weights in every way there is."""
+    def layer(self, c: Conv | Fc, only: str | None = None) -> None:
+        """`c` with every kind of weights in every way there is, or in one encoding."""
         seen: set[str] = set()
-        for kind in KINDS:
+        for kind in c.kinds or KINDS:
             weight = weights(self.rng, kind, self.weight_shape(c))
 
             def add(weight: np.ndarray = weight) -> QOp:
@@ -232,7 +262,8 @@ class _Builder:
                     lambda name, y: QDense(name, ("x",), y, weight, _requant(weight)), (c.n,)
                 )
 
-            options = candidates(add(), self.graph)
+            options = candidates(add(), self.graph, only=only)
+            options = [o for o in options if only in (None, o.encoding)]
             del self.graph.tensors[self.graph.ops.pop().output]
             for option in options:
                 way = f"{option.encoding}/{option.kernel.name}"
@@ -243,7 +274,12 @@ class _Builder:
                     or (option.encoding != "codebook" and kind in BOOKS[2:])
                 )  # fmt: skip
                 coded = bool(option.decoder)
-                if again or (coded and (not c.coded or way in seen)):
+                if c.kinds:
+                    lists = isinstance(c, Conv) and option.encoding == "sparse"
+                    gaps = kind == "int8" and option.encoding != "huffman_dense"
+                    if not (coded or lists) or gaps:  # of no zeros nobody stores gaps
+                        continue
+                elif again or (coded and (not c.coded or way in seen)):
                     continue
                 seen.add(way)
                 self.bytes += option.bytes
@@ -251,7 +287,7 @@ class _Builder:
                     self.finish()
                     self.bytes = option.bytes
                 self.force[add().name] = way
-        if c.coded:
+        if only in (None, "deal") and (c.coded or "sixty" in c.kinds):
             self.factored(c)
 
     def factored(self, c: Conv | Fc) -> None:
@@ -319,12 +355,15 @@ def prepared(
 def _prepared(
     core: str, names: Collection[str] | None
 ) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
-    for lesson in LESSONS:
+    for lesson in (*LESSONS, *DECODED):
         if names is not None and lesson.name not in names:
             continue
         b = _Builder(lesson)
-        for c in lesson.layers:
-            b.layer(c)
+        for only in (e.name for e in all_encodings() if e.decoder) if lesson.apart else (None,):
+            for c in lesson.layers:
+                b.layer(c, only)
+            if lesson.apart:
+                b.finish()
         if lesson.others:
             b.rest()
         size = int(np.prod(lesson.shape))

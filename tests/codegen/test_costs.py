@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from secateur import cores
+from secateur.codegen import choose
 from secateur.codegen.choose import WAYS
 from secateur.codegen.code_size import startup_bytes
 from secateur.codegen.costs import (
@@ -21,8 +25,9 @@ from secateur.codegen.costs import (
 )
 from secateur.codegen.ends import end_work
 from secateur.codegen.plan import candidates, make_plan
+from secateur.targets.runners.profile import profile
 
-from .qgraphs import KINDS, Chain
+from .qgraphs import KINDS, Chain, codes
 
 
 def test_a_price_is_that_of_the_way_to_compile() -> None:
@@ -70,3 +75,35 @@ def test_a_plan_costs_what_its_layers_do(optimize: str) -> None:
         assert plan.ends == price_of(end_work(graph), "ends", core, plan.library.small)
         assert plan.code_bytes > startup_bytes(core) > 0
         assert startup_bytes(core) == startup_bytes(cores.get(core).priced_as)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("small", [False, True], ids=["fast", "small"])
+@pytest.mark.parametrize("core", ["cortex-m0plus", "rv32imac"])
+def test_decoded_rows_of_any_size_have_the_price_they_take(
+    core: str, small: bool, tmp_path: Path
+) -> None:
+    """Code tables weigh most in small layers, rows and long codes in large ones. What a compiler
+    makes of a decoder hangs on who else calls it."""
+    c = Chain("net", (320,), 5)
+    ways = {}
+    for encoding, rows, kind in (
+        ("huffman_joint", 160, "levels"), ("rice_sparse", 40, "sparse"),
+        ("range_ternary", 16, "ternary"),
+    ):  # fmt: skip
+        c.dense(rows, kind)
+        ways[c.graph.ops[-1].name] = encoding
+    way = WAYS[-1] if small else WAYS[0]
+    with patch.object(choose, "WAYS", (way,)):
+        plan = make_plan(c.graph, ways, "latency", core=core)
+    assert plan.library.small == small
+    x = codes(c.graph, 1)[:1].reshape(1, -1)
+    board = {"cortex-m0plus": "qemu_m0plus", "rv32imac": "qemu_rv32"}[core]
+    library = plan.library.save(tmp_path / "library")
+    counted: dict[str, float] = defaultdict(float)
+    for step in profile(library, board, tmp_path / "build", x, accesses=False).steps:
+        counted[step.layer] += step.instructions
+    for name, encoding in ways.items():
+        p = plan.layers[name]
+        close = 0.1 if encoding == "huffman_joint" else 0.35
+        assert p.instructions == pytest.approx(counted[name], rel=close), (encoding, p.kernel)

@@ -10,6 +10,7 @@ from matrices import laplacian
 
 from secateur.coding import all_encodings, best, get
 from secateur.coding.entropy import entropy_bits, layer_entropy
+from secateur.coding.huffman import CodeTable
 from secateur.coding.range_coder import (
     HALF,
     SHIFTS,
@@ -121,3 +122,14 @@ def test_a_million_weights(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print("\nencoding 1,000,000 weights, 10 % non-zero (levels, bytes, CPU time):")
         print("\n".join(lines))
+
+
+@pytest.mark.parametrize("encoding", ["huffman_joint", "huffman_sparse", "huffman_dense"])
+def test_codes_that_are_not_looked_up_at_once_are_counted(encoding: str) -> None:
+    many = laplacian(200, 300, 0.1, 60, 4)
+    assert 0 < get(encoding).encode(many).meta["long"] < many.size
+    # a stream of one symbol has no bits to look anything up by
+    only = CodeTable.of(np.zeros(5, np.int64), 3)
+    assert only.long(np.zeros(5, np.int64)) == 5
+    lengths = np.array([9, 9, *range(8, 0, -1)])
+    assert CodeTable(lengths).long(np.arange(10)) == 2

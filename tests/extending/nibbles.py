@@ -79,9 +79,9 @@ class Nibbles(Encoding):
         codes = np.stack([data & 15, data >> 4], axis=2).reshape(encoded.rows, -1)
         return codes[:, : encoded.cols].astype(np.int8) - 8
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        return 8.0 * encoded.rows * encoded.cols
+        return {"instructions": 8.0 * encoded.rows * encoded.cols}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

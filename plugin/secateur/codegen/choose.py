@@ -44,8 +44,8 @@ ALIKE_CYCLES, ALIKE_INSTRUCTIONS, ALIKE_BYTES = 1.015, 1.005, 1.03
 
 #: What lies between the fastest and the smallest plan is offered where it differs from both by the
 #: first factor in cycles and by ALIKE_BYTES in bytes; or from the smallest by the second in cycles,
-#: whatever its bytes.
-APART_CYCLES, FAR_APART = 1.03, 1.06
+#: whatever its bytes; or from the fastest by FAR_SMALLER in bytes, whatever its cycles.
+APART_CYCLES, FAR_APART, FAR_SMALLER = 1.03, 1.06, 1.1
 
 #: Rounds over all moves, and how often sharing code tables is tried for one network.
 ROUNDS, TRIALS = 6, 60
@@ -125,9 +125,10 @@ class PlanSearch:
                 return o is not smallest, o.bytes
             bytes_, cycles = o.bytes / smallest.bytes, o.cycles / fastest.cycles
             apart = APART_CYCLES if bytes_ > ALIKE_BYTES else FAR_APART
+            slower = 1.0 if o.bytes * FAR_SMALLER < fastest.bytes else APART_CYCLES
             unlike = (
                 o.bytes * ALIKE_BYTES < fastest.bytes
-                and cycles > APART_CYCLES
+                and cycles > slower
                 and cycles * apart < smallest.cycles / fastest.cycles
             )
             offered = o in allowed and (unlike or o is fastest or o is smallest)

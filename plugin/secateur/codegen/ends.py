@@ -133,6 +133,16 @@ def is_plain(graph: QGraph, tensor: str, output: bool) -> bool:
     return (c == 1 and (not turned or min(h, w) == 1)) or (output and h * w == 1)
 
 
+def by_words(graph: QGraph, end: End, output: bool) -> bool:
+    """Whether an end is read four bytes at a time where the instruction set has lanes."""
+    c, h, w = _planes(graph, end.tensor)
+    t = graph.tensors[end.tensor]
+    turned = graph.transposed and len(t.shape) == 3
+    if output or turned or (end.dtype, t.dtype) != ("int8", "uint8"):
+        return False
+    return is_plain(graph, end.tensor, output) or (c == 3 and h * w % 4 == 0)
+
+
 def copy_function(graph: QGraph, end: End, output: bool) -> CFunction:
     """The C that brings an end to its place in the arena, or from there to the caller."""
     c, h, w = _planes(graph, end.tensor)
@@ -146,8 +156,7 @@ def copy_function(graph: QGraph, end: End, output: bool) -> CFunction:
         dtype=end.dtype, zero=t.zero_point, scale=f"{np.float32(t.scale):.8e}f",
     )  # fmt: skip
     forms = {}
-    by_words = not output and not turned and (end.dtype, t.dtype) == ("int8", "uint8")
-    if by_words and (plain or (c == 3 and h * w % 4 == 0)):
+    if by_words(graph, end, output):
         forms["dsp"] = render("read_words.c.j2", name=name, c=1 if plain else c, n=t.size)
     return CFunction(name, text, forms)
 
@@ -155,8 +164,11 @@ def copy_function(graph: QGraph, end: End, output: bool) -> CFunction:
 def end_work(graph: QGraph) -> dict[str, float]:
     """Units of the model's ends, for prices of the family "ends"."""
     out: dict[str, float] = {"runs": 1.0}
-    for tensors, end in ((graph.inputs, "input"), (graph.outputs, "output")):
-        for t in tensors:
-            unit = end if is_plain(graph, t, end == "output") else f"{end}_planes"
-            out[unit] = out.get(unit, 0.0) + float(graph.tensors[t].size)
+    for tensors, kind in ((graph.inputs, "input"), (graph.outputs, "output")):
+        for end in ends(graph, tensors, kind).ends:
+            output = kind == "output"
+            unit = kind if is_plain(graph, end.tensor, output) else f"{kind}_planes"
+            if by_words(graph, end, output):
+                unit += "_by_words"
+            out[unit] = out.get(unit, 0.0) + float(graph.tensors[end.tensor].size)
     return out

@@ -178,7 +178,7 @@ class Encoding(ABC):
         return encoded.meta["nnz"]
 
     def unpacking(self, encoded: Encoded) -> dict[str, float]:
-        """Cortex-M4 instructions of its `unpacker` by unit (prices of the family "decode")."""
+        """What its `unpacker` does, in units of it (prices of the family `unpacker`)."""
         return {}
 
     def estimate(self, weight: np.ndarray) -> float | None:
@@ -188,9 +188,10 @@ class Encoding(ABC):
         """
         return None
 
-    def cost(self, encoded: Encoded) -> float:
-        """Instructions a Cortex-M4 spends to turn the layer into its row form once; 0 if direct."""
-        return 0.0
+    def work(self, encoded: Encoded) -> dict[str, float]:
+        """What the decoder does to turn the layer into its row form once, in units of its own
+        (prices of the family `name`); a unit without a price is one instruction."""
+        return {}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """Initializer of the const sc_<c_name>_stream; `arrays` maps stream names to C arrays."""

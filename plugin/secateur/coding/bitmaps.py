@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import StreamError
 from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
 from .bits import pack, pack_rows, unpack, unpack_rows
-from .codebook import book_of, book_stream, look_up
+from .codebook import Indexed
 
 _POWERS = 3 ** np.arange(5)
 
@@ -20,14 +20,11 @@ class _FixedRate(Encoding):
 
     decoder: ClassVar[str | None] = "sc_bitmaps.h"
     family: ClassVar[str] = "bitmap"
-    #: Instructions a weight and, on top, a non-zero take.
-    each: ClassVar[tuple[float, float]]
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        a_weight, a_nonzero = self.each
-        weights = a_weight * encoded.rows * encoded.cols + a_nonzero * encoded.meta["nnz"]
-        return 20 + weights + 30.0 * encoded.rows
+        size, rows = float(encoded.rows * encoded.cols), float(encoded.rows)
+        return {"weights": size, "nonzeros": float(encoded.meta["nnz"]), "rows": rows}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
@@ -72,7 +69,6 @@ class TernaryPacked2(_Ternary):
     name: ClassVar[str] = "ternary_packed2"
     family: ClassVar[str] = "ternary"
     c_name: ClassVar[str] = "ternary_packed2"
-    each = (7.0, 8.0)
 
     def _streams(self, w: np.ndarray) -> tuple[Stream, ...]:
         data, bits = pack_rows(w & 3, 2)
@@ -96,7 +92,6 @@ class Base3(_Ternary):
     name: ClassVar[str] = "base3"
     family: ClassVar[str] = "base3"
     c_name: ClassVar[str] = "base3"
-    each = (10.0, 8.0)
 
     def _streams(self, w: np.ndarray) -> tuple[Stream, ...]:
         rows, cols = w.shape
@@ -123,7 +118,6 @@ class BitmapTernary(_Ternary):
 
     name: ClassVar[str] = "bitmap_ternary"
     c_name: ClassVar[str] = "bitmap_ternary"
-    each = (6.0, 16.0)
 
     def _streams(self, w: np.ndarray) -> tuple[Stream, ...]:
         bitmap, bits = pack_rows(w != 0, 1)
@@ -140,29 +134,10 @@ class BitmapTernary(_Ternary):
 
 
 @register
-class Bitmap(_FixedRate):
-    """Two levels: streams "m" (1 = the rarer level, rows start at a byte), "b" (both levels)."""
+class Bitmap(Indexed, _FixedRate):
+    """Two levels: streams "m" (1 = the rarer level), "b" (both levels)."""
 
     name: ClassVar[str] = "bitmap"
-    form: ClassVar[str] = "dense"
     c_name: ClassVar[str] = "bitmap"
-    each = (8.0, 0.0)
-
-    def applies(self, weight: np.ndarray) -> bool:
-        """At most two distinct values."""
-        return np.unique(weight).size <= 2
-
-    def encode(self, weight: np.ndarray) -> Encoded:
-        """See the base class."""
-        w = as_matrix(weight)
-        book, index = book_of(w)
-        if book.size > 2:
-            raise ValueError(f"{book.size} levels, a bitmap holds 2")
-        bitmap, bits = pack_rows(index, 1)
-        streams = (Stream("m", "index", bitmap, bits), book_stream(book))
-        return self._encoded(w, streams)
-
-    def decode(self, encoded: Encoded) -> np.ndarray:
-        """See the base class."""
-        index = unpack_rows(encoded.stream("m").data, 1, encoded.rows, encoded.cols, "stream m")
-        return look_up(encoded.stream("b"), index)
+    most: ClassVar[int] = 2
+    stored: ClassVar[tuple[str, str]] = ("m", "index")

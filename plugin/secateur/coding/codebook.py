@@ -41,35 +41,45 @@ def width_of(levels: int) -> int:
     return max(1, (levels - 1).bit_length())
 
 
-@register
-class Codebook(Encoding):
-    """Streams "i" (k-bit indices, k = 1..6, rows start at a byte), "b" (codebook). Meta "k"."""
+class Indexed(Encoding):
+    """What has an index of `width_of` the levels' number for every weight, rows from a byte on, and
+    a codebook. Meta: "k" (bits of an index)."""
 
-    name: ClassVar[str] = "codebook"
     form: ClassVar[str] = "dense"
-    in_place: ClassVar[str] = "indices"
+    most: ClassVar[int]  #: levels, zero included
+    stored: ClassVar[tuple[str, str]]  #: name and kind of the stream of indices
 
     def applies(self, weight: np.ndarray) -> bool:
-        """At most 64 distinct values, zero included."""
-        return np.unique(weight).size <= 64
+        """At most `most` distinct values."""
+        return np.unique(weight).size <= self.most
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
         w = as_matrix(weight)
         book, index = book_of(w)
-        if book.size > 64:
-            raise ValueError(f"{book.size} distinct values, a codebook holds 64")
+        if book.size > self.most:
+            raise ValueError(f"{book.size} distinct values, {self.name} holds {self.most}")
         k = width_of(book.size)
         data, bits = pack_rows(index, k)
-        streams = (Stream("i", "value", data, bits), book_stream(book))
-        return self._encoded(w, streams, k=k)
+        return self._encoded(w, (Stream(*self.stored, data, bits), book_stream(book)), k=k)
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """See the base class."""
+        name = self.stored[0]
+        data, k = encoded.stream(name).data, encoded.meta["k"]
+        index = unpack_rows(data, k, encoded.rows, encoded.cols, f"stream {name}")
+        return look_up(encoded.stream("b"), index)
+
+
+@register
+class Codebook(Indexed):
+    """Streams "i" (k-bit indices, k = 1..6), "b" (codebook)."""
+
+    name: ClassVar[str] = "codebook"
+    in_place: ClassVar[str] = "indices"
+    most: ClassVar[int] = 64
+    stored: ClassVar[tuple[str, str]] = ("i", "value")
 
     def index_bits(self, encoded: Encoded) -> int:
         """See the base class."""
         return encoded.meta["k"]
-
-    def decode(self, encoded: Encoded) -> np.ndarray:
-        """See the base class."""
-        data = encoded.stream("i").data
-        index = unpack_rows(data, encoded.meta["k"], encoded.rows, encoded.cols, "stream i")
-        return look_up(encoded.stream("b"), index)

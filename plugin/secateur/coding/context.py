@@ -219,11 +219,16 @@ class _Context(Encoding):
             expected += m["growth"]
         return out
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
         m = encoded.meta
-        zeros = 66.0 * m["cells"] + 8.0 * encoded.rows * encoded.cols + 40.0 * encoded.cols
-        return zeros + m["nnz"] * (30 + 45.0 * (1 + m["width"]))
+        return {
+            "cells": float(m["cells"]),
+            "weights": float(encoded.rows * encoded.cols),
+            "columns": float(encoded.cols),
+            "bins": m["nnz"] * (1.0 + m["width"]),
+            "nonzeros": float(m["nnz"]),
+        }
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

@@ -120,11 +120,10 @@ class Deal(Encoding):
         out[:, made.columns] = flat[:, : encoded.cols].astype(np.int8)
         return out
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        m = encoded.meta
-        each = 14.0 + 7.0 * m["side"]  # of a coefficient
-        return 40 + encoded.rows * (70.0 + each * encoded.cols + 12.0 * encoded.cols)
+        size, rows = float(encoded.rows * encoded.cols), float(encoded.rows)
+        return {"weights": size, "products": size * encoded.meta["side"], "rows": rows}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

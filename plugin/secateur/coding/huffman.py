@@ -121,6 +121,11 @@ class CodeTable:
         widths = np.where(self.lengths == ONLY, 0, self.lengths)
         return pack(canonical_codes(self.lengths)[symbols], widths[symbols])
 
+    def long(self, symbols: np.ndarray) -> int:
+        """How many of `symbols` have codes that the device does not look up at once; of a stream
+        without bits there is nothing to look up by."""
+        return int(np.count_nonzero(self.lengths[symbols] > PEEK))
+
     def reader(self, data: bytes, what: str) -> BitReader:
         """Decode symbols one by one from `data`."""
         return BitReader(self, data, what)

@@ -19,7 +19,8 @@ class HuffmanDense(Encoding):
     """Streams "v" (blocks), "t" (table), "b" (codebook, if any).
 
     A symbol holds "block" weights, the first in the lowest digit of base "levels"; blocks run on
-    from row to row, and the last one is filled up with digit 0. Meta: "block", "levels".
+    from row to row, and the last one is filled up with digit 0. Meta: "block", "levels",
+    "long" (codes of more than PEEK bits).
     """
 
     name: ClassVar[str] = "huffman_dense"
@@ -53,7 +54,8 @@ class HuffmanDense(Encoding):
         table = CodeTable.of(symbols, levels**block)
         data, bits = table.encode(symbols)
         streams = (Stream("v", "value", data, bits), table.stream("t"), *book)
-        return self._encoded(w, streams, block=block, levels=levels)
+        long = table.long(symbols)
+        return self._encoded(w, streams, block=block, levels=levels, long=long)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
@@ -66,13 +68,16 @@ class HuffmanDense(Encoding):
         digits = symbols[:, None] // levels ** np.arange(block) % levels
         return values[digits.ravel()[:total]].reshape(encoded.rows, encoded.cols)
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        total = encoded.rows * encoded.cols
-        symbols = self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]
-        if encoded.meta["block"] > 3:  # digit by digit, not in batches
-            return 2000 + 10.0 * symbols + total * (17 + 14.0 / encoded.meta["block"])
-        return 14000 + 14.0 * symbols + 14.0 * total
+        m, size = encoded.meta, float(encoded.rows * encoded.cols)
+        alphabet = float(self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"])
+        symbols = float(-(-encoded.rows * encoded.cols // m["block"]))
+        common = {"alphabet": alphabet, "long": float(m["long"]), "rows": float(encoded.rows)}
+        if m["block"] > 3:  # digit by digit, not in batches
+            return {"tables": 1.0, "digits": size, "symbols": symbols, **common}
+        bits = float(encoded.stream("v").bits)  # several symbols to a look-up where codes are short
+        return {"batch_tables": 1.0, "weights": size, "bits": bits, **common}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

@@ -10,7 +10,7 @@ import numpy as np
 from .base import Encoded, Stream, as_matrix, register
 from .gaps import FILLER_WORTH, gaps_of, split, walk
 from .huffman import CodeTable, code_lengths, coded_bits
-from .huffman_sparse import table_ram, table_unpacking
+from .huffman_sparse import code_work, table_ram
 from .levels import Levels, SignLevels, ValueLevels
 
 #: Where fillers may start. The last symbol of the alphabet is the filler.
@@ -66,8 +66,9 @@ class Joint(Levels):
         stored = replace(table.stream("t"), shared=shared)
         streams = (Stream("j", "joint", data, bits), stored, *book)
         return self._encoded(
-            weight, streams, escape=escape, width=width, levels=size, symbols=codes.size
-        )
+            weight, streams, escape=escape, width=width, levels=size, symbols=codes.size,
+            long=table.long(codes),
+        )  # fmt: skip
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
@@ -83,12 +84,9 @@ class Joint(Levels):
 
         return walk(encoded.rows, encoded.cols, encoded.meta["nnz"], step, escape)
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        m = encoded.meta
-        each = 26.0 if self.form == "ternary" else 30.0
-        table = 2000 + 20.0 * self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]
-        return table + each * m["symbols"] + 12.0 * m["nnz"] + 70.0 * encoded.rows
+        return code_work(self, encoded)
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
@@ -106,7 +104,7 @@ class Joint(Levels):
 
     def unpacking(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        return table_unpacking(self, encoded, tables=1, value=12.0)
+        return self.work(encoded)
 
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""
@@ -117,7 +115,8 @@ class Joint(Levels):
 class HuffmanJoint(ValueLevels, Joint):
     """Streams "j" (symbols), "t" (table), "b" (codebook). At most 64 non-zero levels.
 
-    Meta: "escape", "width" (bits of the level in a symbol), "levels", "symbols" (fillers included).
+    Meta: "escape", "width" (bits of the level in a symbol), "levels", "symbols" (fillers included),
+    "long" (codes of more than PEEK bits).
     """
 
     name: ClassVar[str] = "huffman_joint"

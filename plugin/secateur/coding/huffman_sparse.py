@@ -19,7 +19,8 @@ from .levels import value_symbols, value_table
 class HuffmanSparse(Encoding):
     """Streams "g" (gaps), "v" (values), "tg", "tv" (tables), "b" (codebook, if any).
 
-    Meta: "escape", "levels" (256: no codebook, symbol = value + 128), "symbols" (of the gaps).
+    Meta: "escape", "levels" (256: no codebook, symbol = value + 128), "symbols" (of the gaps),
+    "long" (codes of more than PEEK bits).
     """
 
     name: ClassVar[str] = "huffman_sparse"
@@ -55,7 +56,10 @@ class HuffmanSparse(Encoding):
             value_code.stream("tv"),
             *book,
         )
-        return self._encoded(w, streams, escape=escape, levels=levels, symbols=codes.size)
+        long = gap_table.long(codes) + value_code.long(symbols)
+        return self._encoded(
+            w, streams, escape=escape, levels=levels, symbols=codes.size, long=long
+        )
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """See the base class."""
@@ -72,11 +76,10 @@ class HuffmanSparse(Encoding):
 
         return walk(encoded.rows, encoded.cols, encoded.meta["nnz"], step, escape)
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
         m = encoded.meta
-        table = 4000 + 20.0 * (m["escape"] + m["levels"])
-        return table + 29.0 * m["symbols"] + 28.0 * m["nnz"] + 70.0 * encoded.rows
+        return code_work(self, encoded) | {"alphabet": float(m["escape"] + 1 + m["levels"])}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
@@ -96,22 +99,25 @@ class HuffmanSparse(Encoding):
 
     def unpacking(self, encoded: Encoded) -> dict[str, float]:
         """See the base class: two tables, and a symbol more for each value."""
-        return table_unpacking(self, encoded, tables=2, value=35.0)
+        more = {"tables": 2.0, "second_symbols": float(encoded.meta["nnz"])}
+        return self.work(encoded) | more
 
     def ram(self, encoded: Encoded) -> int:
         """See the base class."""
         return 2 * table_ram(self.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]) + 60
 
 
-def table_unpacking(
-    encoding: Encoding, encoded: Encoded, tables: int, value: float
-) -> dict[str, float]:
-    """`Encoding.unpacking` of Huffman codes: of `tables` tables, `value` instructions a value."""
-    m, symbols = encoded.meta, sum(encoding.c_macros(encoded).values())
+def code_work(encoding: Encoding, encoded: Encoded) -> dict[str, float]:
+    """`Encoding.work` of gaps and values in Huffman codes; "long": codes that the look-up does not
+    tell."""
+    m = encoded.meta
     return {
-        "tables": tables * (6500.0 + 14.0 * symbols),
-        "symbols": 26.0 * m["symbols"] + value * m["nnz"],
-        "rows": 28.0 * encoded.rows,
+        "tables": 1.0,
+        "alphabet": float(encoding.c_macros(encoded)["SC_HUFFMAN_SYMBOLS"]),
+        "symbols": float(m["symbols"]),
+        "long": float(m["long"]),
+        "nonzeros": float(m["nnz"]),
+        "rows": float(encoded.rows),
     }
 
 

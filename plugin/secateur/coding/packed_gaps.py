@@ -60,9 +60,11 @@ class _PackedGaps(Levels):
             raise StreamError(f"stream g is truncated: {at} gaps expected, {count} there")
         return out
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        return 20 + 45.0 * encoded.meta["nnz"] + 70.0 * encoded.rows
+        m = encoded.meta
+        gaps = float(encoded.stream("g").bits // m["gap_bits"])
+        return {"gaps": gaps, "nonzeros": float(m["nnz"]), "rows": float(encoded.rows)}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

@@ -165,9 +165,10 @@ class PowerCodes(_Powers):
         values = np.append(0, book)[rank] * (1 - 2 * (codes & 1))
         return values.astype(np.int8)
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        return 20 + 16.0 * encoded.rows * encoded.cols + 9.0 * encoded.meta["nnz"]
+        size, rows = float(encoded.rows * encoded.cols), float(encoded.rows)
+        return {"weights": size, "nonzeros": float(encoded.meta["nnz"]), "rows": rows}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

@@ -121,7 +121,9 @@ class _Range(Encoding):
         value_columns, _, streams, meta = self._values(values, gaps)
         contexts, bins = flatten(columns + value_columns)
         data = code(contexts, bins)
-        return self._encoded(w, (Stream("r", "joint", data, 8 * len(data)), *streams), k=k, **meta)
+        streams = (Stream("r", "joint", data, 8 * len(data)), *streams)
+        raw = int(np.count_nonzero(contexts == RAW))
+        return self._encoded(w, streams, k=k, bins=bins.size - raw, raw=raw, **meta)
 
     def estimate(self, weight: np.ndarray) -> float:
         """See the base class."""
@@ -155,10 +157,17 @@ class _Range(Encoding):
         gap = quotient << k | (node - (1 << min(k, MODELLED))) << max(0, k - MODELLED)
         return gap | coder.raw(max(0, k - MODELLED))
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        bins = encoded.meta["k"] + 2.5 + encoded.meta.get("width", 1)
-        return 200 + encoded.meta["nnz"] * (40 + 30.0 * bins) + 70.0 * encoded.rows
+        m = encoded.meta
+        return {
+            "contexts": float(self._contexts(encoded)),
+            "bins": float(m["bins"]),
+            "raw": float(m["raw"]),
+            "bytes": float(len(encoded.stream("r").data)),
+            "nonzeros": float(m["nnz"]),
+            "rows": float(encoded.rows),
+        }
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""
@@ -182,7 +191,7 @@ class _Range(Encoding):
 
 @register
 class RangeTernary(_Range):
-    """Stream "r". Meta: "k" (low bits of a gap)."""
+    """Stream "r". Meta: "k" (low bits of a gap), "bins" with a context and "raw" ones."""
 
     name: ClassVar[str] = "range_ternary"
     form: ClassVar[str] = "ternary"
@@ -220,7 +229,7 @@ class RangeTernary(_Range):
 
 @register
 class RangeSparse(_Range):
-    """Streams "r", "b" (codebook, if any). Meta: "k", "levels", "width" (bits a level)."""
+    """Streams "r", "b" (codebook, if any). Meta: "k", "bins", "raw", "levels", "width" (of one)."""
 
     name: ClassVar[str] = "range_sparse"
     form: ClassVar[str] = "sparse"

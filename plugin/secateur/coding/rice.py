@@ -78,9 +78,16 @@ class _Rice(Encoding):
         """Where the weights of each list are, bool [lists, cols]."""
         raise NotImplementedError
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
+        """See the base class; "zeros": of the unary parts."""
+        m = encoded.meta
+        zeros = max(0, encoded.stream("g").bits - m["nnz"] * (m["k"] + 1))
+        return {"zeros": float(zeros), "nonzeros": float(m["nnz"]), "rows": float(encoded.rows)}
+
+    def unpacking(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        return 20 + 26.0 * encoded.meta["nnz"] + 24.0 * encoded.rows
+        values = {"values": float(encoded.meta["nnz"])} if self.form == "sparse" else {}
+        return self.work(encoded) | values
 
     def most_nonzeros(self, encoded: Encoded) -> int:
         """See the base class: a code has at least `k` + 1 bits."""

@@ -73,10 +73,10 @@ class RunLength(Encoding):
         out[where] = values
         return out.reshape(encoded.rows, encoded.cols)
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        runs = len(encoded.stream("n").data)
-        return 20 + 22.0 * encoded.meta["nnz"] + 14.0 * runs + 70.0 * encoded.rows
+        runs, nnz = float(len(encoded.stream("n").data)), float(encoded.meta["nnz"])
+        return {"runs": runs, "nonzeros": nnz, "rows": float(encoded.rows)}
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class."""

@@ -86,9 +86,9 @@ class TwoLevel(Encoding):
         base, rare = levels.reshape(-1, 2).T
         return np.where(mask != 0, rare[:, None], base[:, None]).astype(np.int8)
 
-    def cost(self, encoded: Encoded) -> float:
+    def work(self, encoded: Encoded) -> dict[str, float]:
         """See the base class."""
-        return get(self.inner).cost(self.rows_of(encoded))
+        return get(self.inner).work(self.rows_of(encoded))
 
     def c_stream(self, encoded: Encoded, arrays: dict[str, str]) -> str:
         """See the base class: the mask's."""

@@ -82,4 +82,6 @@ def decode_work(e: Encoded | None) -> dict[str, float]:
     """Units of decoding a layer once, for `Kernel.work`; none where kernels read in place."""
     if e is None or not is_coded(e):
         return {}
-    return {f"decode.{e.encoding}": coding.get(e.encoding).cost(e)}
+    rows = coding.get(e.encoding).rows_of(e)
+    work = coding.get(rows.encoding).work(rows)
+    return {f"{rows.encoding}.{unit}": n for unit, n in work.items()}

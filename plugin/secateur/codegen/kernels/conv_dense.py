@@ -105,8 +105,9 @@ class ConvDense(Kernel[QConv, StoredTable]):
     def dsp_work(self, layer: Layer[QConv]) -> dict[str, float]:
         g = self.geometry(layer)
         dots = self._dots(layer, g)
-        if dots is None:
-            return self.work(layer)
+        if dots is None:  # the loops of pointwise layers: words of two channels
+            loops = ("words", "turns", "stores")
+            return {f"point_{u}" if u in loops else u: n for u, n in self.work(layer).items()}
         return {
             **dots.work(),
             **pair_work(layer, g, dots.bands()),

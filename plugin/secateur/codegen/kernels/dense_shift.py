@@ -85,8 +85,8 @@ class DensePowerCodes(_Powers):
         unit = "codes" if layer.weights.meta["width"] == 4 else "odd_codes"
         return {
             f"dense_shift.{unit}": float(op.weight.size),
-            "dense_shift.coded_nonzeros": float(np.count_nonzero(op.weight)),
-            "dense_shift.coded_rows": float(len(op.weight)),
+            "dense_shift.packed_nonzeros": float(np.count_nonzero(op.weight)),
+            "dense_shift.packed_rows": float(len(op.weight)),
         }
 
     def _notes(self, layer: Layer[QDense]) -> dict[str, str]:

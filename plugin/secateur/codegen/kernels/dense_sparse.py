@@ -49,12 +49,18 @@ class _Lists(Kernel[QDense, ListTable]):
         return layer.weight >= 0.5 and int(np.count_nonzero(layer.op.weight)) <= 4000
 
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
-        coded = "coded_" if is_coded(layer.encoded) else "looped_" if self._looped(layer) else ""
-        return {
-            f"{coded}nonzeros": float(np.count_nonzero(layer.op.weight)),
-            f"{coded}rows".removeprefix("looped_"): float(len(layer.op.weight)),
-            **decode_work(layer.encoded),
-        }
+        rows, nonzeros = float(len(layer.op.weight)), float(np.count_nonzero(layer.op.weight))
+        if is_coded(layer.encoded):
+            decoding = decode_work(layer.encoded)
+            return {"coded_nonzeros": nonzeros, "coded_rows": rows, **decoding}
+        if self._looped(layer):
+            return {"looped_nonzeros": nonzeros, "looped_rows": rows}
+        turns = float((self._lists(layer.op.weight).sum(axis=2) // 4).sum())
+        return {"turns": turns, "nonzeros": nonzeros - 4 * turns, "rows": rows}
+
+    def _lists(self, w: np.ndarray) -> np.ndarray:
+        """Where the weights of each row's lists are, bool [rows, lists, cols]."""
+        return np.stack((w != 0,) if self.values else (w > 0, w < 0), axis=1)
 
     def scratch(self, layer: Layer[QDense]) -> int:
         if not is_coded(layer.encoded):
@@ -70,8 +76,7 @@ class _Lists(Kernel[QDense, ListTable]):
                 arrays=(*c.arrays, q.array), constants=(c.constant,), q=q, coded=c
             )  # fmt: skip
         w, p = layer.op.weight, layer.prefix
-        signs = (w != 0,) if self.values else (w > 0, w < 0)
-        lists = np.stack(signs, axis=1)  # [rows, lists, cols]
+        lists = self._lists(w)
         density = np.count_nonzero(w) / w.size
         comment = f"{layer.op.name}: columns; density {density:.1%}"
         arrays = [column_array(p, np.nonzero(lists)[2], w.shape[1], comment)]

@@ -180,9 +180,10 @@ def unpack_work(e: Encoded | None, form: RowForm) -> dict[str, float]:
         return {
             "unpacked": float(e.meta["nnz"]), "unpacked_groups": groups, **decode_work(e),
         }  # fmt: skip
-    at_once = coding.get(e.encoding).unpacking(e)
+    encoding = coding.get(e.encoding)
+    at_once = encoding.unpacking(e)
     if at_once:
-        return {f"decode.{unit}": n for unit, n in at_once.items()}
+        return {f"{encoding.unpacker}.{unit}": n for unit, n in at_once.items()}
     rewriting = {"unpacked": float(e.meta["nnz"]), "unpacked_rows": float(e.rows)}
     return {**rewriting, **decode_work(e)}
 
