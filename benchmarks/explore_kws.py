@@ -40,6 +40,8 @@ BOARD = "nucleo_l4r5zi"
 BATCH, RATE, CALIBRATING, COMPARED = 100, 2e-3, 512, 2
 #: TFLite Micro with CMSIS-NN takes so many Cortex-M4 instructions for the DS-CNN.
 PEER = 9.6 * 800_000
+#: Bytes of flash, model and code, that a keyword spotter may take.
+FLASH = 8_000
 
 #: What the page says of the search.
 FOUND = """\
@@ -64,8 +66,10 @@ block fewer, wider layers, moves by one frame, a longer ternary fit, the held-ou
 clips too, rare words three times as often. Its plan for latency stores twice the bytes of
 the others. The fifth is the fourth with 76 epochs of the ternary fit instead of 36, nothing
 else; it was begun after the fourth's test figure was known, one seed (a clip is 0.1 points,
-one standard error 0.9). Begun and not finished: a fine-tuned copy of the float network as a
-second teacher. Not tried: depthwise layers at more levels, 4-bit activations.
+one standard error 0.9). Planned for balance it takes 112 bytes too many; compiled for size and
+written for speed (`flash=` in `convert`) it keeps 8,000. Begun and not finished: a fine-tuned
+copy of the float network as a second teacher. Not tried: depthwise layers at more levels, 4-bit
+activations.
 
 The first three networks were trained by the draft of the benchmark with these recipes, and
 their instructions and bytes are those of the kernels of that time; a fresh run trains them
@@ -286,25 +290,34 @@ def _top1(path: Path, recipe: Recipe, clips: Clips) -> dict[str, Any]:
 
 
 def _plans(path: Path, clips: Clips) -> dict[str, Any]:
-    """What each way to plan counts and stores."""
+    """What each way to plan counts and stores, and the fastest plan of `FLASH` bytes."""
     model = keras.saving.load_model(path, safe_mode=True)
-    out = {}
-    for optimize in ("latency", "balanced", "flash"):
+
+    def plan(optimize: str, budget: int | None = None) -> tuple[int, dict[str, Any]]:
+        """Estimated bytes of the image; figures."""
         compiled = sc.convert(
-            model, clips.x[:CALIBRATING], name="kws", board=BOARD, optimize=optimize, logits=True,
-            calibration_method="minmax",
+            model, clips.x[:CALIBRATING], name="kws", board=BOARD, optimize=optimize, flash=budget,
+            logits=True, calibration_method="minmax",
         )  # fmt: skip
         report = sc.deploy(
             compiled, board=BOARD, inputs=clips.test[0][:COMPARED], emulator="sim", builder="gcc",
-            build_dir=FOLDER / "firmware" / f"{path.stem}-{optimize}",
+            build_dir=FOLDER / "firmware" / f"{path.stem}-{optimize}{budget or ''}",
         )  # fmt: skip
-        out[optimize] = {
+        return compiled.plan.flash, {
             "instructions": report.latency.instructions,
             "flash": report.flash.model + report.flash.runtime,
             "arena": report.ram.arena,
             "stored_bytes": report.size.stored,
             "identical": report.outputs.identical, "total": report.outputs.total,
         }  # fmt: skip
+
+    out = {optimize: plan(optimize)[1] for optimize in ("latency", "balanced", "flash")}
+    if out["flash"]["flash"] <= FLASH:
+        budget, found = FLASH, out["latency"]
+        while found["flash"] > FLASH:  # budgets are kept by the planner's estimate
+            estimate, found = plan("latency", budget)
+            budget = estimate - 1
+        out[f"latency within {FLASH:,} bytes"] = found
     return out
 
 
@@ -331,7 +344,12 @@ def page(rows: list[dict[str, Any]]) -> str:
             f"{r['instructions']:,} | {r['flash']:,} | {r['arena']:,} | {r['stored_bytes']:,} |"
         )
     goals = (
-        ("90.0 % with at most 800,000 instructions and 8,000 bytes of flash", 90.0, 800_000, 8_000),
+        (
+            f"90.0 % with at most 800,000 instructions and {FLASH:,} bytes of flash",
+            90.0,
+            800_000,
+            FLASH,
+        ),
         ("88 % with at most 640,000 instructions", 88.0, 640_000, 1 << 30),
     )
     lines.append("")
