@@ -39,8 +39,9 @@ SAVING_SHARE = 0.02
 #: Cuts whose arena is looked at.
 TRIALS = 6
 
-#: Share of the network's cycles that chains may cost where no budget asks for them.
-COST_SHARE = 0.01
+#: Share of the network's cycles that chains may cost where no budget asks for them, or, where that
+#: is more, this part of the share of the arena that they save: a third less RAM is worth 3 %.
+COST_SHARE, RAM_WORTH = 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -128,16 +129,20 @@ class ChainChoice:
             )
         return chain
 
-    def best(self, limit: float) -> tuple[Chain, ...]:
+    def best(self, limit: float, worth: float = 0.0) -> tuple[Chain, ...]:
         """The chains that lower the arena by most bytes, less the code they add, at a cost of at
-        most `limit` cycles; none where that is little."""
+        most `limit` cycles, or a share of all that is `worth` times the share of the arena saved;
+        none where that is little."""
         before = self.memory(()).arena
         saving = max(SAVING, SAVING_SHARE * before)
         if before <= saving:
             return ()
-        cuts = [c for peak in self._peaks(before) if (c := self._cut(peak)) and c.extra <= limit]
+        each = worth * self.cycles / before  # cycles that a byte is worth
+        cuts = [c for peak in self._peaks(before) if (c := self._cut(peak))]
+        cuts = [c for c in cuts if c.extra <= max(limit, each * (before - c.peak))]
         for cut in sorted(cuts, key=lambda c: (c.peak + c.code, c.extra))[:TRIALS]:
-            if self.memory(cut.chains).arena + cut.code <= before - saving:
+            saved = before - self.memory(cut.chains).arena
+            if saved >= saving + cut.code and cut.extra <= max(limit, each * saved):
                 return cut.chains
         return ()
 

@@ -20,7 +20,7 @@ from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from ..names import comment
 from .chain import Chain
-from .chain_plan import COST_SHARE, ChainChoice
+from .chain_plan import COST_SHARE, RAM_WORTH, ChainChoice
 from .choose import WAYS_WITHIN, Option, PlanSearch, ternary_kept
 from .code_size import library_bytes, startup_bytes
 from .costs import NO_COST, Cost, cost, price_of
@@ -345,7 +345,7 @@ def _chains(
     if budget.flash is None and WEIGHTS[optimize] == 0.0:
         chains = choice.faster(COST_SHARE)
     elif budget.flash is None and optimize == "balanced":
-        chains = choice.best(COST_SHARE * choice.cycles)
+        chains = choice.best(COST_SHARE * choice.cycles, RAM_WORTH)
     if budget.ram is not None and choice.memory(chains).arena > budget.ram:
         chains = choice.within(budget.ram)
     return chains
