@@ -269,6 +269,57 @@ def promises() -> str:
     return "\n".join(lines)
 
 
+def explored() -> str:
+    """docs/explore.md: ten minutes of `explore` beside one guess."""
+    lines = [
+        "| task | network | accuracy | flash, bytes | instructions |",
+        "|---|---|---|---|---|",
+    ]
+    counts = []
+    for r in results("explore_small"):
+        rows = [("`Ternarize(0.8)` on every layer", r["guess"])]
+        rows += [(f"found, {i}", p) for i, p in enumerate(r["front"], 1)]
+        for name, p in rows:
+            lines.append(
+                f"| {r['task']} | {name} | {p['accuracy']:.1f} % | {p['flash']:,} "
+                f"| {p['instructions']:,} |"
+            )
+        counts.append(
+            f"{r['task']}: {r['trials']} trials in {r['limit']} by {r['jobs']} "
+            f"process{'es' if r['jobs'] > 1 else ''}, float {r['float_accuracy']:.1f} % "
+            f"on the validation rows; {r['beating']} of {len(r['front'])} points made ready are at "
+            "least as accurate, as small and as fast as the guess, and better in one"
+        )
+    return "\n".join([*lines, "", _filled("; ".join(counts) + ".")])
+
+
+def combinations() -> str:
+    """docs/combinations.md: both grids."""
+    from secateur.exploration.points import MAPPED
+
+    titles = {"lenet5": "LeNet-5 on MNIST", "kws": "DS-CNN on keyword spotting"}
+    lines: list[str] = []
+    for task, r in results("combinations").items():
+        whole = r["baseline"]
+        text = (
+            f"{r['rows']:,} training rows, {r['epochs']:g} epochs a combination; accuracy is the "
+            f"integer network's on {r['held_out']:,} validation rows (the float network's is "
+            f"{whole['float_accuracy']:.1f} %, as int8 {whole['accuracy']:.1f} % in "
+            f"{whole['stored']:,.0f} bytes). No test set was looked at."
+        )
+        lines += [f"## {titles[task]}", "", _filled(text), ""]
+        for figure, (title, form) in MAPPED.items():
+            lines += [
+                f"| {title} | " + " | ".join(f"{z:.0%} zeros" for z in r["zeros"]) + " |",
+                "|---" * (len(r["zeros"]) + 1) + "|",
+            ]
+            for method, row in zip(r["methods"], r[figure], strict=True):
+                cells = ["-" if v is None else form.format(v) for v in row]
+                lines.append(f"| {method} | " + " | ".join(cells) + " |")
+            lines.append("")
+    return "\n".join(lines[:-1])
+
+
 def storage() -> str:
     """What keeping trials costs."""
     lines = [
@@ -403,6 +454,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "operators": operators,
     "silicon": silicon, "accelerators": accelerators,
     "estimate_cost": estimate_cost, "promises": promises, "storage": storage,
+    "combinations": combinations, "explored": explored,
     "streaming": streaming, "features": features,
     "recurrent": recurrent,
     "network-hapt": network_hapt,
