@@ -302,8 +302,8 @@ def combinations() -> str:
     for task, r in results("combinations").items():
         whole = r["baseline"]
         text = (
-            f"{r['rows']:,} training rows, {r['epochs']:g} epoch{'s' if r['epochs'] != 1 else ''} a "
-            "combination; accuracy is the "
+            f"{r['rows']:,} training rows, {r['epochs']:g} "
+            f"epoch{'s' if r['epochs'] != 1 else ''} a combination; accuracy is the "
             f"integer network's on {r['held_out']:,} validation rows (the float network's is "
             f"{whole['float_accuracy']:.1f} %, as int8 {whole['accuracy']:.1f} % in "
             f"{whole['stored']:,.0f} bytes). No test set was looked at."
