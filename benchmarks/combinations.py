@@ -20,7 +20,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
 from benchmarks.recipes import kws, lenet, mnist, slimming
 from benchmarks.recipes.cache import timed, write_json
 
@@ -30,28 +29,26 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "combinations"
 RESULTS = ROOT / "benchmarks" / "results" / "combinations.json"
 BOARD = "nucleo_l4r5zi"
-HELD = 6000  #: training images of MNIST, the last ones, that validate
 
-Pair = tuple[np.ndarray, np.ndarray]
+Parts = tuple[keras.Model, mnist.Split, mnist.Split]  #: model, training, held out
 
 
-def digits() -> tuple[keras.Model, Pair, Pair]:
+def digits() -> Parts:
     """LeNet-5 as its recipe trains it, on the images that do not validate."""
     (x, y), _ = mnist.load()
-    rows, answers = mnist.images(x), y.astype(np.int64)
     path = FOLDER / "lenet5-float.keras"
-    timed(path, partial(lenet.train_baseline, "lenet5", x[:-HELD], y[:-HELD], 0))
-    model = keras.saving.load_model(path, safe_mode=True)
-    return model, (rows[:-HELD], answers[:-HELD]), (rows[-HELD:], answers[-HELD:])
+    timed(path, partial(lenet.train_baseline, "lenet5", x[: -mnist.HELD], y[: -mnist.HELD], 0))
+    train, held, _ = mnist.parts()
+    return keras.saving.load_model(path, safe_mode=True), train, held
 
 
-def words() -> tuple[keras.Model, Pair, Pair]:
+def words() -> Parts:
     """The DS-CNN as MLPerf Tiny trained it; the parts of `benchmarks.slim`."""
     train, held, _ = slimming.TASKS["kws"].parts
     return kws.float_network(), train, held
 
 
-TASKS: dict[str, Callable[[], tuple[keras.Model, Pair, Pair]]] = {"lenet5": digits, "kws": words}
+TASKS: dict[str, Callable[[], Parts]] = {"lenet5": digits, "kws": words}
 
 
 def main() -> None:
@@ -70,8 +67,8 @@ def main() -> None:
         row: dict[str, Any] = made.to_dict() | {
             "epochs": args.epochs, "rows": len(train[1]), "held_out": len(held[1]),
         }  # fmt: skip
-        kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        write_json(RESULTS, {t: (kept | {name: row})[t] for t in TASKS if t in kept | {name: row}})
+        kept = (json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}) | {name: row}
+        write_json(RESULTS, {t: kept[t] for t in TASKS if t in kept})
         print(f"{name}: {time.process_time() - began:.0f} s of processor time")
         print(made.table("accuracy"), made.table("quality"), sep="\n\n", flush=True)
     print(f"wrote {RESULTS}")

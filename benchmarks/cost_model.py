@@ -134,14 +134,11 @@ def samples(
     yield Sample(source, core, "ends", keys, ends, (a, b), plan.library.small)
 
 
-#: What is learned: every price, those that small layers tell, or those of decoders.
-PARTS = ("all", "short", "decoders")
-
-
 def lessons(
     targets: list[str], counter: Counter, part: str = "all"
 ) -> Iterator[tuple[str, list[Sample]]]:
-    """The layers to learn a part from, core by core, small ones in every way to compile.
+    """The layers to learn a part from, core by core, small ones in every way to compile; part:
+    "all", "short" (what small layers tell) or "decoders".
 
     Their libraries are the same on every core: what executes a layer is asked for.
     """
@@ -503,7 +500,7 @@ def main() -> int:
         return 0
     counter = Counter()
     if args.fit:
-        refit(targets, counter, PARTS[2] if args.decoders else PARTS[args.short])
+        refit(targets, counter, "decoders" if args.decoders else "short" if args.short else "all")
         return 0
     both = list(networks(args.networks.split(","), targets, counter))
     found = [s for group, _ in both for s in group]

@@ -304,12 +304,10 @@ def _plans(path: Path, clips: Clips) -> dict[str, Any]:
             build_dir=FOLDER / "firmware" / f"{path.stem}-{optimize}{budget or ''}",
         )  # fmt: skip
         return compiled.plan.flash, {
-            "instructions": report.latency.instructions,
-            "flash": report.flash.model + report.flash.runtime,
+            **measure.counted(report),
             "arena": report.ram.arena,
             "stored_bytes": report.size.stored,
-            "identical": report.outputs.identical, "total": report.outputs.total,
-        }  # fmt: skip
+        }
 
     out = {optimize: plan(optimize)[1] for optimize in ("latency", "balanced", "flash")}
     if out["flash"]["flash"] <= FLASH:

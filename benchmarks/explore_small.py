@@ -20,7 +20,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
 from benchmarks.recipes import lenet, measure, mnist, slimming
 from benchmarks.recipes.cache import timed, write_json
 
@@ -34,12 +33,10 @@ RESULTS = ROOT / "benchmarks" / "results" / "explore_small.json"
 BOARD = "nucleo_l4r5zi"
 #: Passes of a point of the front, and of the guess.
 EPOCHS, POINTS, ZEROS = 9.0, 3, 0.8
-HELD = 6000  #: training images of MNIST, the last ones, that validate
 #: What is compared, and which way is better.
 GOALS = {"accuracy": 1, "flash": -1, "instructions": -1}
 
-Pair = tuple[np.ndarray, np.ndarray]
-Parts = tuple[Pair, Pair, Pair]
+Parts = tuple[mnist.Split, mnist.Split, mnist.Split]
 
 
 def hapt() -> tuple[keras.Model, Parts]:
@@ -50,12 +47,7 @@ def hapt() -> tuple[keras.Model, Parts]:
 
 def digits() -> tuple[keras.Model, Parts]:
     """LeNet-300-100, three epochs old."""
-    (x, y), (x_test, y_test) = mnist.load()
-    rows, answers = mnist.images(x), y.astype(np.int64)
-    parts = (
-        (rows[:-HELD], answers[:-HELD]), (rows[-HELD:], answers[-HELD:]),
-        (mnist.images(x_test), y_test.astype(np.int64)),
-    )  # fmt: skip
+    parts = mnist.parts()
 
     def train() -> keras.Model:
         keras.utils.set_random_seed(0)
@@ -85,11 +77,9 @@ def guess(model: keras.Model, parts: Parts, path: Path) -> dict[str, Any]:
     graph = measure.integers(path, parts[0][0][:256])
     return {
         "accuracy": round(measure.top1(graph, *parts[2]), 3),
-        "flash": report.flash.model + report.flash.runtime,
-        "instructions": report.latency.instructions,
-        "identical": report.outputs.identical, "total": report.outputs.total,
+        **measure.counted(report),
         "settings": settings,
-    }  # fmt: skip
+    }
 
 
 def beats(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

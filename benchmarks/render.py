@@ -295,6 +295,7 @@ def explored() -> str:
 
 def combinations() -> str:
     """docs/combinations.md: both grids."""
+    from secateur.exploration.grid import table
     from secateur.exploration.points import MAPPED
 
     titles = {"lenet5": "LeNet-5 on MNIST", "kws": "DS-CNN on keyword spotting"}
@@ -309,15 +310,8 @@ def combinations() -> str:
             f"{whole['stored']:,.0f} bytes). No test set was looked at."
         )
         lines += [f"## {titles[task]}", "", _filled(text), ""]
-        for figure, (title, form) in MAPPED.items():
-            lines += [
-                f"| {title} | " + " | ".join(f"{z:.0%} zeros" for z in r["zeros"]) + " |",
-                "|---" * (len(r["zeros"]) + 1) + "|",
-            ]
-            for method, row in zip(r["methods"], r[figure], strict=True):
-                cells = ["-" if v is None else form.format(v) for v in row]
-                lines.append(f"| {method} | " + " | ".join(cells) + " |")
-            lines.append("")
+        for figure in MAPPED:
+            lines += [table(figure, r["zeros"], r["methods"], r[figure]), ""]
     return "\n".join(lines[:-1])
 
 

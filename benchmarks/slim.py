@@ -20,7 +20,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-from benchmarks.recipes import options, slimming
+from benchmarks.recipes import measure, options, slimming
 from benchmarks.recipes.cache import digest, spent, timed, write_json
 from benchmarks.recipes.slimming_page import write_page
 
@@ -192,13 +192,12 @@ def _costs(task: slimming.Task, method: str, left: float, file: Path) -> dict[st
         build_dir=FOLDER / "firmware" / name,
     )  # fmt: skip
     return {
-        "parameters": costs.parameters, "flops": costs.flops,
+        "parameters": costs.parameters,
+        "flops": costs.flops,
         "stored": report.size.stored,
-        "flash": report.flash.model + report.flash.runtime,
         "ram": report.ram.arena + report.ram.stack + report.ram.static,
-        "instructions": report.latency.instructions,
-        "identical": report.outputs.identical, "total": report.outputs.total,
-    }  # fmt: skip
+        **measure.counted(report),
+    }
 
 
 def _untrained(task: slimming.Task) -> dict[str, Any]:

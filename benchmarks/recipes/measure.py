@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from secateur.lowering import reference
 from secateur.lowering.align import align
 from secateur.lowering.qgraph import QConv, QDense, QGraph
 from secateur.lowering.quantize import lower
+from secateur.report import Report
 
 #: bytes of a layer that generated code holds as literals: shared multiplier, shifts
 LITERALS = 4
@@ -67,6 +69,15 @@ def top1(graph: QGraph, x: np.ndarray, y: np.ndarray) -> float:
 def float_top1(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     """Top-1 of the float network, percent."""
     return 100.0 * float((model.predict(x, batch_size=500, verbose=0).argmax(1) == y).mean())
+
+
+def counted(report: Report) -> dict[str, Any]:
+    """Figures of a firmware in the simulator: instructions of an inference, bytes of model and
+    runtime in the linked image, outputs that are the reference's."""
+    return {
+        "flash": report.flash.headline, "instructions": report.latency.instructions,
+        "identical": report.outputs.identical, "total": report.outputs.total,
+    }  # fmt: skip
 
 
 def _layer(op: QConv | QDense, plan: Plan) -> Layer:

@@ -12,6 +12,7 @@ from secateur import data
 
 Split = tuple[np.ndarray, np.ndarray]
 SIDE = 28
+HELD = 6000  #: training images, the last ones, that validate where settings are chosen
 
 
 def load() -> tuple[Split, Split]:
@@ -34,6 +35,14 @@ def load() -> tuple[Split, Split]:
 def images(x: np.ndarray) -> np.ndarray:
     """uint8 [n, 28, 28] as float32 [n, 28, 28, 1] in 0..1."""
     return x[..., None].astype(np.float32) / 255.0
+
+
+def parts() -> tuple[Split, Split, Split]:
+    """(x, y) of training, held out and test: float32 [n, 28, 28, 1] in 0..1, int64 [n]."""
+    (x, y), test = load()
+    cut = ((x[:-HELD], y[:-HELD]), (x[-HELD:], y[-HELD:]), test)
+    train, held, tested = ((images(a), b.astype(np.int64)) for a, b in cut)
+    return train, held, tested
 
 
 def batches(x: np.ndarray, labels: np.ndarray, batch: int, shift: int, seed: int) -> Any:

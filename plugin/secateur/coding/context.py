@@ -18,15 +18,13 @@ class compares its non-zeros so far with the average column's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from ..errors import StreamError
-from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
-from .range_coder import MOST_BINS, RangeDecoder, coded_bytes, encode_bins, ideal_bits
+from .base import Encoded, Stream, as_matrix, is_ternary, register
+from .range_coder import MOST_BINS, Coder, RangeCoded, RangeDecoder, ideal_bits
 
 CLASSES = 6
 NEAR = 7  #: classes of neighbourhoods, 0 (nobody) to 6
@@ -67,20 +65,11 @@ def _growth(nnz: int, live: int, rows: int) -> int:
     return nnz * 65536 // max(1, live * rows)
 
 
-class _Context(Encoding):
+class _Context(RangeCoded):
     decoder: ClassVar[str | None] = "sc_context.h"
     family: ClassVar[str] = "context"
 
-    def encode(self, weight: np.ndarray) -> Encoded:
-        """See the base class."""
-        return self._coded(as_matrix(weight), encode_bins)
-
-    def sketch(self, weight: np.ndarray) -> Encoded:
-        """See the base class."""
-        w = as_matrix(weight)
-        return replace(self._coded(w, lambda *bins: bytes(coded_bytes(*bins))), sketch_of=w)
-
-    def _coded(self, w: np.ndarray, code: Callable[[np.ndarray, np.ndarray], bytes]) -> Encoded:
+    def _coded(self, w: np.ndarray, code: Coder) -> Encoded:
         if not self.applies(w):
             raise ValueError(f"{self.name} does not hold this matrix")
         ranks, book, meta = self._ranks(w)

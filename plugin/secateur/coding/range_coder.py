@@ -8,11 +8,15 @@ entropy. Nothing is stored but the code bytes; zero bytes at the end are left ou
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from ..errors import StreamError
+from .base import Encoded, Encoding, as_matrix
 
 #: Layers that need more bins are left to Huffman: coding them takes seconds here and on the device.
 MOST_BINS = 3_000_000
@@ -187,3 +191,25 @@ class RangeDecoder:
             self._at += 1
         if self._at > len(self._data) + 8:
             raise StreamError("range-coded stream ends too early")
+
+
+#: Contexts and bins -> code bytes.
+Coder = Callable[[np.ndarray, np.ndarray], bytes]
+
+
+class RangeCoded(Encoding):
+    """What is coded bin by bin, and so sketched by what coding would come to."""
+
+    def encode(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
+        return self._coded(as_matrix(weight), encode_bins)
+
+    def sketch(self, weight: np.ndarray) -> Encoded:
+        """See the base class."""
+        w = as_matrix(weight)
+        return replace(self._coded(w, lambda *bins: bytes(coded_bytes(*bins))), sketch_of=w)
+
+    @abstractmethod
+    def _coded(self, w: np.ndarray, code: Coder) -> Encoded:
+        """The matrix, its bins turned into bytes by `code`. Raises ValueError where `applies` is
+        false."""

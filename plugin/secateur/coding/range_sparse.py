@@ -14,17 +14,15 @@ Bins of a non-zero with gap g, in order:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
-from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
+from .base import Encoded, Stream, as_matrix, is_ternary, register
 from .codebook import width_of
 from .gaps import gaps_of, walk
 from .levels import value_symbols, value_table
-from .range_coder import MOST_BINS, RAW, RangeDecoder, coded_bytes, encode_bins, ideal_bits
+from .range_coder import MOST_BINS, RAW, Coder, RangeCoded, RangeDecoder, ideal_bits
 
 UNARY = 20  #: most bins of a quotient that have contexts of their own
 MODELLED = 3  #: low bits of a gap that have contexts
@@ -100,20 +98,11 @@ def _gap_columns(gaps: np.ndarray) -> tuple[float, int, Columns]:
     return min(tried, key=lambda t: t[:2])
 
 
-class _Range(Encoding):
+class _Range(RangeCoded):
     decoder: ClassVar[str | None] = "sc_range.h"
     family: ClassVar[str] = "range"
 
-    def encode(self, weight: np.ndarray) -> Encoded:
-        """See the base class."""
-        return self._coded(as_matrix(weight), encode_bins)
-
-    def sketch(self, weight: np.ndarray) -> Encoded:
-        """See the base class."""
-        w = as_matrix(weight)
-        return replace(self._coded(w, lambda *bins: bytes(coded_bytes(*bins))), sketch_of=w)
-
-    def _coded(self, w: np.ndarray, code: Callable[[np.ndarray, np.ndarray], bytes]) -> Encoded:
+    def _coded(self, w: np.ndarray, code: Coder) -> Encoded:
         if not self.applies(w):
             raise ValueError(f"{self.name} does not hold this matrix")
         gaps, values = gaps_of(w)

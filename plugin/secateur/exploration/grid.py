@@ -67,15 +67,7 @@ class Combinations:
         """A figure as a Markdown table."""
         if figure not in MAPPED:
             raise DataError(f"figure {figure!r} is none of {', '.join(MAPPED)}")
-        title, form = MAPPED[figure]
-        lines = [
-            f"| {title} | " + " | ".join(f"{z:.0%} zeros" for z in self.zeros) + " |",
-            "|---" * (len(self.zeros) + 1) + "|",
-        ]
-        for method, row in zip(self.methods, self.values(figure), strict=True):
-            cells = ["-" if v is None else form.format(v) for v in row]
-            lines.append(f"| {method} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+        return table(figure, self.zeros, self.methods, self.values(figure))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: `combinations.json`."""
@@ -89,6 +81,22 @@ class Combinations:
     def report(self) -> Path:
         """Writes heat maps as `combinations.html`; its path."""
         return page.save_combinations(self)
+
+
+def table(
+    figure: str, zeros: Sequence[float], methods: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+) -> str:  # fmt: skip
+    """A figure of `MAPPED` by method (rows) and share of zeros (columns) as a Markdown table."""
+    title, form = MAPPED[figure]
+    lines = [
+        f"| {title} | " + " | ".join(f"{z:.0%} zeros" for z in zeros) + " |",
+        "|---" * (len(zeros) + 1) + "|",
+    ]
+    for method, row in zip(methods, values, strict=True):
+        cells = ["-" if v is None else form.format(v) for v in row]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def combinations(

@@ -21,7 +21,7 @@ from secateur.frontend.build import Builder
 from secateur.frontend.effective import effective_weights
 from secateur.frontend.genuine import check
 from secateur.frontend.ir import Graph
-from secateur.frontend.layers import Ref, SourceLayer, add_layers, reads
+from secateur.frontend.layers import Ref, SourceLayer, add_layers, kind_of_others
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
@@ -125,8 +125,7 @@ def _layer(op: Any, node: Any, tensors: dict[int, str]) -> SourceLayer:
     if kind == "Lambda" or not (
         type(op).__module__.startswith("keras.") or type(op).__module__ == _OWN["module"]
     ):
-        registered = get_registered_name(type(op))
-        kind = registered if reads(registered) else f"{kind} (custom code)"
+        kind = kind_of_others(kind, get_registered_name(type(op)))
     try:
         check(op)
         weights = effective_weights(op, _weights(op))

@@ -32,7 +32,7 @@ from secateur.frontend.keras3 import (
     refuse_code,
 )
 from secateur.frontend.larq import from_larq, input_sign
-from secateur.frontend.layers import SourceLayer, add_layer, add_layers, reads
+from secateur.frontend.layers import SourceLayer, add_layer, add_layers, kind_of_others
 from secateur.frontend.tffunctions import called
 
 _TFMOT = "tensorflow_model_optimization"
@@ -161,8 +161,7 @@ def _layer(layer: Any, node: Any = None, tensors: dict[int, str] | None = None) 
     if kind == "Lambda" or package != "tf_keras":
         from tf_keras.saving import get_registered_name
 
-        registered = get_registered_name(type(layer))
-        kind = registered if reads(registered) else f"{kind} (custom code)"
+        kind = kind_of_others(kind, get_registered_name(type(layer)))
     return SourceLayer(kind, layer.name, layer.get_config(), _weights(layer), args, kwargs)
 
 

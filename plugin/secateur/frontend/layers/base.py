@@ -55,10 +55,11 @@ def handles(*kinds: str) -> Callable[[Handler], Handler]:
     return add
 
 
-def reads(registered: str) -> bool:
-    """Whether layers of others are read that are registered so; a bare class name may be a user's
-    that only sounds like Keras'."""
-    return ">" in registered and registered in _HANDLERS
+def kind_of_others(kind: str, registered: str) -> str:
+    """The type of a layer that is not Keras' own: the name it is registered under, where a handler
+    reads that, else one that is refused; a bare class name may only sound like Keras'."""
+    reads = ">" in registered and registered in _HANDLERS
+    return registered if reads else f"{kind} (custom code)"
 
 
 def supported() -> list[str]:
