@@ -109,6 +109,17 @@ def rows_of_a_table(b: Builder, x: str) -> str:
     return b.emit("embedding", "y", [at], None, {}, {"table": table})
 
 
+def dense_on(*shape: int) -> Make:
+    """Dense on the last axis of a tensor of that shape."""
+
+    def make(b: Builder, x: str) -> str:
+        return weighted("dense", (shape[-1], 3))(
+            b, b.emit("reshape", "r", [x], None, {"shape": shape})
+        )
+
+    return make
+
+
 CASES: dict[str, Make] = {
     **{f"activation {f}": within(f, *DOMAINS[f]) if f in DOMAINS else one("activation", function=f)
        for f in FUNCTIONS},
@@ -139,6 +150,8 @@ CASES: dict[str, Make] = {
     "group_norm": norm("group_norm", (4,), groups=2, epsilon=1e-3),
     "l2_norm": norm("l2_norm", (), axes=(2,)),
     "dense on images": weighted("dense", (4, 7)),
+    "dense on rows": dense_on(4, 30),
+    "dense on four axes": dense_on(4, 5, 3, 2),
     "dilated": weighted("conv2d", (2, 3, 4, 5), dilations=(3, 2)),
     "grouped": weighted("conv2d", (3, 3, 2, 6), groups=2, pads=(1, 1, 1, 1)),
     "depth multiplier": weighted("depthwise_conv2d", (3, 3, 4, 2), pads=(1, 1, 1, 1)),

@@ -183,12 +183,13 @@ def window(
 def _conv(graph: QGraph, op: QConv) -> None:
     x, y = ends(graph, op)
     co, per_group, *kernel = op.weight.shape
-    image = x.shape if len(x.shape) == 3 else (x.shape[0], 1, 1)
     _require(op.weight.dtype == np.int8, f"weights are {op.weight.dtype}")
-    _require(per_group * op.groups == image[0], f"{per_group} x {op.groups} channels of {image}")
+    _require(len(x.shape) == 3, f"input {x.shape} is no image")
+    ci = per_group * op.groups
+    _require(ci == x.shape[0], f"{per_group} x {op.groups} channels of {x.shape}")
     _require(co % op.groups == 0, f"{co} filters in {op.groups} groups")
-    out = (co, *window(image[1:], (kernel[0], kernel[1]), op.stride, op.pads))
-    _require(_same(y.shape, out), f"output {y.shape}, computed {out}")
+    out = (co, *window(x.shape[1:], (kernel[0], kernel[1]), op.stride, op.pads))
+    _require(y.shape == out, f"output {y.shape}, computed {out}")
     _require(len(op.inputs) == (1 if op.residual is None else 2), "residual without its tensor")
     if op.residual is not None:
         added = graph.tensors[op.inputs[1]]

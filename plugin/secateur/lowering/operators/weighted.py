@@ -97,6 +97,7 @@ def _conv(lo: Lowering, node: Node, x: QTensor, rows: np.ndarray, groups: int) -
     weights = made[0] if made else quantize_weights(flat)
     residual = lo.image(node, 1) if len(node.inputs) > 1 else None
     y, requant, r = lo.weighted(node, x, weights, residual)
+    _as_image(lo, node, y, (len(rows), *x.shape[1:]))
     names = (x.name,) if residual is None else (x.name, residual.name)
     lo.emit(
         QConv(
@@ -113,6 +114,13 @@ def _conv(lo: Lowering, node: Node, x: QTensor, rows: np.ndarray, groups: int) -
             made[1] if made else None,
         )
     )
+
+
+def _as_image(lo: Lowering, node: Node, y: QTensor, shape: tuple[int, ...]) -> None:
+    """Declare `y` an image of `shape` (C, H, W) where `node` gives a tensor of another rank, as
+    Dense does on the last of four axes: convolutions and chains count rows of images."""
+    for name in {y.name, node.output} if len(y.shape) != 3 else ():
+        lo.q.tensors[name] = replace(lo.q.tensors[name], shape=shape)
 
 
 @lowers("dense", wide=True)
@@ -158,8 +166,7 @@ def _batch_norm(lo: Lowering, node: Node) -> None:
     weights = QWeights(np.ones((len(scale), 1), np.int8), np.ones(len(scale)), 1.0, "ternary")
     as_conv = replace(node, params={"factor": scale, "bias": shift})
     y, requant, _ = lo.weighted(as_conv, x, weights, None)
-    for name in {y.name, node.output} if len(y.shape) != 3 else ():
-        lo.q.tensors[name] = replace(lo.q.tensors[name], shape=x.shape)
+    _as_image(lo, node, y, x.shape)
     kernel = weights.values.reshape(-1, 1, 1, 1)
     lo.emit(
         QConv(node.name, (x.name,), y.name, kernel, requant, groups=len(scale), weight_bits=1.0)
