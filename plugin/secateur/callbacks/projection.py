@@ -165,7 +165,7 @@ def keep_largest(magnitude: Tensor, share: Tensor) -> Tensor:
     return tf.reshape(tf.cast(kept, tf.float32), magnitude.shape)
 
 
-_SORTED = 16384  #: up to here a sort is quicker
+_SORTED = 2048  #: up to here a sort is quicker
 
 
 def _keep_by_sort(flat: Tensor, drop: Tensor) -> Tensor:
@@ -176,21 +176,36 @@ def _keep_by_sort(flat: Tensor, drop: Tensor) -> Tensor:
 
 
 def _keep_by_search(flat: Tensor, drop: Tensor) -> Tensor:
-    """Bisection over the bit patterns: those of floats >= 0 are ordered like the floats."""
+    """Search over the bit patterns: those of floats >= 0 are ordered like the floats."""
     code = tf.bitcast(tf.abs(flat), tf.int32)
 
-    def halve(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        middle = low + (high - low) // 2
-        enough = tf.reduce_sum(tf.cast(code <= middle, tf.int32)) >= drop
-        return tf.where(enough, low, middle), tf.where(enough, middle, high)
+    def narrower(
+        low: Tensor, high: Tensor, below: Tensor, upto: Tensor, step: Tensor
+    ) -> tuple[Tensor, ...]:
+        share = tf.cast(drop - below, tf.float32) / tf.cast(upto - below, tf.float32)
+        share = tf.where(step % 4 < 3, share, 0.5)  # halving bounds what interpolation may take
+        far = tf.cast(share * tf.cast(high - low, tf.float32), tf.int32)
+        middle = low + tf.clip_by_value(far, 1, high - low - 1)
+        count = tf.reduce_sum(tf.cast(code <= middle, tf.int32))
+        enough = count >= drop
+        return (
+            tf.where(enough, low, middle), tf.where(enough, middle, high),
+            tf.where(enough, below, count), tf.where(enough, count, upto), step + 1,
+        )  # fmt: skip
 
-    # the smallest code with at least `drop` magnitudes up to it lies in (low, high]
-    bounds = (tf.constant(-1), tf.reduce_max(code))
-    _, mark = tf.while_loop(lambda low, high: high - low > 1, halve, bounds)
-    below = tf.reduce_sum(tf.cast(code < mark, tf.int32))
-    tied = tf.equal(code, mark)
-    place = tf.cumsum(tf.cast(tied, tf.int32))
-    return (code > mark) | (tied & (place > drop - below))
+    def wide(low: Tensor, high: Tensor, below: Tensor, upto: Tensor, step: Tensor) -> Tensor:
+        return (high - low > 1) & (upto > drop)
+
+    # (low, high] holds the smallest code with at least `drop` magnitudes up to it, or high has
+    # exactly `drop`
+    first = (tf.constant(-1), tf.reduce_max(code), tf.constant(0), tf.size(code), tf.constant(0))
+    _, mark, below, upto, _ = tf.while_loop(wide, narrower, first)
+
+    def first_of_equals() -> Tensor:
+        tied = tf.equal(code, mark)
+        return (code > mark) | (tied & (tf.cumsum(tf.cast(tied, tf.int32)) > drop - below))
+
+    return tf.cond(upto > drop, first_of_equals, lambda: code > mark)
 
 
 def columns(value: Tensor, inner: int) -> Tensor:
