@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
 from secateur.errors import DataError
 from secateur.exploration import samples
-from secateur.exploration.api import seconds
+from secateur.exploration.api import _gentle, _known, seconds
 from secateur.exploration.points import Point, front, settings_text
 from secateur.exploration.quality import formula, quality
-from secateur.exploration.space import Space
+from secateur.exploration.space import Space, default_space
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 5)).astype(np.float32)
@@ -101,3 +102,18 @@ def test_times_that_are_none() -> None:
     for text in ("soon", "0m", "-3", 0):
         with pytest.raises(DataError, match="no time"):
             seconds(text)
+
+
+def test_the_first_layer_is_spared_only_where_few_of_the_weights_lie() -> None:
+    layers = keras.layers
+    mlp = keras.Sequential([keras.Input((64,)), layers.Dense(30, "relu"), layers.Dense(4)])
+    conv = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.Conv2D(8, 3), layers.Flatten(),
+         layers.Dense(4)]
+    )  # fmt: skip
+    spared = [_gentle(m) for m in (mlp, conv)]
+    assert "first" not in spared[0]
+    assert "first" in spared[1]
+    first = [_known(default_space(m), s) for m, s in zip((mlp, conv), spared, strict=True)]
+    assert {s["first.method"] for s in first[0]} == {"ternary", "cluster"}
+    assert {s["first.method"] for s in first[1]} == {"int8"}

@@ -149,8 +149,9 @@ def explore(
     _possible(objective, where, limits)
     tries = list(first)
     if grid is None:
-        tries += [where.plain(), *_known(where)]
-        tries += _scanned(source, where, parts["validation"]) if scan else []
+        gentle = _gentle(source)
+        tries += [where.plain(), *_known(where, gentle)]
+        tries += _scanned(source, where, parts["validation"], gentle) if scan else []
     searched = Search(
         where, Path(out), limits, epochs=epochs, rungs=1 if grid is not None else rungs, seed=seed,
         first=copies(tries), grid=grid,
@@ -370,7 +371,17 @@ def _possible(objective: Objective, space: Space, limits: Budgets) -> None:
             )
 
 
-def _known(space: Space) -> list[Settings]:
+def _gentle(model: Any) -> set[str]:
+    """Roles whose layers bear few levels badly and gain little by them: the first and depthwise
+    ones, unless most of the weights lie there, as in the first layer of an MLP."""
+    sizes = {
+        role: sum(int(np.prod(model.get_layer(n).weights[0].shape)) for n in names)
+        for role, names in roles_of(model).items()
+    }
+    return {r for r in ("first", "depthwise") if 2 * sizes.get(r, 0) < sum(sizes.values())}
+
+
+def _known(space: Space, gentle: set[str]) -> list[Settings]:
     """Settings that are known to be good starts: ternary or clustered weights, half the filters."""
     out = []
     c = space.choices
@@ -382,14 +393,14 @@ def _known(space: Space) -> list[Settings]:
             s["keep"] = _nearest(c["keep"], keep)
             s["distil"] = c["distil"][-1]
             for role in space.roles:
-                gentle = role in ("first", "depthwise")
-                s[f"{role}.method"] = "int8" if gentle and "int8" in space.methods else method
-                s[f"{role}.zeros"] = _nearest(c[f"{role}.zeros"], 0.0 if gentle else zeros)
+                spared = role in gentle
+                s[f"{role}.method"] = "int8" if spared and "int8" in space.methods else method
+                s[f"{role}.zeros"] = _nearest(c[f"{role}.zeros"], 0.0 if spared else zeros)
             out.append(s)
     return out
 
 
-def _scanned(model: Any, space: Space, part: Samples) -> list[Settings]:
+def _scanned(model: Any, space: Space, part: Samples, gentle: set[str]) -> list[Settings]:
     """Settings from a sensitivity scan: as many zeros as each layer bears alone."""
     from secateur.callbacks import sensitivity
 
@@ -406,7 +417,7 @@ def _scanned(model: Any, space: Space, part: Samples) -> list[Settings]:
             s[f"{role}.zeros"] = _nearest(
                 space.choices[f"{role}.zeros"], min(shares, default=0.0)
             )  # fmt: skip
-            if "ternary" in space.methods and role not in ("first", "depthwise"):
+            if "ternary" in space.methods and role not in gentle:
                 s[f"{role}.method"] = "ternary"
         out.append(s)
     return out
