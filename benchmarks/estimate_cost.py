@@ -20,11 +20,12 @@ import numpy as np
 
 from secateur import convert, data, targets
 from secateur.targets import Image
+from secateur.targets.runners import sim
 from secateur.targets.runners.sim import Machine
 from secateur.targets.wire.client import Client
 
 RESULTS = Path("benchmarks/results/estimate_cost.json")
-BOARDS = ("pico", "nucleo_l4r5zi", "nrf52840_dk", "nucleo_f446re", "pico2_riscv")
+BOARDS = ("pico", "nucleo_l4r5zi", "nucleo_h743zi", "nucleo_f446re", "pico2_riscv")
 
 
 def seconds(image: Image, x: np.ndarray, counting: bool) -> float:
@@ -35,6 +36,8 @@ def seconds(image: Image, x: np.ndarray, counting: bool) -> float:
     client = Client(machine, retries=1)
     client.greet()
     client.infer(x, client.info())
+    if counting:
+        assert sim.estimated(image.board, machine, machine.runs()) is not None
     return time.process_time() - begin
 
 

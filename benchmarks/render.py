@@ -214,27 +214,100 @@ def silicon() -> str:
 
 def accelerators() -> str:
     """What holds lines of flash, and how long the boards' flash waits, with their sources."""
-    from secateur.cores.flash import ACCELERATORS, Cache
+    from secateur.cores.flash import ACCELERATORS, Accelerator, Cache
     from secateur.targets import boards
 
     def shape(cache: Cache) -> str:
         sets = f"{cache.sets} sets of {cache.ways}" if cache.sets > 1 else f"{cache.ways}"
-        return f"{cache.size:,} bytes, {sets} lines of {cache.line}"
+        goes = ", any order" if cache.order == "any" else ""
+        return f"{cache.size:,} bytes, {sets} lines of {cache.line}{goes}"
 
-    lines = ["| accelerator | code | constants | source | assumed |", "|---|---|---|---|---|"]
-    for name, row in ACCELERATORS.items():
+    def cells(row: Accelerator) -> tuple[str, str]:
         code = shape(row.code) + (", the next read ahead" if row.prefetch else "")
-        data = "the same lines" if row.shared else shape(row.data) if row.data else "wait"
-        lines.append(
-            f"| `{name}` | {code} | {data} | {row.source} | {row.approximate or 'nothing'} |"
-        )
+        return code, "the same lines" if row.shared else shape(row.data) if row.data else "wait"
+
+    lines = ["| accelerator | code | constants | source |", "|---|---|---|---|"]
+    for name, row in ACCELERATORS.items():
+        for reading in row.readings:
+            lines.append(f"| `{name}` | {' | '.join(cells(reading))} | {reading.source} |")
     lines += ["", "| board | accelerator | wait states | because |", "|---|---|---|---|"]
-    lines += [
-        f"| `{board.id}` | `{board.accelerator}` | {board.wait_states} "
-        f"| {board.wait_states_source} |"
-        for board in boards.all()
-        if board.wait_states
-    ]
+    for board in boards.all():
+        if board.wait_states == 0 or board.hosted:
+            continue
+        named = "" if board.accelerator is None else f"`{board.accelerator}`"
+        states = "not known" if board.wait_states is None else board.wait_states
+        lines.append(f"| `{board.id}` | {named} | {states} | {board.wait_states_source} |")
+    return "\n".join(lines)
+
+
+#: The rules' places in a table, in words.
+_RULES = {
+    "other": "what is not named below", "costs": "", "refill": "more for a taken branch",
+    "refill_indirect": "more for one through a register", "refills": "more for a taken",
+    "multiple": "more than n for n registers", "pipelined": "a load behind a load",
+    "address": "more if the address was computed just before",
+    "register_offset": "more for a store to a base and a register",
+    "literal": "more for a load relative to the program counter",
+    "base_update": "more for a load that updates the base the last one updated",
+    "wide_run": "more for three 4-byte instructions in a row across words",
+    "double": "more for a register of two words", "load_use": "more if used next",
+    "unaligned_target": "more for a branch to a 4-byte instruction across words",
+    "predicts_last": "more where a predicted loop begins and ends",
+    "latency": "result of", "units": "a unit is kept by", "each": "a register of several moved",
+    "pair": "`ldrd`, `strd`", "shifted": "result of a shifted operand", "early": "first ALU's",
+}  # fmt: skip
+_PROPERTIES = {
+    "width": "two instructions in a cycle", "blocking": "which wait for one another",
+    "apart": "which do not go together", "stores_at_once": "a store takes what its cycle computes",
+}  # fmt: skip
+
+
+def rules() -> str:
+    """Every rule of every core, with its source."""
+    from secateur import cores
+    from secateur.cores.timing import Rule
+
+    def number(rule: Rule) -> str:
+        return f"{rule:g} ({rule.low:g} to {rule.high:g})" if rule.ranged else f"{rule:g}"
+
+    out = []
+    for name in cores.names():
+        table = cores.get(name).cycles
+        if table is None:
+            continue
+        found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for place, rule in table.rules():
+            head, *rest = place.removeprefix("pipeline.").split(".")
+            what = rest.pop(0) if rest and head != "shifted" else ""
+            reader = "" if rest == ["ALU"] else " ".join(rest)
+            words = f"{_RULES[head]} {what}".strip()
+            found.setdefault((words, rule.source), []).append((reader, number(rule)))
+        lines = [f"**{name}**", "", "| rule | cycles | source |", "|---|---|---|"]
+        merged: dict[tuple[str, str], list[str]] = {}
+        for (words, source), values in found.items():
+            usual = values[0][1]
+            text = "; ".join([usual, *(f"{r} {n}" for r, n in values[1:] if n != usual)])
+            merged.setdefault((text, source), []).append(words)
+        for (text, source), several in merged.items():
+            lines.append(f"| {', '.join(several)} | {text} | {source} |")
+        if table.pipeline is not None:
+            because = table.pipeline.because
+            lines += [f"| {_PROPERTIES[k]} | | {source} |" for k, source in because.items()]
+        out.append("\n".join(lines))
+    return "\n\n".join(out)
+
+
+def errors() -> str:
+    """How far estimates of whole programs may be off, by core, and what was compared."""
+    from secateur import cores
+
+    lines = ["| core | taken | because |", "|---|---|---|"]
+    for name in cores.names():
+        table = cores.get(name).cycles
+        if table is not None:
+            known = "unknown" if table.error is None else f"{table.error:.1%}"
+            said = table.error_source or "nothing measured to compare with"
+            lines.append(f"| {name} | {known} | {said} |")
     return "\n".join(lines)
 
 
@@ -447,7 +520,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
     "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
     "operators": operators,
-    "silicon": silicon, "accelerators": accelerators,
+    "silicon": silicon, "accelerators": accelerators, "rules": rules, "errors": errors,
     "estimate_cost": estimate_cost, "promises": promises, "storage": storage,
     "combinations": combinations, "explored": explored,
     "streaming": streaming, "features": features,

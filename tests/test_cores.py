@@ -84,6 +84,8 @@ def test_a_board_with_a_cortex_m85_builds_and_has_no_emulator(tmp_path: Path) ->
     m85 = board.cpu.cycles
     assert m55 is not None
     assert m85 is not None
-    assert m85.source.startswith("approximate")
+    assert "approximate" in m85.source
     assert m85.error is None
-    assert m85.pipeline == m55.pipeline
+    assert m55.pipeline is not None
+    assert m85.pipeline is not None
+    assert m85.pipeline.units == m55.pipeline.units

@@ -10,7 +10,8 @@ PORT_FN void port_init(void) {
   stm32_wait(RCC, 1u << 10);
   REG32(RCC + 0x1C) = (REG32(RCC + 0x1C) & ~3u) | 1u; /* CFGR1: the system runs from it */
   stm32_wait(RCC + 0x1C, 1u << 2);
-  REG32(0x40030400) |= 1u << 0;  /* ICACHE */
+  REG32(0x40022000) = (REG32(0x40022000) & ~15u) | 1u; /* flash: 1 wait state */
+  REG32(0x40030400) |= 1u << 0;                        /* ICACHE */
   REG32(RCC + 0x8C) |= 0x1FF;    /* GPIO A to I */
   REG32(RCC + 0xA4) |= 1u << 14; /* USART1 */
   stm32_pins_start();

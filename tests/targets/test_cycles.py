@@ -86,7 +86,7 @@ def _code(*lines: str) -> list[Instruction]:
         ("hazard3", ("lbu a0, 0(a1)", "sb a0, 0(a2)"), 2),
         ("hazard3", ("lw a0, 0(a1)", "sw a2, 0(a0)"), 3),
         ("hazard3", ("mul a0, a1, a2", "add a3, a0, a0"), 2),
-        ("hazard3", ("divu a0, a1, a2",), 18),
+        ("hazard3", ("divu a0, a1, a2",), 18.5),
         ("cortex-m7", ("adds r0, r1, r2", "adds r3, r4, r5"), 1),
         ("cortex-m7", ("eors r0, r1, r2", "eors r3, r0, r5"), 2),
         # The first ALU's result is there for the second in the same cycle, its flags are not.
@@ -112,7 +112,7 @@ def _code(*lines: str) -> list[Instruction]:
         ("cortex-m7", ("ldr r0, [r1]", "smlad r2, r0, r3, r2"), 3),
         ("cortex-m7", ("ldrb r0, [r1]", "mla r2, r3, r4, r0"), 2),
         ("cortex-m7", ("push {r4, r5, r6, lr}",), 2),
-        ("cortex-m7", ("udiv r0, r1, r2", "adds r3, r0, #1"), 7),
+        ("cortex-m7", ("udiv r0, r1, r2", "adds r3, r0, #1"), 6.5),
         # vectors of two units overlap, those of one do not
         ("cortex-m55", ("vldrw.u32 q0, [r0]", "vmlav.s8 r1, q1, q2"), 2),
         ("cortex-m55", ("vldrw.u32 q0, [r0]", "vldrw.u32 q1, [r0, #16]"), 3),
@@ -139,7 +139,7 @@ def test_a_taken_branch(core: str, last: str, more: int) -> None:
     assert cycles.taken_cycles(branch, Instruction(10, 4, "add", "r0, r1, r2"), core) == more + 1
 
 
-@pytest.mark.parametrize(("line", "whole"), [("tbb [pc, r0]", 6), ("ldr pc, [r0]", 5)])
+@pytest.mark.parametrize(("line", "whole"), [("tbb [pc, r0]", 4), ("ldr pc, [r0]", 4)])
 def test_jumps_by_a_table(line: str, whole: int) -> None:
     jump = Instruction(0, 4, *line.split(" ", 1))
     target = Instruction(8, 2, "nop", "")
@@ -172,9 +172,11 @@ def test_programs_that_the_logic_of_a_core_ran(name: str) -> None:
         pytest.skip(f"../shared/cycles/{program.name} is not there")
     instructions, counted = HAZARD3[name]
     edges, decoded = executed(program)
-    found = sum(len(decoded[block]) * times for (_, block), times in edges.items())
-    assert abs(found - instructions) <= 10  # the calls between the two reads
-    assert cycles.estimate(edges, decoded, "hazard3") == pytest.approx(counted, rel=0.015)
+    executed_ = sum(len(decoded[block]) * times for (_, block), times in edges.items())
+    assert abs(executed_ - instructions) <= 10  # the calls between the two reads
+    found = cycles.estimate(edges, decoded, "hazard3")
+    assert found.middle == pytest.approx(counted, rel=0.015)
+    assert found.low <= found.middle <= found.high
 
 
 def test_conditions_and_widths_do_not_hide_an_instruction() -> None:

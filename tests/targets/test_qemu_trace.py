@@ -11,6 +11,7 @@ import pytest
 
 from secateur.targets import Image
 from secateur.targets.estimates.blocks import Instruction
+from secateur.targets.estimates.cycles import Span
 from secateur.targets.runners import qemu_trace
 from secateur.targets.runners.qemu import Qemu
 from secateur.targets.runners.qemu_trace import _Costs, _Log
@@ -47,11 +48,11 @@ def test_a_step_is_what_stands_between() -> None:
     }  # fmt: skip
     costs = object.__new__(_Costs)
     costs._core, costs._code, costs._block = "cortex-m55", code, costs._stretch
-    assert costs.of(Counter({(0x3F0, 0x3F4): 2})) == (6, 8.0)  # to its own branch's target
-    assert costs.of(Counter({(0x3F0, 0x3FC): 1})) == (3, 3.0)
-    assert costs.of(Counter({(0x3F0, 0x3F8): 1})) == (2, 2.0)  # QEMU cut it there
-    assert costs.of(Counter({(0x3FC, 0x400): 1})) == (1, 1.0)  # a page ends
-    assert costs.of(Counter({(0x800, 0x3F0): 1})) == (0, 0.0)  # no code of the image's
+    assert costs.of(Counter({(0x3F0, 0x3F4): 2})) == (6, (6, 9, 12))  # to its own branch's target
+    assert costs.of(Counter({(0x3F0, 0x3FC): 1})) == (3, (3, 3, 3))
+    assert costs.of(Counter({(0x3F0, 0x3F8): 1})) == (2, (2, 2, 2))  # QEMU cut it there
+    assert costs.of(Counter({(0x3FC, 0x400): 1})) == (1, (1, 1, 1))  # a page ends
+    assert costs.of(Counter({(0x800, 0x3F0): 1})) == (0, (0, 0, 0))  # no code of the image's
 
 
 @pytest.mark.emulator
@@ -62,7 +63,7 @@ def test_a_cortex_m55_is_estimated(
     built, counted = image("mps3_an547"), []
     of = _Costs.of
 
-    def keep(self: _Costs, steps: qemu_trace.Steps) -> tuple[int, float]:
+    def keep(self: _Costs, steps: qemu_trace.Steps) -> tuple[int, Span]:
         counted.append(of(self, steps))
         return counted[-1]
 

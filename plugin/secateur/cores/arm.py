@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from . import cortex_m7, cortex_m55
 from .base import Architecture, Core, TimerKind
-from .timing import CycleTable, Pipeline, latency
+from .timing import NONE, CycleTable, Pipeline, Rule, between, latency
 
 ARM = Architecture(
     name="arm", prefix="arm-none-eabi-", linker_script="cortexm.ld", link=("--specs=nano.specs",),
@@ -20,69 +22,129 @@ def _machine(cpu: str, *more: str) -> tuple[str, ...]:
     return (f"-mcpu={cpu}", "-mthumb", *more)
 
 
-_M0 = {"load": 2, "store": 2, "system": 4}
-#: `table` is tbb, which takes 6 with its refill.
-_M4 = {
-    "load": 2, "divide": 6, "system": 2, "table": 4,
-    "float-divide": 14, "float-multiply-add": 3, "store-float": 2,
-}  # fmt: skip
-#: A call needs a cycle less, a load to the program counter takes 5 in all.
-_M4_REFILL = {"call": -1, "load": 1}
-#: Calls and returns take a cycle more than other branches.
-_M0_CALLS = {"call": 1, "pop": 1}
+_M0_TABLE, _M0PLUS_TABLE = "Arm DDI 0432C, table 3-1", "Arm DDI 0484C, table 3-1"
+_M3_TABLE, _M3_TIMING = "Arm DDI 0337I, table 3-1", "Arm DDI 0337I, 3-9"
+_M4_TABLE, _M4_FLOATS = "Arm 100166 (DDI 0439D), table 3-1", "Arm DDI 0439D, table 7-1"
+_JNK0LE = "measured on STM32F103 and F407, github.com/jnk0le/random, cortex_m3m4.md"
+_M33 = "measured on RP2350, github.com/jnk0le/random, cortex_m33.md"
+_SLOTHY = "measured on RP2350, github.com/slothy-optimizer/slothy, cortex_m33.py"
+#: What LLVM takes the M33 for, which has no table of its own.
+_AS_M4 = "LLVM schedules the M33 by its model of the M4 (ARMProcessors.td)"
+#: P of the manuals' tables: between 1 and 3 cycles.
+_REFILL = f"{_M3_TIMING}, and {_M4_TABLE}: 1 to 3; of these "
 
-#: One instruction a cycle; n registers in n cycles; a late result for multiplications, DSP and
-#: shifted operands, of which sums are forwarded to the next sum.
-_LATE = latency(2, addend=1)
-_M33 = Pipeline(
+
+def _m0(table: str, system: float, taken: float) -> CycleTable:
+    """Cortex-M0 and M0+, with the fast one of the two multipliers that the manuals name.
+
+    `taken`: more for a taken branch; calls and returns take a cycle more than others.
+    """
+    more, called = Rule(taken, table), Rule(taken + 1, table)
+    return CycleTable(
+        table, Rule(1, table),
+        costs={
+            "load": Rule(2, table), "store": Rule(2, table), "system": Rule(system, table),
+            "multiply": Rule(1, f"{table}: the fast multiplier"),
+        },
+        refill=more, refill_indirect=more, refills={"call": called, "pop": called},
+        multiple=Rule(1, table),
+    )  # fmt: skip
+
+
+def _m3(table: str, costs: dict[str, Rule], measured: str, double: Rule = NONE) -> CycleTable:
+    """What Cortex-M3 and M4 have in common. `measured`: what they were compared with."""
+    two = Rule(2, f"{_REFILL}2 gives published totals of M4 programs best")
+    return CycleTable(
+        table, Rule(1, table),
+        costs={
+            "load": Rule(2, table), "divide": between(2, 12, table),
+            "system": between(1, 2, table), "table": Rule(2, f"{table}: 2 + P"), **costs,
+        },
+        refill=two, refill_indirect=two,
+        refills={"call": Rule(1, f"{_REFILL}1 gives published totals of M4 programs best")},
+        multiple=Rule(1, f"{table}: 1 + n"),
+        pipelined=Rule(1, _M3_TIMING), address=Rule(1, f"{_M3_TIMING}; {_JNK0LE}"),
+        register_offset=Rule(1, f"{_M3_TIMING}; {_JNK0LE}"),
+        literal=Rule(1, f"{_M3_TIMING}: may add one"),
+        base_update=Rule(1, _JNK0LE), wide_run=Rule(1, "measured, compendium.i-0.nl"),
+        unaligned_target=Rule(1, _M3_TIMING), double=double,
+        error=0.05, error_source=measured,
+    )  # fmt: skip
+
+
+#: A late result for multiplications, DSP and shifted operands, of which sums are forwarded to the
+#: next sum.
+_LATE = latency(2, f"{_M33}; {_SLOTHY}", addend=1)
+_LOADED = latency(2, f"{_M33}; {_SLOTHY}")
+_M33_PIPELINE = Pipeline(
     latency={
-        "load": latency(2), "load-part": latency(2), "load-double": latency(2),
-        "load-multiple": latency(2), "pop": latency(2),
+        "alu": latency(1, f"{_SLOTHY}: 1.00 of nearly every instruction"),
+        "load": _LOADED, "load-part": _LOADED, "load-double": _LOADED, "load-multiple": _LOADED,
+        "pop": _LOADED,
         "multiply": _LATE, "multiply-add": _LATE, "multiply-long": _LATE,
-        "multiply-long-add": _LATE, "dsp": _LATE, "divide": latency(6), "system": latency(2),
-        "float-divide": latency(14),
+        "multiply-long-add": _LATE, "dsp": _LATE,
+        "divide": latency(between(2, 12, f"{_AS_M4}, whose manual says so ({_M4_TABLE})")),
+        "float-divide": latency(14, f"{_AS_M4}: 14"),
+        "float-multiply-add": latency(3, f"{_M33}: fpu"),
     },
+    because={"blocking": f"{_AS_M4}, which has one unit"},
     blocking=frozenset({"divide"}), shifted=_LATE,
+    each=Rule(1, f"{_M33}: load/store multiple"),
 )  # fmt: skip
+_M33_TAKEN = Rule(
+    1, f"2 in all behind what sets flags, else 1: {_M33}; 3 in all: {_SLOTHY}", low=0, high=2
+)
+
+_HELIUM_LOOP = Rule(0, "Arm DDI 0553 (Armv8.1-M), low-overhead loops: known from the second turn")
+_M55_TAKEN = between(0, 3, f"{cortex_m55.LLVM}: 1 in all if it is foretold, 3 more if not")
+_M85 = "LLVM's ARMScheduleM85.td"
+_M85_TAKEN = between(
+    0, 1, f"measured on RA8D1, github.com/jnk0le/random, cortex_m85.md: 1 in all; {_M85}: 2"
+)
 
 CORES = (
     Core(
         "cortex-m0", ARM, _machine("cortex-m0", "-mfloat-abi=soft"),
         prices="cortex-m0plus", unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0",
-        cycles=CycleTable(
-            "Arm DDI 0432C, table 3-1", _M0, refill=2, refill_indirect=2, refill_more=_M0_CALLS,
-        ),
+        cycles=_m0(_M0_TABLE, system=4, taken=2),
     ),
     Core(
         "cortex-m0plus", ARM, _machine("cortex-m0plus", "-mfloat-abi=soft"),
         # unicorn has no M0+, which executes the M0's instructions
         unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0+",
-        cycles=CycleTable(
-            "Arm DDI 0484C, table 3-1", {**_M0, "system": 3},
-            refill=1, refill_indirect=1, refill_more=_M0_CALLS, error=0.001,
+        cycles=replace(
+            _m0(_M0PLUS_TABLE, system=3, taken=1), error=0.001,
+            error_source="X25519 of 2.7 million instructions on a SAMD20 (pornin/x25519-cm0): "
+            "0.0004% off when tried with this table elsewhere; the functions we tried are exact",
         ),
     ),
     Core(
         "cortex-m3", ARM, _machine("cortex-m3", "-mfloat-abi=soft"),
         timers=_DWT,
         unicorn="CORTEX_M3", disassembler_modes=_M, renode="cortex-m3",
-        cycles=CycleTable(
-            "Arm DDI 0337I, tables 3-1 and 3-2",
-            {**_M4, "multiply-add": 2, "multiply-long": 4, "multiply-long-add": 5},
-            refill=2, refill_indirect=2, refill_more=_M4_REFILL, pipelined=True,
-            unaligned_target=1, address=1, register_offset=1, literal=1, base_update=1, wide_run=1,
-            error=0.05,
+        cycles=_m3(
+            _M3_TABLE,
+            {
+                "multiply-add": Rule(2, _M3_TABLE), "multiply-long": between(3, 5, _M3_TABLE),
+                "multiply-long-add": between(4, 7, _M3_TABLE),
+            },
+            "programs in assembly are at most 3.1% off; in C, tried elsewhere with an older "
+            "table, more",
         ),
     ),
     Core(
         "cortex-m4", ARM, _machine("cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
         isa="dsp", timers=_DWT,
         unicorn="CORTEX_M4", disassembler_modes=_M, renode="cortex-m4f",
-        cycles=CycleTable(
-            "Arm DDI 0439D, tables 3-1 and 7-1", _M4,
-            refill=2, refill_indirect=2, refill_more=_M4_REFILL, pipelined=True,
-            unaligned_target=1, address=1, register_offset=1, literal=1, base_update=1, wide_run=1,
-            error=0.05,
+        cycles=_m3(
+            _M4_TABLE,
+            {
+                "float-divide": Rule(14, _M4_FLOATS), "float-multiply-add": Rule(3, _M4_FLOATS),
+                "store-float": Rule(2, _M4_FLOATS),
+            },
+            "programs in assembly are at most 1.6% off; in C, tried elsewhere with an older "
+            "table, more",
+            double=Rule(1, f"{_M4_FLOATS}: vldr, vstr of two words"),
         ),
     ),
     Core(
@@ -91,8 +153,13 @@ CORES = (
         unicorn="CORTEX_M7", disassembler_modes=_M, renode="cortex-m7",
         code_in_ram=False,  # 0x20000000 is its tightly coupled memory for data
         cycles=CycleTable(
-            "approximate: Arm publishes no table; measured by others on STM32H7",
+            "measured by others on STM32H7 (Arm publishes no table)",
+            other=cortex_m7.PIPELINE.latency["alu"][0],
+            refill=Rule(0, f"{cortex_m7.JNK0LE}: branching, if it is foretold"),
+            refill_indirect=Rule(0, f"{cortex_m7.JNK0LE}: branching, if it is foretold"),
             pipeline=cortex_m7.PIPELINE, error=0.05,
+            error_source="Keccak-f[1600] in three codes (slothy-optimizer/slothy, pull request "
+            "140): -0.1, -1.5, +0.4%; they hardly branch, so more is taken",
         ),
     ),
     Core(
@@ -100,17 +167,19 @@ CORES = (
         isa="dsp", timers=_DWT,
         unicorn="CORTEX_M33", disassembler_modes=_V8, renode="cortex-m33",
         cycles=CycleTable(
-            "approximate: Arm 100230 has no table; measured by others on RP2350",
-            refill=1, refill_indirect=1, pipeline=_M33,
+            "measured by others on RP2350 (Arm 100230 has no table)",
+            other=_M33_PIPELINE.latency["alu"][0],
+            refill=_M33_TAKEN, refill_indirect=_M33_TAKEN, pipeline=_M33_PIPELINE,
         ),
     ),
     Core(
         "cortex-m55", ARM, _machine("cortex-m55", "-mfloat-abi=hard"),
         isa="helium", timers=_DWT, disassembler_modes=_V8, renode="cortex-m55",
         cycles=CycleTable(
-            "approximate: dual-beat vectors as SLOTHY models them; taken branches as a guess",
-            refill=1, refill_indirect=1, refill_more={"loop-end": -1},
-            pipeline=cortex_m55.PIPELINE, error=0.3,
+            "SLOTHY's and LLVM's models of the core, approximate",
+            other=cortex_m55.PIPELINE.latency["alu"][0],
+            refill=_M55_TAKEN, refill_indirect=_M55_TAKEN, refills={"loop-end": _HELIUM_LOOP},
+            pipeline=cortex_m55.PIPELINE,
         ),
     ),
     # Compiled as a Cortex-M55, whose code it executes: GCC knows its name from version 13 on.
@@ -118,10 +187,18 @@ CORES = (
         "cortex-m85", ARM, _machine("cortex-m55", "-mfloat-abi=hard"),
         isa="helium", prices="cortex-m55", timers=_DWT, disassembler_modes=_V8,
         cycles=CycleTable(
-            "approximate: as SLOTHY's cortex_m85r1.py, which has the M55's units; taken branches "
-            "as a guess; no emulator has the core",
-            refill=1, refill_indirect=1, refill_more={"loop-end": -1},
-            pipeline=cortex_m55.PIPELINE,
+            "SLOTHY's model of it, with the M55's units, approximate; no emulator has the core",
+            other=cortex_m55.PIPELINE.latency["alu"][0],
+            refill=_M85_TAKEN, refill_indirect=_M85_TAKEN, refills={"loop-end": _HELIUM_LOOP},
+            pipeline=replace(
+                cortex_m55.PIPELINE,
+                latency={
+                    **cortex_m55.PIPELINE.latency,
+                    "divide": latency(7, f"{_M85}: WriteDIV"),
+                    "float-divide": latency(14, f"{_M85}: WriteFPDIV32"),
+                },
+                because={"blocking": f"{_M85}: M85UnitDiv is one"},
+            ),
         ),
     ),
 )  # fmt: skip

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from ..targets import Board, RunResult, Target
 
 
+#: Of estimates that leave out what nobody knows.
+_FROM_BELOW = "cycles are at least these: what flash waits is not known of this board"
+
 #: Seconds a deployment waits for another one in its folder.
 TURN = 600.0
 
@@ -178,7 +181,11 @@ def _deploy(
         result.cycles_kind,
         board.clock_hz,
         board.cpu.cycles.error if board.cpu.cycles else None,
+        result.between,
+        board.wait_states is None,
     )
+    if latency.cycles is not None and latency.kind == "estimated" and board.wait_states is None:
+        notes = (*notes, f"{_FROM_BELOW}: {board.wait_states_source or 'its manifest is silent'}")
     first = split(compiled.outputs, device)[0]  # labels are for models of one output
     right, off, by_class = accuracy.measure(compiled, inputs, asked, many[0], first)
     beside = None

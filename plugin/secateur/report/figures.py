@@ -125,8 +125,8 @@ class Ram(Quantity):
 class Latency(Quantity):
     """Per inference. `kind` is "measured" (hardware counter) or "estimated" (cost table).
 
-    `low` and `high` are milliseconds between which an estimate is, by the known error of the
-    core's model; None where that is unknown.
+    `low` and `high` are milliseconds between which an estimate is, by what the sources of its rules
+    leave open and the known error of the core's model; None where that is unknown.
     """
 
     unit: ClassVar[str] = "ms"
@@ -305,15 +305,20 @@ def estimate_latency(
     kind: str,
     hz: float,
     error: float | None = None,
+    between: tuple[float, float] | None = None,
+    at_least: bool = False,
 ) -> Latency:
     """Latency of one inference at a clock of `hz`; unknown cycles stay unknown.
 
-    `error` is how far estimated cycles may be off, as a fraction.
+    `error` is how far estimated cycles may be off, as a fraction; `between` what their rules leave
+    open. `at_least`: something is not in the estimate, so that there is no upper end.
     """
     ms = None if cycles is None else 1e3 * cycles / hz
-    if ms is None or error is None or kind != "estimated":
+    if cycles is None or error is None or kind != "estimated":
         return Latency(instructions, cycles, ms, kind)
-    return Latency(instructions, cycles, ms, kind, ms * (1 - error), ms * (1 + error))
+    least, most = (1e3 * c / hz for c in between or (cycles, cycles))
+    high = None if at_least else most * (1 + error)
+    return Latency(instructions, cycles, ms, kind, least * (1 - error), high)
 
 
 def estimate_energy(

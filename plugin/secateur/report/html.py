@@ -64,6 +64,8 @@ def _tiles(r: Report) -> list[_Tile]:
             if r.latency.low is not None and r.latency.high is not None:
                 between = f"{show(r.latency.low, 'ms')} to {show(r.latency.high, 'ms')}"
                 note = f"{note}, {between}"
+            elif r.latency.low is not None:
+                note = f"{note}, at least {show(r.latency.low, 'ms')}"
             tiles.append(_Tile("Latency", str(r.latency), note + detail))
     if r.energy.uj is not None:
         tiles.append(_Tile("Energy", str(r.energy), f"{r.energy.kind}, per inference"))

@@ -144,6 +144,8 @@ def _headlines(report: Report) -> Table:
         between = ""
         if latency.low is not None and latency.high is not None:
             between = f" ({show(latency.low, 'ms')} to {show(latency.high, 'ms')})"
+        elif latency.low is not None:
+            between = f" (at least {show(latency.low, 'ms')})"
         parts_.append(show(latency.ms, "ms") + between)
     grid.add_row("latency", ", ".join(parts_) or "not determined")
     if report.energy.uj is not None:

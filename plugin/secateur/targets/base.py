@@ -65,6 +65,8 @@ class RunResult:
     )  #: instructions (or cycles on hardware), each run
     energy: DrawnEnergy | None = None  #: measured, if a meter was there
     notes: tuple[str, ...] = ()  #: what a reader of the figures should know
+    #: Between what estimated cycles are if the sources of their rules are right.
+    between: tuple[float, float] | None = None
 
 
 class Target(ABC):

@@ -312,12 +312,12 @@ class Board(_Block):
     power: Power
     flasher: Flasher = Field(default=Flasher(), validation_alias=AliasChoices("flash", "flasher"))
     mark: str | None = Field(default=None, pattern=_PIN)  #: trigger pin for power meters
-    #: Cycles a line of flash takes more than one that `accelerator` holds.
-    wait_states: int = Field(default=0, ge=0, le=4096)
-    #: Where that number is from, and whether it is approximate.
+    #: Cycles a line of flash takes more than one that `accelerator` holds; None: not known.
+    wait_states: int | None = Field(default=None, ge=0, le=4096)
+    #: Where that number is from, or why there is none.
     wait_states_source: str = Field(default="", max_length=1000)
     #: What stands before flash: a row of cores/flash.py.
-    accelerator: Annotated[str, AfterValidator(_accelerator)] = "none"
+    accelerator: Annotated[str, AfterValidator(_accelerator)] | None = None
     min_stack: int = Field(default=1024, ge=256, le=2**24)
     defines: dict[Macro, Token] = {}
     manifest: dict[str, Any] = Field(repr=False)  #: the whole file
@@ -331,6 +331,16 @@ class Board(_Block):
             raise ValueError(
                 f"timer.kind is {self.timer.kind}, which {self.core} has not: use "
                 f"{' or '.join(self.cpu.timers)}"
+            )
+        if self.wait_states is not None and not self.wait_states_source:
+            raise ValueError(
+                "wait_states has no wait_states_source: say where the number is from, or leave "
+                "both out"
+            )
+        if self.wait_states and self.accelerator is None:
+            raise ValueError(
+                "flash waits (wait_states), but accelerator is missing, which says what holds its "
+                f"lines: {', '.join(ACCELERATORS)}; without one leave wait_states out"
             )
         if self.emulator.sim and not self.emulator.sim.cpu and self.cpu.unicorn is None:
             raise ValueError(f"emulator.sim: the simulator has no model of {self.core}")

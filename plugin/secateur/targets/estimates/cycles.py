@@ -1,7 +1,8 @@
 """Cycle estimates: a core's cost table (secateur.cores), applied to the blocks a run executed.
 
 Costs are those of the cores' technical reference manuals for zero-wait-state memory, in processor
-cycles. docs/cycle-model.md derives them, says what is left out and shows how far hand-counted
+cycles; where a source gives a range, the middle is counted and both ends as well (`Span`).
+docs/cycle-model.md derives them, says what is left out and shows how far hand-counted
 loops and published figures are from them.
 """
 
@@ -11,14 +12,15 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ... import cores
 from ...cores import CycleTable
-from ...cores.timing import STORED
+from ...cores.timing import BOUNDS, MULTIPLE, STORED, Bound
 from ...errors import TargetError
 from .blocks import Instruction
 from .pipeline import cycles as pipeline_cycles
-from .pipeline import operation
+from .pipeline import operation, refine
 
 #: (block before, block): how often control went from one to the other. A block is
 #: (address, size in bytes); None before the first.
@@ -79,13 +81,55 @@ def kind(mnemonic: str, riscv: bool) -> str:
     return "alu"
 
 
-def table(core: str) -> CycleTable:
-    """The core's cost table. Raises TargetError if there is none."""
+class Span(NamedTuple):
+    """Cycles: what is counted, and between what sources leave it open."""
+
+    low: float = 0.0
+    middle: float = 0.0
+    high: float = 0.0
+
+    def plus(self, other: Span, times: float = 1.0) -> Span:
+        """The sum with `other`, so many times."""
+        return Span(*(a + b * times for a, b in zip(self, other, strict=True)))
+
+    def times(self, factor: float) -> Span:
+        """So many times as much."""
+        return Span(*(factor * a for a in self))
+
+
+NOTHING = Span()
+
+
+@lru_cache
+def table(core: str, bound: Bound = "middle") -> CycleTable:
+    """The core's cost table, with this end of its ranges. Raises TargetError if there is none."""
     costs = cores.get(core).cycles
     if costs is None:
         able = (name for name in cores.names() if cores.get(name).cycles)
         raise TargetError(f"core {core} has no cycle table: {', '.join(able)} have one")
-    return costs
+    return costs if bound == "middle" else costs.at(bound)
+
+
+@lru_cache
+def _open(core: str) -> tuple[frozenset[str], bool]:
+    """Kinds of instructions whose cycles the core's sources leave open ("*": any), and whether they
+    do so of branches."""
+    kinds, branches = set(), False
+    for place, rule in table(core).rules():
+        if not rule.ranged:
+            continue
+        head, _, rest = place.partition(".")
+        if head.startswith("refill"):
+            branches = True
+        elif head == "costs":
+            kinds.add(rest)
+        elif place.startswith("pipeline.latency."):
+            kinds.add(rest.split(".")[1])
+        elif place == "pipeline.each":
+            kinds.update(MULTIPLE)
+        else:
+            kinds.add("*")
+    return frozenset(kinds), branches
 
 
 def _registers(operands: str) -> list[str]:
@@ -127,9 +171,24 @@ def _access(operands: str) -> _Access:
     return _Access(frozenset(names), len(names) > 1, "pc" in names, updates)
 
 
-def block_cycles(code: list[Instruction], core: str) -> float:
+def block_span(code: list[Instruction], core: str) -> Span:
+    """Cycles of a block whose last instruction does not branch away, from the least to the most."""
+    middle = block_cycles(code, core)
+    found, _ = _open(core)
+    riscv = cores.get(core).riscv
+    if not found or not ("*" in found or any(_kinds(i, riscv) & found for i in code)):
+        return Span(middle, middle, middle)
+    return Span(*(block_cycles(code, core, bound) for bound in BOUNDS))
+
+
+def _kinds(instruction: Instruction, riscv: bool) -> set[str]:
+    what = kind(instruction.mnemonic, riscv)
+    return {what, refine(what, instruction.mnemonic)}
+
+
+def block_cycles(code: list[Instruction], core: str, bound: Bound = "middle") -> float:
     """Cycles of a block whose last instruction does not branch away."""
-    costs, riscv = table(core), cores.get(core).riscv
+    costs, riscv = table(core, bound), cores.get(core).riscv
     kinds = [kind(i.mnemonic, riscv) for i in code]
     if costs.pipeline is not None:
         operations = [operation(i, k) for i, k in zip(code, kinds, strict=True)]
@@ -140,7 +199,7 @@ def block_cycles(code: list[Instruction], core: str) -> float:
     updated: str | None = None  #: base it wrote back
     for instruction, what in zip(code, kinds, strict=True):
         operands = instruction.operands
-        cost = float(costs.costs.get(what, 1))
+        cost = float(costs.costs.get(what, costs.other))
         moves = what.startswith(("load", "store"))
         access = _access(operands) if moves else None
         waits = access is not None and written in access.pointers
@@ -149,12 +208,13 @@ def block_cycles(code: list[Instruction], core: str) -> float:
         elif what in ("load-double", "store-double"):
             cost = costs.multiple + 2
         elif what in ("load", "store-float") and operands.startswith("d"):
-            cost += 1
+            cost += costs.double
         if access is not None:
-            if costs.pipelined and what == "load":
-                behind = before == "load" and not waits
-                again = costs.base_update and updated and updated == access.updates
-                cost = cost - 1 + (costs.base_update if again else 0) if behind else cost
+            if what == "load":
+                if costs.pipelined is not None and before == "load" and not waits:
+                    cost -= costs.costs["load"] - costs.pipelined
+                    if updated and updated == access.updates:
+                        cost += costs.base_update
                 cost += costs.literal if access.literal else 0
             if what == "store" and access.indexed:
                 cost += costs.register_offset
@@ -183,13 +243,23 @@ def _wide_runs(code: list[Instruction]) -> int:
     return found
 
 
-def taken_cycles(last: Instruction, target: Instruction, core: str) -> float:
+def taken_span(last: Instruction, target: Instruction, core: str) -> Span:
+    """`taken_cycles`, from the least to the most."""
+    middle = taken_cycles(last, target, core)
+    if not _open(core)[1]:
+        return Span(middle, middle, middle)
+    return Span(*(taken_cycles(last, target, core, bound) for bound in BOUNDS))
+
+
+def taken_cycles(
+    last: Instruction, target: Instruction, core: str, bound: Bound = "middle"
+) -> float:
     """What a block costs more because its last instruction branched to `target`."""
-    costs = table(core)
+    costs = table(core, bound)
     what = kind(last.mnemonic, cores.get(core).riscv)
     indirect = what in ("indirect", "pop", "load", "load-multiple", "table", "alu")
-    extra = float(costs.refill_indirect if indirect else costs.refill)
-    extra += costs.refill_more.get(what, 0)
+    usual = costs.refill_indirect if indirect else costs.refill
+    extra = float(costs.refills.get(what, usual))
     if target.size == 4 and target.address & 2:
         extra += costs.unaligned_target
     return extra
@@ -199,19 +269,19 @@ def estimate(
     edges: Counter[Edge],
     decode: dict[Block, list[Instruction]],
     core: str,
-) -> float:
+) -> Span:
     """Cycles of everything executed, if no memory waits (flash that does: `flash.Waits`)."""
-    blocks: dict[Block, float] = {}
-    total = 0.0
+    blocks: dict[Block, Span] = {}
+    total = NOTHING
     predicted = _predicted(edges, decode, core)
     for (before, block), times in edges.items():
         if block not in blocks:
-            blocks[block] = block_cycles(decode[block], core)
-        cycles = blocks[block]
+            blocks[block] = block_span(decode[block], core)
+        total = total.plus(blocks[block], times)
         if before is not None and before[0] + before[1] != block[0]:
             right = predicted.get((before, block), 0)
-            cycles += taken_cycles(decode[before][-1], decode[block][0], core) * (1 - right / times)
-        total += cycles * times
+            taken = taken_span(decode[before][-1], decode[block][0], core)
+            total = total.plus(taken, times - right)
     return total
 
 
@@ -225,7 +295,7 @@ def _predicted(
     that was is told from how often each loop was left and other branches inside it were taken.
     """
     costs = table(core)
-    if not costs.predicts_last:
+    if costs.predicts_last is None:
         return {}
     back: Counter[tuple[int, Edge]] = Counter()
     others: Counter[int] = Counter()  #: by address: how often it may have made a loop be forgotten

@@ -7,6 +7,7 @@ docs/cycle-model.md says where each number is from.
 
 from __future__ import annotations
 
+import math
 import re
 
 from ...cores import timing
@@ -45,7 +46,7 @@ _SETS_FLAGS = re.compile(
 )
 _READS_FLAGS = re.compile(r"adc|sbc|rrx")
 _FLAGS = "flags"
-_NEXT = timing.latency(1)
+_NEXT = timing.latency(1, "flags: as results of the ALU")
 _VECTOR = re.compile(r"\bq\d")
 
 
@@ -147,16 +148,16 @@ def operation(instruction: Instruction, what: str) -> Operation:
 
 def cycles(operations: list[Operation], core: Pipeline) -> float:
     """Cycles from the first issue to one behind the last."""
-    results: dict[str, tuple[int, Latency]] = {}  #: by register: when it was issued, its latency
-    busy = 0  #: until when the unit of `blocking` works
-    now = -1  #: cycle of the group that is being filled
+    results: dict[str, tuple[float, Latency]] = {}  #: by register: when it was issued, its latency
+    busy = 0.0  #: until when the unit of `blocking` works
+    now = -1.0  #: cycle of the group that is being filled
     group: list[Operation] = []
-    hold = 0  #: more cycles the group takes
+    hold = 0.0  #: more cycles the group takes
 
-    def there(register: str, use: int) -> int:
+    def there(register: str, use: int) -> float:
         """When a register can be read."""
         if register not in results:
-            return 0
+            return 0.0
         issued, latency = results[register]
         if use == STORED:
             return issued if core.stores_at_once else issued + latency[ALU]
@@ -170,15 +171,15 @@ def cycles(operations: list[Operation], core: Pipeline) -> float:
             return False  # its shifter is taken
         return all(there(register, SHIFTED) <= now for register, _ in op.reads)
 
-    units: dict[str, int] = {}  #: until when the units of `units` work
+    units: dict[str, float] = {}  #: until when the units of `units` work
     for op in operations:
         if op.kind == "loop-end":
             continue  # known when the loop begins, and then no instruction
-        earliest = max((there(register, use) for register, use in op.reads), default=0)
+        earliest = max((there(register, use) for register, use in op.reads), default=0.0)
         if op.kind in core.blocking:
             earliest = max(earliest, busy)
-        unit, ticks = core.units.get(op.kind, ("", 0))
-        earliest = max(earliest, units.get(unit, 0))
+        unit, ticks = core.units.get(op.kind, ("", timing.NONE))
+        earliest = max(earliest, units.get(unit, 0.0))
         together = (
             0 < len(group) < core.width
             and earliest <= now
@@ -186,15 +187,18 @@ def cycles(operations: list[Operation], core: Pipeline) -> float:
         )
         if not together:
             now = max(now + 1 + hold, earliest)
-            group, hold = [], 0
+            group, hold = [], 0.0
         group.append(op)
         if ticks:
             units[unit] = now + ticks
         if op.kind in MULTIPLE:
             count = max(1, len(op.writes) or sum(use == STORED for _, use in op.reads))
-            hold = (count + 1) // 2 - 1 if core.halves else count - 1
+            whole = float(math.ceil(count * core.each))
+            if core.pair is not None and op.kind in ("load-double", "store-double"):
+                whole = core.pair
+            hold = max(0.0, whole - 1)
             group = [op] * core.width  # nothing goes with it
-        latency = core.latency.get(op.kind) or core.latency.get("alu", _NEXT)
+        latency = core.latency.get(op.kind) or core.latency["alu"]
         if core.shifted is not None and op.shifted and op.kind == "alu":
             latency = core.shifted
         if goes_first(op):

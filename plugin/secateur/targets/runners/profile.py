@@ -208,8 +208,8 @@ class _Profiler(Machine):
         }
         self._now: int | None = None
         self._taken = Counts()  #: of this interval, by the steps before
-        self._waits: Counter[int | None] = Counter()  #: cycles for flash, by step
-        self._waits_history: list[Counter[int | None]] = []
+        self._waits: defaultdict[int | None, float] = defaultdict(float)  #: for flash, by step
+        self._waits_history: list[dict[int | None, float]] = []
         self._steps: defaultdict[int | None, Counter[Edge]] = defaultdict(Counter)
         self._history: list[dict[int | None, Counter[Edge]]] = []
         self._accesses: Counter[tuple[int | None, str]] = Counter()
@@ -234,9 +234,9 @@ class _Profiler(Machine):
     def _put(self, counts: Counts) -> None:
         """What was counted belongs to the present step."""
         self._steps[self._now].update(counts.edges)
-        self._waits[self._now] += counts.waits
+        self._waits[self._now] += counts.waits.middle
         self._taken.edges.update(counts.edges)
-        self._taken.waits += counts.waits
+        self._taken.waits = self._taken.waits.plus(counts.waits)
 
     def _access(
         self, uc: Any, access: int, address: int, size: int, value: int, where: str
@@ -252,7 +252,7 @@ class _Profiler(Machine):
         self._access_history.append(self._accesses)
         self._accesses = Counter()
         self._waits_history.append(self._waits)
-        self._waits = Counter()
+        self._waits = defaultdict(float)
         self._now = None
         return self._instructions(counts)
 
@@ -261,7 +261,7 @@ class _Profiler(Machine):
         history = self._history[1::2][2:]
         runs = len(history)
         accesses = sum(self._access_history[1::2][2:], Counter[tuple[int | None, str]]())
-        waits = sum(self._waits_history[1::2][2:], Counter[int | None]())
+        waited = self._waits_history[1::2][2:]
         steps: defaultdict[int | None, Counter[Edge]] = defaultdict(Counter)
         for run in history:
             for i, found in run.items():
@@ -273,7 +273,8 @@ class _Profiler(Machine):
             macs = sum(
                 energy.multiplications(self.decoded[b], riscv) * n for (_, b), n in edges.items()
             )
-            cycles = estimate(edges, self.decoded, board.core) + waits[i]
+            cycles = estimate(edges, self.decoded, board.core).middle
+            cycles += sum(run.get(i, 0.0) for run in waited)
             count = sum(len(self.decoded[b]) * n for (_, b), n in edges.items())
             reads, sram = accesses[i, "flash"], accesses[i, "sram"]
             count, reads, sram, macs = (round(n / runs) for n in (count, reads, sram, macs))

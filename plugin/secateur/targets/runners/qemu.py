@@ -88,10 +88,11 @@ class Qemu(Target):
         found = None
         if self.estimate:
             found = cycles_of(image, inputs, mean) or qemu_trace.cycles_of(image, inputs, mean)
-        cycles, notes = (found.cycles, found.note) if found else (None, ())
         return RunResult(
-            talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run, notes=notes
-        )
+            talk.outputs, mean, found.cycles if found else None, "estimated", talk.stack,
+            talk.arena, per_run, notes=found.note if found else (),
+            between=found.between if found else None,
+        )  # fmt: skip
 
 
 def instructions(run: Run, hz: int, ns: int) -> int:

@@ -21,7 +21,7 @@ from ..base import Image
 from ..builders import elf
 from ..estimates import listing
 from ..estimates.blocks import Instruction
-from ..estimates.cycles import block_cycles, kind, taken_cycles
+from ..estimates.cycles import NOTHING, Span, block_span, kind, taken_span
 from ..wire import fault
 from ..wire.client import Client, DeviceFaultError
 from ..wire.process import ProcessLine
@@ -101,9 +101,9 @@ class _Costs:
                 break
         return tuple(out)
 
-    def of(self, steps: Steps) -> tuple[int, float]:
+    def of(self, steps: Steps) -> tuple[int, Span]:
         """Instructions and cycles. What is not in the image's code counts nothing."""
-        instructions, cycles = 0, 0.0
+        instructions, cycles = 0, NOTHING
         for (start, to), times in steps.items():
             code = list(self._block(start))
             if not code:
@@ -112,11 +112,11 @@ class _Costs:
             if jumps != f"{to:x}" and start < to < code[-1].address + code[-1].size:
                 code = [one for one in code if one.address < to]  # QEMU cut it there
             taken = code[-1].address + code[-1].size != to
-            each = block_cycles(code, self._core)
+            each = block_span(code, self._core)
             if taken and (target := self._code.get(to)) is not None:
-                each += taken_cycles(code[-1], target, self._core)
+                each = each.plus(taken_span(code[-1], target, self._core))
             instructions += len(code) * times
-            cycles += each * times
+            cycles = cycles.plus(each, times)
         return instructions, cycles
 
 
@@ -162,8 +162,9 @@ def cycles_of(image: Image, inputs: np.ndarray, instructions: int | None) -> Cyc
         return None
     (none, least), (counted, cycles) = runs
     if whole:
-        return Cycles(cycles - least)
+        return Cycles(cycles.plus(least, -1))
     if instructions is None:
         return None
     counted -= none
-    return Cycles((cycles - least) / counted * instructions, min(1.0, counted / instructions))
+    each = cycles.plus(least, -1).times(instructions / counted)
+    return Cycles(each, min(1.0, counted / instructions))

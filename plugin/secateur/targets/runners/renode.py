@@ -123,10 +123,11 @@ class Renode(Target):
         per_run = [round(run.ticks * rate / hz) for run in talk.runs]
         mean = round(sum(per_run) / len(per_run)) if per_run else None
         found = cycles_of(image, inputs, mean)
-        cycles, notes = (found.cycles, found.note) if found else (None, ())
         return RunResult(
-            talk.outputs, mean, cycles, "estimated", talk.stack, talk.arena, per_run, notes=notes
-        )
+            talk.outputs, mean, found.cycles if found else None, "estimated", talk.stack,
+            talk.arena, per_run, notes=found.note if found else (),
+            between=found.between if found else None,
+        )  # fmt: skip
 
 
 def read_totals(port: int, board: Board) -> Totals | None:

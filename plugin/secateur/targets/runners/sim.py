@@ -19,7 +19,7 @@ from ..base import Image, RunResult, Target
 from ..boards import Board
 from ..builders import elf
 from ..estimates.blocks import Decoder, Instruction
-from ..estimates.cycles import Block, estimate
+from ..estimates.cycles import NOTHING, Block, Span, estimate
 from ..wire import fault
 from ..wire.client import Client, DeviceFaultError
 from ..wire.session import converse
@@ -284,16 +284,30 @@ class Sim(Target):
         mean = round(sum(per_run) / len(per_run)) if per_run else None
         stack = first.stack or rest.stack
         arena = first.arena or rest.arena
-        cycles = _cycles(image.board, machine, executed)
-        return RunResult(outputs, mean, cycles, "estimated", stack, arena, per_run)
+        spent = estimated(image.board, machine, executed)
+        found = None if spent is None else Cycles(spent)
+        return RunResult(
+            outputs, mean, found.cycles if found else None, "estimated", stack, arena, per_run,
+            between=found.between if found else None,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cycles:
     """Estimated cycles of an inference; `share` of its instructions was looked at."""
 
-    cycles: float
+    span: Span
     share: float = 1.0
+
+    @property
+    def cycles(self) -> float:
+        """What is counted where sources leave it open."""
+        return self.span.middle
+
+    @property
+    def between(self) -> tuple[float, float]:
+        """The least and the most that the sources of the rules allow."""
+        return self.span.low, self.span.high
 
     @property
     def note(self) -> tuple[str, ...]:
@@ -326,25 +340,29 @@ def cycles_of(image: Image, inputs: np.ndarray, instructions: int | None) -> Cyc
         return extrapolated(error.machine, image.board, instructions)
     except DeviceFaultError as report:
         raise fault.error(image, report) from None
-    cycles = _cycles(image.board, machine, machine.runs())
+    cycles = estimated(image.board, machine, machine.runs())
     return None if cycles is None else Cycles(cycles)
 
 
 def extrapolated(machine: Machine, board: Board, instructions: int | None) -> Cycles | None:
     """Cycles of `instructions`, by what those of the unfinished run took; None if unknown."""
     counts, counted = machine.sample()
-    if not counted or instructions is None:
+    if not counted or instructions is None or board.cpu.cycles is None:
         return None
-    taken = estimate(counts.edges, machine.decoded, board.core) + counts.waits
-    return Cycles(taken / counted * instructions, min(1.0, counted / instructions))
+    taken = estimate(counts.edges, machine.decoded, board.core).plus(counts.waits)
+    return Cycles(taken.times(instructions / counted), min(1.0, counted / instructions))
 
 
-def _cycles(board: Board, machine: Machine, executed: list[Counts]) -> float | None:
-    """Estimated cycles of a run, the mean over the counted ones; None if none was counted.
+def estimated(board: Board, machine: Machine, executed: list[Counts]) -> Span | None:
+    """Estimated cycles of a run, the mean over the counted ones; None if none was counted, or
+    nothing is known of the core's.
 
     What the empty model waited for flash is not taken off: a run finds those lines held.
     """
-    if len(executed) < 2:
+    if len(executed) < 2 or board.cpu.cycles is None:
         return None
     empty, *runs = (estimate(c.edges, machine.decoded, board.core) for c in executed)
-    return sum(runs) / len(runs) - empty + sum(c.waits for c in executed[1:]) / len(runs)
+    total = NOTHING
+    for run, counts in zip(runs, executed[1:], strict=True):
+        total = total.plus(run).plus(counts.waits)
+    return total.times(1 / len(runs)).plus(empty, -1)

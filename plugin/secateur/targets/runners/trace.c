@@ -17,6 +17,18 @@ struct cache { /* lines of 1 << shift bytes, of flash alone, which begins with l
   uint32_t *held; /* line + 1 by set and way, 0: none */
   uint64_t *used; /* by line: when it was looked up last, 0: it is not held */
   uint64_t now;
+  /* Where any line may go (NULL: the one used longest ago). `held` then is the stretch of lines
+   * used since more than there are ways were, `used` whether a line ever was. */
+  uint32_t *last;    /* by set: line + 1 that was used last */
+  uint32_t *stretch; /* by set: twice the number of lines, 1 more if a miss of it is counted */
+};
+
+struct waits { /* by one reading of the sources */
+  uint32_t wait, ahead;
+  struct cache code, data;
+  struct cache *reads; /* for constants; NULL: each one waits */
+  uint32_t last_line;
+  uint64_t low, high; /* cycles waited, at least and at most */
 };
 
 struct trace {
@@ -25,15 +37,15 @@ struct trace {
   uint32_t mask, used, full;
   uint32_t last, last_size; /* block before; a size of 0: none */
   uint32_t edge;            /* by which it was come to, where there is one */
-  uint32_t flash, flash_end, wait, ahead;
-  struct cache code, data;
-  struct cache *reads; /* for constants; NULL: each one waits */
-  uint32_t last_line;
-  uint64_t code_waits, data_waits, flash_reads;
+  uint32_t flash, flash_end;
+  uint32_t readings; /* 0: flash does not wait */
+  struct waits waits[2];
   const uint8_t *image; /* what flash holds */
   uint64_t alias;       /* where data reads of flash are sent, to on_read */
   uint32_t watching;    /* reads are counted */
 };
+
+enum { HELD = 0, LOW = 1, HIGH = 2 }; /* a miss by the order that misses least, by any order */
 
 /* When a line was looked up last. */
 static uint64_t *used(const struct cache *cache, uint32_t line) {
@@ -51,6 +63,46 @@ static void take(struct cache *cache, uint32_t line) {
   }
   if (held[oldest] != 0) *used(cache, held[oldest] - 1u) = 0;
   held[oldest] = line + 1u;
+}
+
+/* As class _AnyOrder: a line that is not the one its set used last. */
+static uint32_t look_any(struct cache *cache, uint32_t line) {
+  uint32_t set = line & (cache->sets - 1u);
+  uint32_t *held = cache->held + (size_t)set * cache->ways, *stretch = cache->stretch + set;
+  uint32_t lines = *stretch >> 1, new = *used(cache, line) == 0;
+  cache->last[set] = line + 1u;
+  *used(cache, line) = 1;
+  for (uint32_t i = 0; i < lines; i++) {
+    if (held[i] == line + 1u) return HIGH;
+  }
+  uint32_t least = new;
+  if (lines == cache->ways) {
+    least = new | ((*stretch & 1u) == 0);
+    lines = *stretch = 0;
+  } else if (new && lines != 0) {
+    *stretch |= 1u;
+  }
+  held[lines] = line + 1u;
+  *stretch += 2u;
+  return least ? LOW | HIGH : HIGH;
+}
+
+/* Whether a line is missed. */
+static uint32_t look(struct cache *cache, uint32_t line) {
+  if (cache->last != NULL)
+    return cache->last[line & (cache->sets - 1u)] == line + 1u ? HELD : look_any(cache, line);
+  uint64_t *when = used(cache, line);
+  if (*when != 0) { /* held, as nearly always */
+    *when = ++cache->now;
+    return HELD;
+  }
+  take(cache, line);
+  return LOW | HIGH;
+}
+
+static void waited(struct waits *w, uint32_t missed, uint32_t cycles) {
+  w->low += missed & LOW ? cycles : 0u;
+  w->high += cycles;
 }
 
 static void count(struct trace *t, uint32_t to, uint32_t size) {
@@ -98,17 +150,16 @@ void on_block(void *uc, uint64_t address, uint32_t size, void *data) {
   count(t, to, size);
   t->last = to;
   t->last_size = size;
-  if (t->wait == 0 || to < t->flash || to >= t->flash_end) return;
-  struct cache *cache = &t->code;
-  uint32_t line = to >> cache->shift, end = (to + size - 1u) >> cache->shift;
-  for (uint64_t *when = used(cache, line); line <= end; line++, when++) {
-    if (*when != 0) { /* held, as nearly always */
-      *when = ++cache->now;
-      continue;
+  if (to < t->flash || to >= t->flash_end) return;
+  for (uint32_t i = 0; i < t->readings; i++) {
+    struct waits *w = t->waits + i;
+    uint32_t line = to >> w->code.shift, end = (to + size - 1u) >> w->code.shift;
+    for (; line <= end; line++) {
+      uint32_t missed = look(&w->code, line);
+      if (missed == HELD) continue;
+      waited(w, missed, line == w->last_line + 1u ? w->ahead : w->wait);
+      w->last_line = line;
     }
-    take(cache, line);
-    t->code_waits += line == t->last_line + 1u ? t->ahead : t->wait;
-    t->last_line = line;
   }
 }
 
@@ -139,14 +190,12 @@ uint64_t on_read(void *uc, uint64_t offset, unsigned size, void *data) {
   (void)uc;
   memcpy(&value, t->image + offset, size);
   if (t->watching == 0) return value;
-  t->flash_reads++;
   uint32_t address = t->flash + (uint32_t)offset;
-  uint32_t line = t->reads == NULL ? 0 : address >> t->reads->shift;
-  if (t->reads != NULL && *used(t->reads, line) != 0) {
-    *used(t->reads, line) = ++t->reads->now;
-    return value;
+  for (uint32_t i = 0; i < t->readings; i++) {
+    struct waits *w = t->waits + i;
+    uint32_t missed = LOW | HIGH;
+    if (w->reads != NULL) missed = look(w->reads, address >> w->reads->shift);
+    if (missed != HELD) waited(w, missed, w->wait);
   }
-  if (t->reads != NULL) take(t->reads, line);
-  t->data_waits += t->wait;
   return value;
 }

@@ -21,7 +21,7 @@ import numpy as np
 from ...cores.flash import ACCELERATORS, Accelerator, Cache
 from ...errors import TargetError
 from ..boards import Board, Region
-from ..estimates.cycles import Edge
+from ..estimates.cycles import NOTHING, Edge, Span
 from ..estimates.flash import Waits
 
 _SOURCE = Path(__file__).with_name("trace.c")
@@ -38,7 +38,7 @@ class Counts:
     """What ran in an interval."""
 
     edges: Counter[Edge] = field(default_factory=Counter)
-    waits: int = 0  #: cycles waited for flash
+    waits: Span = NOTHING  #: cycles waited for flash
 
 
 class BlockCounter(Protocol):
@@ -66,9 +66,20 @@ class BlockCounter(Protocol):
         """What was counted since the last `take`."""
 
 
-def accelerator(board: Board) -> Accelerator:
-    """What the board's manifest says stands before its flash."""
-    return ACCELERATORS[board.accelerator]
+def readings(board: Board) -> tuple[Accelerator, ...]:
+    """What may stand before the board's flash; nothing where it does not wait, or nobody knows."""
+    if not board.wait_states or board.accelerator is None:
+        return ()
+    return ACCELERATORS[board.accelerator].readings
+
+
+def _since(before: list[tuple[int, int]], now: list[tuple[int, int]]) -> Span:
+    """Cycles waited between, over all readings of the sources."""
+    if not now:
+        return NOTHING
+    low = min(b[0] - a[0] for a, b in zip(before, now, strict=True))
+    high = max(b[1] - a[1] for a, b in zip(before, now, strict=True))
+    return Span(low, (low + high) / 2, high)
 
 
 class PythonCounter:
@@ -76,17 +87,17 @@ class PythonCounter:
 
     def __init__(self, board: Board, epsr: int | None) -> None:
         self._flash = board.memory.flash
-        self._waits = Waits(accelerator(board), board.wait_states) if board.wait_states else None
+        found = readings(board)
+        self._waits = Waits(found[0], board.wait_states or 0) if found else None
         self._epsr = epsr
         self._counts = Counts()
-        self._before = 0
+        self._before = self._waited()
         self._last: tuple[int, int] | None = None
         self._hooks: list[int] = []
 
-    @property
-    def waited(self) -> int:
+    def _waited(self) -> list[tuple[int, int]]:
         """Cycles waited for flash, ever."""
-        return self._waits.code + self._waits.data if self._waits else 0
+        return self._waits.waited() if self._waits else []
 
     def attach(self, uc: Any) -> None:
         import unicorn
@@ -127,12 +138,12 @@ class PythonCounter:
             self._waits.read(address)
 
     def peek(self) -> Counts:
-        self._counts.waits = self.waited - self._before
+        self._counts.waits = _since(self._before, self._waited())
         return self._counts
 
     def take(self, going_on: bool = False) -> Counts:
         done = self.peek()
-        self._before += done.waits
+        self._before = self._waited()
         self._counts = Counts()
         if not going_on:
             self._last = None
@@ -168,7 +179,25 @@ class _CacheStruct(ctypes.Structure):
         ("held", ctypes.POINTER(ctypes.c_uint32)),
         ("used", ctypes.POINTER(ctypes.c_uint64)),
         ("now", ctypes.c_uint64),
+        ("last", ctypes.POINTER(ctypes.c_uint32)),
+        ("stretch", ctypes.POINTER(ctypes.c_uint32)),
     ]
+
+
+class _WaitsStruct(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("wait", ctypes.c_uint32),
+        ("ahead", ctypes.c_uint32),
+        ("code", _CacheStruct),
+        ("data", _CacheStruct),
+        ("reads", ctypes.POINTER(_CacheStruct)),
+        ("last_line", ctypes.c_uint32),
+        ("low", ctypes.c_uint64),
+        ("high", ctypes.c_uint64),
+    ]
+
+
+_READINGS = 2  #: of the sources, at most
 
 
 class _TraceStruct(ctypes.Structure):
@@ -179,12 +208,8 @@ class _TraceStruct(ctypes.Structure):
             (name, ctypes.c_uint32)
             for name in ("mask", "used", "full", "last", "last_size", "edge")
         ),
-        *((name, ctypes.c_uint32) for name in ("flash", "flash_end", "wait", "ahead")),
-        ("code", _CacheStruct),
-        ("data", _CacheStruct),
-        ("reads", ctypes.POINTER(_CacheStruct)),
-        ("last_line", ctypes.c_uint32),
-        *((name, ctypes.c_uint64) for name in ("code_waits", "data_waits", "flash_reads")),
+        *((name, ctypes.c_uint32) for name in ("flash", "flash_end", "readings")),
+        ("waits", _WaitsStruct * _READINGS),
         ("image", ctypes.c_void_p),
         ("alias", ctypes.c_uint64),
         ("watching", ctypes.c_uint32),
@@ -235,12 +260,16 @@ def _free(board: Board) -> int:
 
 def _lines(out: _CacheStruct, cache_: Cache, flash: Region) -> Any:
     """Fill in `out` for a cache of which nothing is held; what it points to."""
-    held = (ctypes.c_uint32 * (cache_.sets * cache_.ways))()
+    number = ctypes.c_uint32
+    held = (number * (cache_.sets * cache_.ways))()
     out.shift, out.sets, out.ways = cache_.line.bit_length() - 1, cache_.sets, cache_.ways
     out.first = flash.origin >> out.shift
     used = np.zeros((flash.length >> out.shift) + 2, np.uint64)  # pages that are touched
     out.held, out.used = held, used.ctypes.data_as(ctypes.POINTER(ctypes.c_uint64))
-    return held, used
+    by_set = [(number * cache_.sets)() for _ in range(2)] if cache_.order == "any" else []
+    if by_set:
+        out.last, out.stretch = by_set
+    return held, used, by_set
 
 
 class NativeCounter:
@@ -248,7 +277,7 @@ class NativeCounter:
 
     def __init__(self, board: Board, native: tuple[ctypes.CDLL, Any]) -> None:
         self._library, self._unicorn = native
-        flash, a = board.memory.flash, accelerator(board)
+        flash = board.memory.flash
         self._flash, self._alias = flash, _free(board)
         self._edges = np.zeros(_EDGES + 1, _EDGE)
         self._numbers = np.zeros(2 * _EDGES, np.uint32)
@@ -257,20 +286,32 @@ class NativeCounter:
         t.numbers = self._numbers.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32))
         t.mask = 2 * _EDGES - 1
         t.flash, t.flash_end = flash.origin, min(flash.origin + flash.length, 0xFFFFFFFF)
-        t.wait = board.wait_states
-        ahead = max(0, board.wait_states - a.code.line // 4) if a.prefetch else board.wait_states
-        t.ahead, t.last_line = ahead, 0xFFFFFFF0
-        self._keep = [
-            _lines(t.code, a.code, flash), _lines(t.data, a.data or a.code, flash)
-        ]  # fmt: skip
-        if a.shared:
-            t.reads = ctypes.pointer(t.code)
-        elif a.data is not None:
-            t.reads = ctypes.pointer(t.data)
+        found = readings(board)
+        t.readings = len(found)
+        self._keep = [self._prepare(t.waits[i], a, board) for i, a in enumerate(found)]
         t.alias = self._alias
-        self._before = 0
+        self._before = self._waited()
         self._hooks: list[int] = []
         self._image: Any = None
+
+    @staticmethod
+    def _prepare(out: _WaitsStruct, a: Accelerator, board: Board) -> Any:
+        """Fill in one reading; what it points to."""
+        out.wait = board.wait_states or 0
+        out.ahead = max(0, out.wait - a.code.line // 4) if a.prefetch else out.wait
+        out.last_line = 0xFFFFFFF0
+        flash = board.memory.flash
+        keep = _lines(out.code, a.code, flash), _lines(out.data, a.data or a.code, flash)
+        if a.shared:
+            out.reads = ctypes.pointer(out.code)
+        elif a.data is not None:
+            out.reads = ctypes.pointer(out.data)
+        return keep
+
+    def _waited(self) -> list[tuple[int, int]]:
+        """By reading: cycles waited for flash, ever."""
+        t = self._trace
+        return [(int(w.low), int(w.high)) for w in t.waits[: t.readings]]
 
     def _hook(self, uc: Any, kind: int, function: Any) -> None:
         handle = ctypes.c_size_t()
@@ -286,7 +327,7 @@ class NativeCounter:
         import unicorn
 
         self._hook(uc, unicorn.UC_HOOK_BLOCK, self._library.on_block)
-        if self._trace.wait:
+        if self._trace.readings:
             if self._image is None:
                 self._read_by_alias(uc)
             self._hook(uc, unicorn.UC_HOOK_TLB_FILL, self._library.on_page)
@@ -329,7 +370,7 @@ class NativeCounter:
         for hook in self._hooks:
             self._unicorn.uc_hook_del(uc._uch, ctypes.c_size_t(hook))
         self._hooks.clear()
-        if self._trace.wait:
+        if self._trace.readings:
             self._pages(uc, unicorn.UC_TLB_CPU)
         self._trace.watching = 0
         self.take()
@@ -344,12 +385,12 @@ class NativeCounter:
         for one in self._edges[: t.used].tolist():
             before = (one[0], one[1]) if one[1] else None
             edges[before, (one[2], one[3])] = one[4]
-        return Counts(edges, t.code_waits + t.data_waits - self._before)
+        return Counts(edges, _since(self._before, self._waited()))
 
     def take(self, going_on: bool = False) -> Counts:
         done = self.peek()
         t = self._trace
-        self._before += done.waits
+        self._before = self._waited()
         last = (t.last, t.last_size) if going_on else (0, 0)
         self._library.forget(ctypes.byref(t))
         t.last, t.last_size = last
