@@ -62,22 +62,15 @@ def conversion_options(f: Any) -> Any:
     f = click.option(
         "--input-zero-point", type=int, help="The input's code of 0; goes with --input-scale."
     )(f)
-    f = click.option(
-        "--logits",
-        is_flag=True,
-        default=False,
-        help="Leave out the softmax or sigmoid at the end.",
-    )(f)
-    f = click.option(
-        "--streaming",
-        is_flag=True,
-        help="A network of a step: one element of time a call (docs/streaming.md).",
-    )(f)
-    f = click.option(
-        "--causal",
-        is_flag=True,
-        help="With --streaming: pad before the first element of time alone; another function.",
-    )(f)
+    for flag, what in (
+        ("logits", "Leave out the softmax or sigmoid at the end."),
+        ("streaming", "A network of a step: one element of time a call (docs/streaming.md)."),
+        (
+            "causal",
+            "With --streaming: pad before the first element of time alone; another function.",
+        ),
+    ):
+        f = click.option(f"--{flag}", is_flag=True, help=what)(f)
     f = click.option(
         "--hop",
         type=click.IntRange(min=1),

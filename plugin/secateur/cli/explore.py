@@ -63,6 +63,13 @@ def _file(name: str, what: str, required: bool = False) -> Any:
     )
 
 
+def _out(folder: str, what: str) -> Any:
+    return click.option(
+        "--out", type=click.Path(path_type=Path), default=f"build/{folder}", show_default=True,
+        help=f"{what}; the same command goes on there.",
+    )  # fmt: skip
+
+
 @click.command("explore")
 @click.argument("model", type=click.Path(path_type=Path))
 @_file("--train", "rows to train on", True)
@@ -79,10 +86,7 @@ def _file(name: str, what: str, required: bool = False) -> Any:
 )  # fmt: skip
 @click.option("--watch", is_flag=True, help="Open the page and renew it while it runs.")
 @_options
-@click.option(
-    "--out", type=click.Path(path_type=Path), default="build/explore", show_default=True,
-    help="Folder of the study, points and page; the same command goes on there.",
-)  # fmt: skip
+@_out("explore", "Folder of the study, points and page")
 @json_option
 def command(
     model: Path,
@@ -124,10 +128,7 @@ def command(
 @click.option("--time", "time_limit", default="10m", show_default=True, help="Such as 10m.")
 @click.option("--trials", type=int, help="At most so many.")
 @_options
-@click.option(
-    "--out", type=click.Path(path_type=Path), default="build/compress", show_default=True,
-    help="Folder to write; the same command goes on there.",
-)  # fmt: skip
+@_out("compress", "Folder to write")
 @json_option
 def compress_command(
     model: Path, data: Path, out: Path, trials: int | None, as_json: bool, **options: Any
@@ -151,10 +152,7 @@ def compress_command(
 @click.option("--methods", default="int8,uniform,power_of_two,cluster,ternary", show_default=True)
 @click.option("--epochs", default=2.0, show_default=True, help="Of every training.")
 @_options
-@click.option(
-    "--out", type=click.Path(path_type=Path), default="build/combinations", show_default=True,
-    help="Folder to write; the same command goes on there.",
-)  # fmt: skip
+@_out("combinations", "Folder to write")
 @json_option
 def combinations_command(
     model: Path,

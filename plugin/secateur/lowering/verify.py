@@ -9,27 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from secateur.lowering.qgraph import (
-    DTYPES,
-    QAdd,
-    QConv,
-    QDense,
-    QGraph,
-    QOp,
-    QPack,
-    QPad,
-    QPool,
-    QPutTime,
-    QRescale,
-    QSoftmax,
-    QSums,
-    QTakeTime,
-    QTensor,
-    Requant,
-    ShortRequant,
-    Thresholds,
-    WideRequant,
-)
+from secateur.lowering import qgraph as ir
 from secateur.lowering.registry import verification_of, verifies
 from secateur.lowering.wide import products
 
@@ -40,7 +20,7 @@ class InvalidGraphError(ValueError):
     """An integer graph that breaks its contract: a defect of the pass that made it."""
 
 
-def verify(graph: QGraph) -> None:
+def verify(graph: ir.QGraph) -> None:
     """Raises InvalidGraphError naming the operator or tensor and what is wrong with it.
 
     Tensors are defined once and before they are read; names are unique; shapes agree with the
@@ -73,7 +53,7 @@ def verify(graph: QGraph) -> None:
         _require(share.size == graph.tensors[name].size, f"zero_share of '{name}' has another size")
 
 
-def _loops(graph: QGraph) -> None:
+def _loops(graph: ir.QGraph) -> None:
     """Loops are stretches of operators, none in another; a state is written where it is read no
     more in that turn."""
     names = [op.name for op in graph]
@@ -107,8 +87,8 @@ def _require(holds: bool | np.bool_, otherwise: str) -> None:
         raise InvalidGraphError(otherwise)
 
 
-def _tensor(t: QTensor) -> None:
-    _require(t.dtype in DTYPES, f"tensor '{t.name}' is of {t.dtype}")
+def _tensor(t: ir.QTensor) -> None:
+    _require(t.dtype in ir.DTYPES, f"tensor '{t.name}' is of {t.dtype}")
     _require(bool(t.shape) and min(t.shape) > 0, f"tensor '{t.name}' has the shape {t.shape}")
     _require(bool(np.isfinite(t.scale)) and t.scale > 0, f"tensor '{t.name}': scale {t.scale}")
     _require(not t.wide or t.zero_point == 0, f"tensor '{t.name}': zero point {t.zero_point}")
@@ -119,16 +99,16 @@ def _tensor(t: QTensor) -> None:
     _require(not t.packed or bool(t.planes), f"tensor '{t.name}' is packed and has no planes")
 
 
-def ends(graph: QGraph, op: QOp) -> tuple[QTensor, QTensor]:
+def ends(graph: ir.QGraph, op: ir.QOp) -> tuple[ir.QTensor, ir.QTensor]:
     """The first input and the output."""
     return graph.tensors[op.inputs[0]], graph.tensors[op.output]
 
 
 def requant(
-    r: Requant | Thresholds, entries: int, y: QTensor, low: np.ndarray, high: np.ndarray
+    r: ir.Requant | ir.Thresholds, entries: int, y: ir.QTensor, low: np.ndarray, high: np.ndarray
 ) -> None:
     """Constants for `entries` accumulators between low and high (int64 [entries]), writing y."""
-    if isinstance(r, Thresholds):
+    if isinstance(r, ir.Thresholds):
         _require(r.planes == y.planes, f"thresholds for planes {r.planes}, output has {y.planes}")
         steps = 2 ** len(r.planes) - 1
         _require(r.values.shape == (entries, steps), f"thresholds of shape {r.values.shape}")
@@ -137,7 +117,7 @@ def requant(
         return
     _require(r.multiplier.shape == (entries,), f"multipliers of shape {r.multiplier.shape}")
     _require(r.offset.shape == (entries,), f"offsets of shape {r.offset.shape}")
-    if isinstance(r, WideRequant):
+    if isinstance(r, ir.WideRequant):
         _wide(r, y, low, high)
         return
     _require(r.multiplier.dtype == np.int16 and r.offset.dtype == np.int32, "constants' types")
@@ -151,7 +131,7 @@ def requant(
     _require((most + np.abs(r.offset.astype(np.int64))).max() <= _INT32, "sums beyond 32 bits")
 
 
-def _wide(r: WideRequant, y: QTensor, low: np.ndarray, high: np.ndarray) -> None:
+def _wide(r: ir.WideRequant, y: ir.QTensor, low: np.ndarray, high: np.ndarray) -> None:
     _require(r.multiplier.dtype == np.int32 and r.offset.dtype == np.int64, "constants' types")
     _require(0 <= r.shift <= 62 and r.pre_shift == 0, f"shift {r.shift}")
     _require(y.bottom <= r.low <= r.high <= y.top, f"codes {r.low}..{r.high} of {y.dtype}")
@@ -163,7 +143,7 @@ def _wide(r: WideRequant, y: QTensor, low: np.ndarray, high: np.ndarray) -> None
     _require(most < 2**62, "sums beyond 62 bits")
 
 
-def accumulators(weight: np.ndarray, x: QTensor) -> tuple[np.ndarray, np.ndarray]:
+def accumulators(weight: np.ndarray, x: ir.QTensor) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest sum of codes of `x` times each row of int8 [rows, ...]; int64 [rows]."""
     w = weight.reshape(len(weight), -1).astype(np.int64)
     return products(w, x)
@@ -179,8 +159,8 @@ def window(
     return rows, (size[1] + left + right - kernel[1]) // stride[1] + 1
 
 
-@verifies(QConv)
-def _conv(graph: QGraph, op: QConv) -> None:
+@verifies(ir.QConv)
+def _conv(graph: ir.QGraph, op: ir.QConv) -> None:
     x, y = ends(graph, op)
     co, per_group, *kernel = op.weight.shape
     _require(op.weight.dtype == np.int8, f"weights are {op.weight.dtype}")
@@ -198,37 +178,37 @@ def _conv(graph: QGraph, op: QConv) -> None:
     requant(op.requant, co, y, *accumulators(op.weight, x))
 
 
-@verifies(QSums)
-@verifies(QDense)
-def _dense(graph: QGraph, op: QDense) -> None:
+@verifies(ir.QSums)
+@verifies(ir.QDense)
+def _dense(graph: ir.QGraph, op: ir.QDense) -> None:
     x, y = ends(graph, op)
     _require(op.weight.dtype == np.int8, f"weights are {op.weight.dtype}")
     _require(op.weight.shape == (y.size, x.size), f"{op.weight.shape} for {x.size} -> {y.size}")
-    short = isinstance(op.requant, ShortRequant)
-    _require(short == isinstance(op, QSums), "constants of the other width")
+    short = isinstance(op.requant, ir.ShortRequant)
+    _require(short == isinstance(op, ir.QSums), "constants of the other width")
     _require(y.dtype == "int16" or not short, f"writes {y.dtype}")
     requant(op.requant, y.size, y, *accumulators(op.weight, x))
 
 
-@verifies(QTakeTime)
-def _take_time(graph: QGraph, op: QTakeTime) -> None:
+@verifies(ir.QTakeTime)
+def _take_time(graph: ir.QGraph, op: ir.QTakeTime) -> None:
     _time(graph, op, *ends(graph, op))
 
 
-@verifies(QPutTime)
-def _put_time(graph: QGraph, op: QPutTime) -> None:
+@verifies(ir.QPutTime)
+def _put_time(graph: ir.QGraph, op: ir.QPutTime) -> None:
     _time(graph, op, *ends(graph, op)[::-1])
 
 
-def _time(graph: QGraph, op: QOp, whole: QTensor, part: QTensor) -> None:
+def _time(graph: ir.QGraph, op: ir.QOp, whole: ir.QTensor, part: ir.QTensor) -> None:
     loop = graph.loop_of(op.name)
     turns = loop.turns if loop else 0
     _require(whole.size == part.size * turns, f"{whole.shape} in {turns} turns of {part.shape}")
     _like(whole, part)
 
 
-@verifies(QPool)
-def _pool(graph: QGraph, op: QPool) -> None:
+@verifies(ir.QPool)
+def _pool(graph: ir.QGraph, op: ir.QPool) -> None:
     x, y = ends(graph, op)
     _require(op.mode in ("max", "avg"), f"mode {op.mode}")
     out = (x.shape[0], *window(x.shape[1:], op.window, op.stride, op.pads))
@@ -240,16 +220,16 @@ def _pool(graph: QGraph, op: QPool) -> None:
         requant(op.requant, len(op.counts), y, x.bottom * n, x.top * n)
 
 
-@verifies(QPad)
-def _pad(graph: QGraph, op: QPad) -> None:
+@verifies(ir.QPad)
+def _pad(graph: ir.QGraph, op: ir.QPad) -> None:
     x, y = ends(graph, op)
     out = (x.shape[0], *window(x.shape[1:], (1, 1), (1, 1), op.pads))
     _require(y.shape == out, f"output {y.shape}, computed {out}")
     _like(x, y)
 
 
-@verifies(QAdd)
-def _add(graph: QGraph, op: QAdd) -> None:
+@verifies(ir.QAdd)
+def _add(graph: ir.QGraph, op: ir.QAdd) -> None:
     a, b = (graph.tensors[t] for t in op.inputs)
     y = graph.tensors[op.output]
     _require(_same(a.shape, y.shape) and _same(b.shape, y.shape), "terms of other shapes")
@@ -258,23 +238,23 @@ def _add(graph: QGraph, op: QAdd) -> None:
     _require(max(*op.multipliers, total) <= _INT32, "sums beyond 32 bits")
 
 
-@verifies(QRescale)
-def _rescale(graph: QGraph, op: QRescale) -> None:
+@verifies(ir.QRescale)
+def _rescale(graph: ir.QGraph, op: ir.QRescale) -> None:
     x, y = ends(graph, op)
     _require(x.size == y.size, f"{x.size} elements become {y.size}")
     requant(op.requant, 1, y, np.array([x.bottom], np.int64), np.array([x.top], np.int64))
 
 
-@verifies(QPack)
-def _pack(graph: QGraph, op: QPack) -> None:
+@verifies(ir.QPack)
+def _pack(graph: ir.QGraph, op: ir.QPack) -> None:
     x, y = ends(graph, op)
     _require(x.shape == y.shape and x.planes == y.planes, "another shape or other planes")
     _require(x.packed != y.packed, "both ends are stored alike")
     _like(x, y)
 
 
-@verifies(QSoftmax)
-def _softmax(graph: QGraph, op: QSoftmax) -> None:
+@verifies(ir.QSoftmax)
+def _softmax(graph: ir.QGraph, op: ir.QSoftmax) -> None:
     x, y = ends(graph, op)
     _require(x.size == y.size, f"{x.size} elements become {y.size}")
     _require(0 < op.beta <= _INT32, f"beta {op.beta}")
@@ -285,6 +265,6 @@ def _same(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return [n for n in a if n > 1] == [n for n in b if n > 1]
 
 
-def _like(x: QTensor, y: QTensor) -> None:
+def _like(x: ir.QTensor, y: ir.QTensor) -> None:
     same = (x.scale, x.zero_point) == (y.scale, y.zero_point)
     _require(same, f"scale and zero point change: {x.scale}, {x.zero_point}")
