@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,31 @@ def test_the_layers_of_a_chain_are_told_apart(tmp_path: Path) -> None:
     counted = targets.get("sim").run(image, codes(c.graph, 1)).instructions
     assert counted is not None
     assert 0 <= counted - chained.instructions < 0.01 * counted
+
+
+def test_a_layer_whose_comment_has_two_lines_is_counted(tmp_path: Path) -> None:
+    """As of MobileNetV2's expanded_conv_depthwise in a chain; and what is told apart no more is no
+    sum."""
+    need("cortex-m4")
+    c = Chain("net", (4, 12, 16), 3, 0)
+    c.conv(8, (3, 3), "ternary", pads=(1, 1, 1, 1)).conv(8, (3, 3), "ternary")
+    c.max_pool((2, 2), (2, 2), (0, 0, 0, 0)).dense(5, "int8")
+    name = "of_a_block_whose_name_is_long"
+    c.graph.ops[:] = [replace(op, name=f"{op.name}_{name}") for op in c.graph.ops]
+    chain = (f"conv0_{name}", f"pool2_{name}", 1, 2)
+    folder = make_plan(c.graph, "rice_ternary", chains=[chain]).library.save(tmp_path / "net")
+    written = folder / "src" / "net.c"
+    text = written.read_text(encoding="utf-8")
+    begins = f"/* conv1_{name}:"
+    assert any(begins in line and "*/" not in line for line in text.splitlines())
+    x = codes(c.graph, 1)
+    found = profile(folder, "mps2_an386", tmp_path / "build", x, accesses=False)
+    assert [s.layer.split("_")[0] for s in found.steps] == [
+        "input", "conv0", "conv1", "pool2", "dense3", "output"
+    ]  # fmt: skip
+    written.write_text(text.replace(begins, "/* (mine) "), encoding="utf-8")
+    with pytest.raises(TargetError, match="belong to no layer"):
+        profile(folder, "mps2_an386", tmp_path / "build", x, accesses=False)
 
 
 @pytest.mark.parametrize("board", ["mps2_an386", "qemu_m0plus", "qemu_rv32"])

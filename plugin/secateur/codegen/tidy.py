@@ -114,6 +114,8 @@ def _filled(indent: str, body: str, comment: bool) -> list[str]:
     """A line of comment as several."""
     lead = "" if not comment else "* " if body.startswith("* ") else ""
     words = body[len(lead) :].split(" ")
+    if words[-1] == "*/" and len(words) > 1:  # not alone on a line
+        words[-2:] = [f"{words[-2]} */"]
     more = f"{indent}{lead}" if comment else f"{indent} * "
     lines = [indent + lead + words[0]]
     for word in words[1:]:

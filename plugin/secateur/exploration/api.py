@@ -388,7 +388,7 @@ def _known(space: Space, gentle: set[str]) -> list[Settings]:
     for method in ("ternary", "cluster"):
         if method not in space.methods:
             continue
-        for keep, zeros in ((1.0, 0.5), (1.0, 0.8), (0.5, 0.5)):
+        for keep, zeros in ((1.0, 0.5), (1.0, 0.8), (0.7, 0.7), (0.5, 0.5)):
             s = space.plain()
             s["keep"] = _nearest(c["keep"], keep)
             s["distil"] = c["distil"][-1]

@@ -36,6 +36,9 @@ NO_INLINING = (
     "-fno-ipa-icf",
 )
 
+#: Instructions of `NAME_run_in` that may be of no layer, beside one in a hundred: it sets up calls.
+BETWEEN = 200
+
 
 @dataclass(frozen=True)
 class LayerStep:
@@ -88,8 +91,8 @@ def profile(
     Counting `accesses` of memory is slow, about a million a second; without, they stay 0, and their
     energy with them. `run_time` is the limit in seconds. Of several runs the figures are means.
 
-    Raises TargetError where the simulator has no model of the board's core, ToolError if the
-    library does not build.
+    Raises TargetError where the simulator has no model of the board's core or the library's C was
+    changed so that calls are not told apart, ToolError if the library does not build.
     """
     board = boards.load(board) if isinstance(board, str) else board
     sim = Sim()
@@ -148,16 +151,19 @@ def _calls(source: str, name: str) -> list[_Call]:
     for i in range(start, len(lines)):
         if lines[i] == "}":
             break
-        comment = re.match(r"( +)/\* (?:(\S+): .*|(output)) \*/$", lines[i])
+        comment = re.match(r"( +)/\* (?:(\S+):(?: |$)|(output) \*/)", lines[i])
         if not comment:
             continue
         ends = (f"{comment[1]}/*", f"{comment[1]}return")
-        end = i + 1
+        begin = i + 1
+        while not lines[begin - 1].endswith("*/"):  # a long name's comment has several lines
+            begin += 1
+        end = begin
         while lines[end].startswith(comment[1]) and not lines[end].startswith(ends):
             end += 1
-        text = " ".join(lines[i + 1 : end])
+        text = " ".join(lines[begin:end])
         function = re.search(r"(\w+)\(", text)
-        first = i if lines[i - 1].strip().startswith("for (;") else i + 2
+        first = i if lines[i - 1].strip().startswith("for (;") else begin + 1
         found.append(_Call(comment[2] or comment[3], function[1] if function else "", first, end))
     return found
 
@@ -190,7 +196,7 @@ class _Profiler(Machine):
 
     def __init__(self, image: Image, lib: library.LibraryFolder, run_time: float) -> None:
         super().__init__(image, run_time)
-        self._board = image.board
+        self._board, self._name = image.board, lib.name
         self._symbols = elf.symbols(image.elf)
         run = f"{lib.name}_run_in"
         start, size = self._symbols[run]
@@ -279,6 +285,13 @@ class _Profiler(Machine):
             reads, sram = accesses[i, "flash"], accesses[i, "sram"]
             count, reads, sram, macs = (round(n / runs) for n in (count, reads, sram, macs))
             works.append(energy.Work(count, round(cycles / runs, 1), reads, sram, macs))
+        nowhere = sum(len(self.decoded[b]) * n for (_, b), n in steps[None].items()) / runs
+        if nowhere > BETWEEN + 0.01 * sum(w.instructions for w in works):
+            raise TargetError(
+                f"{nowhere:,.0f} instructions belong to no layer: the statements of "
+                f"{self._name}_run_in do not stand below the comments that they were written with; "
+                "convert the model again"
+            )
         shares = energy.spread(works, board)
         out = [
             LayerStep(c.layer, c.function, w.instructions, w.cycles, w.flash, w.sram, w.macs, parts)
