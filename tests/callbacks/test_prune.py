@@ -95,6 +95,28 @@ def test_an_n_of_m_pattern_along_the_input_channels() -> None:
     assert zeros(model, "conv") == 0  # two input channels do not divide by four
 
 
+def test_blocks_go_and_stay_as_one() -> None:
+    model = network()
+    with pytest.warns(UserWarning, match="does not divide .*conv"):
+        fit(model, Prune(0.5, 0, 8, block_size=(4, 2), every=2))
+    for name in ("pointwise", "dense"):
+        w = kernel(model, name)
+        blocks = w.reshape(*w.shape[:-2], w.shape[-2] // 4, 4, w.shape[-1] // 2, 2)
+        there = np.count_nonzero(blocks, axis=(-3, -1))
+        assert set(np.unique(there)) == {0, 8}
+        assert np.mean(there == 0) == pytest.approx(0.5, abs=0.5 / there.size)
+    assert zeros(model, "conv") == 0
+
+
+def test_blocks_of_the_largest_mean_stay() -> None:
+    model = dense()
+    before = np.abs(kernel(model, "dense"))
+    fit(model, Prune(0.5, schedule="constant", block_size=(2, 1)), epochs=1)
+    mean = before.reshape(before.shape[0] // 2, 2, -1).mean(axis=1)
+    kept = (kernel(model, "dense").reshape(*mean.shape[:1], 2, -1) != 0).all(axis=1)
+    assert mean[kept].mean() > mean[~kept].mean()
+
+
 def test_l2_while_pruning_is_in_the_loss_and_gone_afterwards() -> None:
     plain, heavy = dense(), dense()
     heavy.set_weights(plain.get_weights())
@@ -143,6 +165,10 @@ def test_the_largest_are_kept_alike_by_sort_and_by_search(share: float) -> None:
         ({"scope": "model"}, "scope 'model'"),
         ({"pattern": (4, 2)}, "pattern"),
         ({"pattern": (3, 7)}, "fits no layer"),
+        ({"block_size": (2, 0)}, "block_size"),
+        ({"block_size": (2, 4), "pattern": (2, 4)}, "leave pattern"),
+        ({"block_size": (2, 4), "scope": "global"}, "leave pattern"),
+        ({"block_size": (5, 7)}, "divides no layer"),
         ({"per_layer": {"dence": 0.5}}, "'dence'"),
         ({"include": ["nothing*"]}, "no layer of model .* matches 'nothing"),
         ({"exclude": ["conv", "depthwise", "pointwise", "dense"]}, "no trainable kernel"),

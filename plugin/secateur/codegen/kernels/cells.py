@@ -5,7 +5,7 @@ Its products are fully connected layers (`QSums`), executed by those layers' ker
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...lowering.operators.recurrent import (
     Curve,
@@ -38,6 +38,14 @@ def curve_function(c: Curve) -> CFunction:
     return CFunction(name, text("plain"), {"dsp": text("dsp")})
 
 
+def curve_pair(c: Curve) -> CFunction:
+    """The same of two numbers in the lanes of a word, for cores with the DSP extension."""
+    name = f"{curve_function(c).name}_two"
+    title = f"A function between -{2**c.reach} and {2**c.reach}"
+    text = render("recurrent.c.j2", kind="curve_two", name=name, c=c, title=title)
+    return CFunction(name, "", {"dsp": text})
+
+
 def curve_array(layer: Layer[Any], c: Curve) -> CArray:
     """Its table, which all layers of a model share that have it."""
     words = c_layer(f"{c.name}_{c.reach}", [f"{c.name}_{c.reach}"])
@@ -51,7 +59,9 @@ class _Cell(Kernel[QOp, Table]):
 
     wide = True
     plain_factor = 1.3
-    each: float  #: instructions a unit
+    each: ClassVar[float]  #: instructions a unit
+    #: the same where two units at a time have a form of their own
+    each_of_two: ClassVar[float | None] = None
 
     def curves(self, op: Any) -> tuple[Curve, ...]:
         """What it looks up."""
@@ -65,23 +75,42 @@ class _Cell(Kernel[QOp, Table]):
     def cost(self, layer: Layer[Any]) -> float:
         return self.each * layer.out_size
 
+    def pairs(self, op: Any) -> bool:
+        """Whether it takes two units at a time on cores with the DSP extension."""
+        return self.each_of_two is not None and all(c.shift for c in self.curves(op))
+
+    def dsp_work(self, layer: Layer[Any]) -> dict[str, float]:
+        if self.each_of_two is None or not self.pairs(layer.op):
+            return self.work(layer)
+        return {"instructions": self.each_of_two * layer.out_size}
+
+    vector_work = dsp_work
+
     def emit(self, layer: Layer[Any], table: Table) -> Emission:
         op = layer.op
         u = layer.out_size
+        pairs = self.pairs(op)
         functions = [curve_function(c) for c in self.curves(op)]
+        functions += [curve_pair(c) for c in self.curves(op) if pairs]
         gate, function = (getattr(op, k, None) for k in ("gate", "function"))
-        name = f"{op.kind}_{u}"
+        state = layer.graph.states.get(op.inputs[-1])
+        same = isinstance(op, QLstmCell) and state is not None and state.next == op.output
+        name = f"{op.kind}_{u}{'_same' if same else ''}"
         t = layer.graph.tensors[op.output]
-        text = render(
-            "recurrent.c.j2", kind=op.kind, name=name, op=op, u=u, zero=t.zero_point,
-            gate=curve_function(gate).name if gate else "",
-            function=curve_function(function).name if function else "",
-        )  # fmt: skip
+
+        def text(pairs: bool) -> str:
+            return render(
+                "recurrent.c.j2", kind=op.kind, name=name, op=op, u=u, zero=t.zero_point, same=same,
+                gate=curve_function(gate).name if gate else "", pairs=pairs,
+                function=curve_function(function).name if function else "",
+            )  # fmt: skip
+
         args = [curve_array(layer, c).name for c in self.curves(op)]
-        args += [typed(layer, i) for i in range(len(op.inputs))]
+        args += [typed(layer, i) for i in range(len(op.inputs) - same)]
         args.append(f"(int16_t *)(void *)({layer.output})" if t.dtype == "int16" else layer.output)
         call = f"{name}({', '.join(args)});"
-        return Emission(call, [*functions, CFunction(name, text)])
+        own = CFunction(name, text(False), {"dsp": text(True)} if pairs else {})
+        return Emission(call, [*functions, own])
 
 
 def typed(layer: Layer[Any], i: int) -> str:
@@ -97,6 +126,7 @@ class LstmCell(_Cell, Kernel[QLstmCell, Table]):
 
     name = "lstm_cell"
     each = 48.0
+    each_of_two = 35.5
 
     def overwrites(self, layer: Layer[Any]) -> tuple[int, ...]:
         return (2,)
@@ -108,6 +138,7 @@ class LstmHidden(_Cell, Kernel[QLstmHidden, Table]):
 
     name = "lstm_hidden"
     each = 32.0
+    each_of_two = 25.0
 
 
 @register

@@ -18,10 +18,14 @@ from ..emit import CArray, CFunction, Emission, render
 from ..geometry import align4, conv_geometry
 from ..requant import requantization
 from ..tables import RequantizedTable
+from . import four_rows
 from .base import Kernel, Layer, register
 
 #: Input codes are below this.
 _CODES = 256
+
+#: Eights of columns of four rows that are written out: at most; where there are fewer rows.
+_WRITTEN_OUT, _FEW, _MANY_ROWS = 8, 4, 64
 
 #: Of more pixels tiles are as good.
 _PIXELS = 8
@@ -37,10 +41,17 @@ def _padded(weight: np.ndarray) -> np.ndarray:
     return np.pad(flat, ((0, rows), (0, cols)))
 
 
-def _lanes(weight: np.ndarray) -> np.ndarray:
+def lanes(weight: np.ndarray) -> np.ndarray:
     """a + 256 b of rows 2k and 2k + 1: int64 [rows / 2, cols]."""
     w = _padded(weight)
     return w[0::2] + 256 * w[1::2]
+
+
+def lanes_fit(weight: np.ndarray) -> bool:
+    """Whether two rows fit a lane, and their sums 32 bits."""
+    both = lanes(weight)
+    sums = np.abs(both).sum(axis=1).max(initial=0) * (_CODES - 1)
+    return bool(sums < 2**31 and both.min(initial=0) >= -(2**15) and both.max(initial=0) < 2**15)
 
 
 def lane_words(weight: np.ndarray) -> np.ndarray:
@@ -49,10 +60,29 @@ def lane_words(weight: np.ndarray) -> np.ndarray:
     Of each four rows and four columns: columns 0 and 2, then 1 and 3, each of the first two rows,
     then of the other two. The lower column is in the low lane.
     """
-    lanes = _lanes(weight) & 0xFFFF
-    blocks = lanes.reshape(len(lanes) // 2, 2, -1, 2, 2)  # row pair; column / 4, high lane, odd
+    halves = lanes(weight) & 0xFFFF
+    blocks = halves.reshape(len(halves) // 2, 2, -1, 2, 2)  # row pair; column / 4, high lane, odd
     words = blocks[..., 0, :] | blocks[..., 1, :] << 16
     return words.transpose(0, 2, 3, 1)
+
+
+def _array(layer: Layer[QConv] | Layer[QDense]) -> CArray:
+    """The stored words of a layer."""
+    note = f"{layer.op.name}: int8 weights, two rows to a lane"
+    bits = {"value": 8 * layer.op.weight.size}
+    return CArray(f"{layer.prefix}_w", "uint32_t", lane_words(layer.op.weight), note, bits)
+
+
+def _turns(layer: Layer[QDense]) -> tuple[int, int]:
+    """(turns, eights of columns a turn) in which a row's columns are walked over; what is left,
+    four columns at most, follows."""
+    rows, cols = layer.op.weight.shape
+    eights = align4(cols) // 8
+    if layer.small:
+        return eights, min(1, eights)
+    most = _WRITTEN_OUT if rows >= _MANY_ROWS else _FEW
+    unroll = next((u for u in range(min(most, eights), 0, -1) if eights % u == 0), 0)
+    return (eights // unroll if unroll else 0), unroll
 
 
 class _Lanes(Kernel[Weighted, RequantizedTable]):
@@ -62,16 +92,11 @@ class _Lanes(Kernel[Weighted, RequantizedTable]):
     plain_factor = 9.0
 
     def applies(self, layer: Layer[Weighted]) -> bool:
-        lanes = _lanes(layer.op.weight)
-        fits = np.abs(lanes).sum(axis=1).max(initial=0) * (_CODES - 1) < 2**31
-        return bool(fits and lanes.min(initial=0) >= -(2**15) and lanes.max(initial=0) < 2**15)
+        return lanes_fit(layer.op.weight)
 
     def table(self, layer: Layer[Weighted]) -> RequantizedTable:
-        words = lane_words(layer.op.weight)
-        note = f"{layer.op.name}: int8 weights, two rows to a lane"
-        bits = {"value": 8 * layer.op.weight.size}
-        array = CArray(f"{layer.prefix}_w", "uint32_t", words, note, bits)
-        return RequantizedTable.of(requantization(layer.prefix, layer.op.requant), array)
+        q = requantization(layer.prefix, layer.op.requant)
+        return RequantizedTable.of(q, _array(layer))
 
     def _emission(
         self, layer: Layer[Weighted], table: RequantizedTable, name: str, title: str, pixels: int,
@@ -97,6 +122,7 @@ class DenseLanes(_Lanes[QDense], Kernel[QDense, RequantizedTable]):
     """Fully connected."""
 
     name = "dense_lanes"
+    assembler = frozenset({"dsp"})
 
     def scratch(self, layer: Layer[QDense]) -> int:
         return 2 * align4(layer.op.weight.shape[1])
@@ -106,9 +132,36 @@ class DenseLanes(_Lanes[QDense], Kernel[QDense, RequantizedTable]):
         rows = float(len(layer.op.weight))
         return {"weights": float(w.size), "rows": rows, "inputs": float(w.shape[1])}
 
+    def dsp_work(self, layer: Layer[QDense]) -> dict[str, float]:
+        if not four_rows.fits(layer.op):
+            return self.work(layer)
+        rows, cols = _padded(layer.op.weight).shape
+        turns, _ = _turns(layer)
+        return {
+            "block_weights": float(rows * cols),
+            "blocks": rows / 4,
+            "block_turns": rows / 4 * turns if turns > 1 else 0.0,
+            "block_inputs": float(cols),
+        }
+
+    def vector_work(self, layer: Layer[QDense]) -> dict[str, float]:
+        return self.dsp_work(layer)
+
+    def table(self, layer: Layer[QDense]) -> RequantizedTable:
+        if not four_rows.fits(layer.op):
+            return super().table(layer)
+        return RequantizedTable.of(four_rows.constants(layer), _array(layer))
+
     def emit(self, layer: Layer[QDense], table: RequantizedTable) -> Emission:
         n, cols = layer.op.weight.shape
         title = f"Fully connected, {cols} inputs, {n} outputs"
+        if four_rows.fits(layer.op):
+            turns, unroll = _turns(layer)
+            return four_rows.emission(
+                layer, table, f"fc_lanes4_{cols}x{n}", title=f"{title}: two rows to a lane.",
+                fours=align4(cols) // 4, turns=turns, unroll=unroll, looped=4 * turns * unroll,
+                lists=False,
+            )  # fmt: skip
         return self._emission(layer, table, f"fc_lanes_{cols}x{n}", title, 1, None)
 
 

@@ -140,6 +140,35 @@ SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
         sc_signed_;                                                                        \
     })
 
+/* What is loaded behind it is not loaded before: fewer values at a time want registers. */
+#define SC_IN_ORDER __asm__ volatile("" ::: "memory")
+
+/* Both lanes of v clamped to n bits, n a constant in 1..16. */
+#define sc_signed16(v, n)                                                                    \
+    __extension__({                                                                        \
+        uint32_t sc_signed16_;                                                             \
+        __asm__("ssat16 %0, %1, %2" : "=r"(sc_signed16_) : "I"(n), "r"((uint32_t)(v)));     \
+        sc_signed16_;                                                                      \
+    })
+
+/* u + v lane by lane, clamped to 16 bits. */
+SC_INLINE uint32_t sc_add_short2(uint32_t u, uint32_t v)
+{
+    uint32_t r;
+    __asm__("qadd16 %0, %1, %2" : "=r"(r) : "r"(u), "r"(v));
+    return r;
+}
+
+/* Lanes u >> f and v >> f of what fits there, f a constant in 1..15. */
+#define sc_lanes_of(u, v, f)                                                                    \
+    __extension__({                                                                            \
+        uint32_t sc_lanes_;                                                                    \
+        __asm__("pkhtb %0, %1, %2, asr %3"                                                      \
+                : "=r"(sc_lanes_)                                                              \
+                : "r"((uint32_t)(v) << (16 - (f))), "r"((int32_t)(u)), "I"(f));                 \
+        sc_lanes_;                                                                             \
+    })
+
 /* Two lanes from the low / high halves of u and v: u below v. */
 SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
 {
