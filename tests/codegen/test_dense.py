@@ -129,10 +129,11 @@ def test_strings_are_a_code() -> None:
         while len(got) < 53:
             string = strings[codes.pop(0)]
             word = entry(string)
-            back = np.zeros(word >> 18 & 63, int)[::2]
-            for k in range(word >> 24):
-                place = word >> 6 * k & 63
-                back[place // 2] = -1 if place % 2 else 1
+            back = np.zeros(word >> 26, int)
+            places = [word >> 8 * k & 255 for k in range(3)]
+            for place in filter(None, places):
+                back[place // 4 - 1] = -1 if place % 4 else 1
+            assert sorted(places, key=bool, reverse=True) == places
             assert tuple(back) == string
             got += string
         np.testing.assert_array_equal(got[:53], row)

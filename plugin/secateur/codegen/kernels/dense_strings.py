@@ -47,11 +47,14 @@ def book(density: int) -> tuple[String, ...]:
 
 
 def entry(string: String) -> int:
-    """What the decoder reads of a string: 2 x place + (1: subtracted) of up to three weights, six
-    bits each from the lowest on; 2 x length from bit 18; their number from bit 24."""
-    places = [2 * i + (w < 0) for i, w in enumerate(string) if w]
-    word = len(string) << 19 | len(places) << 24
-    return word | sum(place << 6 * k for k, place in enumerate(places))
+    """What the decoder reads of a string: of up to three weights where their input lies, a byte
+    each from the lowest on, 0 for none; four times the string's length from bit 24.
+
+    An input has four bytes, the two upper ones for what it is negated, and the first four are
+    nobody's: so a place is never 0.
+    """
+    places = [4 + 4 * i + 2 * (w < 0) for i, w in enumerate(string) if w]
+    return len(string) << 26 | sum(place << 8 * k for k, place in enumerate(places))
 
 
 @lru_cache(16)
@@ -98,7 +101,7 @@ class DenseStrings(Kernel[QDense, StringTable]):
         return is_ternary(layer.op.weight)
 
     def scratch(self, layer: Layer[QDense]) -> int:
-        return 4 * layer.op.weight.shape[1]
+        return 4 + 4 * layer.op.weight.shape[1]
 
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
         n, cols = layer.op.weight.shape
