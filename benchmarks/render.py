@@ -434,6 +434,23 @@ def streaming() -> str:
     return "\n".join([*lines, "", _filled(f"The same bytes over 500 frames: {where}.")])
 
 
+def gates() -> str:
+    """docs/recurrent.md: a turn of an LSTM by kind of weights."""
+    found, kinds = results("streaming"), {
+        "gates": "int8", "gates_zeros": "80 % zeros anywhere",
+        "gates_blocks": "80 % zeros in blocks of 2 by 4",
+    }  # fmt: skip
+    macs = 4 * 64 * (32 + 64)
+    lines = ["| weights | core | instructions of a turn | per dense MAC |", "|---|---|---:|---:|"]
+    lines += [
+        f"| {title} | {words} | {r['mean_step']:,.0f} | {r['mean_step'] / macs:.2f} |"
+        for kind, title in kinds.items()
+        for core, words in CORES.items()
+        if "mean_step" in (r := found.get(f"{kind}/{core}", {}))
+    ]
+    return "\n".join(lines)
+
+
 def features() -> str:
     """docs/streaming.md: a frame of MFCCs on every core."""
     found = results("streaming")
@@ -524,7 +541,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "estimate_cost": estimate_cost, "promises": promises, "storage": storage,
     "combinations": combinations, "explored": explored,
     "streaming": streaming, "features": features,
-    "recurrent": recurrent,
+    "recurrent": recurrent, "gates": gates,
     "network-hapt": network_hapt,
 }  # fmt: skip
 #: Networks of bench.json that have a place in the gallery.

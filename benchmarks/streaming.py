@@ -160,6 +160,22 @@ def stack(cell: str, units: int = 32, frames: int = 500) -> Graph:
     return Maker(cell, (frames, 12)).recurrent(cell, units).recurrent(cell, units).dense(6)
 
 
+#: Of the layer whose multiply-accumulates docs/recurrent.md counts by kind of weights.
+UNITS, INPUTS, ZEROS = 64, 32, 0.8
+
+
+def gates(block: tuple[int, int] | None, frames: int = 500) -> Graph:
+    """One LSTM; of blocks (inputs, outputs) of weights the largest in the mean, the rest 0."""
+    m = Maker("gates", (frames, INPUTS)).recurrent("lstm", UNITS)
+    graph = m.b.finish(m.top)
+    for key in ("kernel", "recurrent") if block else ():
+        w = graph.nodes[-1].params[key]
+        parts = w.reshape(len(w) // block[0], block[0], w.shape[1] // block[1], block[1])
+        mean = np.abs(parts).mean(axis=(1, 3), keepdims=True)
+        parts *= mean > np.quantile(mean, ZEROS)
+    return graph
+
+
 #: Network, and whether it answers at every position of a window of any length.
 NETWORKS: dict[str, tuple[Callable[[], Graph], bool]] = {
     "spotter": (spotter, False),
@@ -167,6 +183,9 @@ NETWORKS: dict[str, tuple[Callable[[], Graph], bool]] = {
     "tcn": (tcn, True),
     "lstm": (lambda: stack("lstm"), True),
     "gru": (lambda: stack("gru"), True),
+    "gates": (lambda: gates(None), True),
+    "gates_zeros": (lambda: gates((1, 1)), True),
+    "gates_blocks": (lambda: gates((2, 4)), True),
 }
 
 _FRAMES = """
