@@ -35,6 +35,9 @@ def test_a_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (row.identical, row.total) == (8, 8)
     assert row.estimated is not None  # this desk's counter counts instructions, one cycle each
     assert 0 < row.estimated - row.cycles < row.estimated
+    assert row.estimated_low < row.estimated < row.estimated_high
+    assert row.inside is False
+    assert "(OUTSIDE its range)" in done.output
     assert "please send it back" in done.output
     assert [f"{i} of 5" in done.stderr for i in range(1, 6)] == [True] * 5
 

@@ -192,6 +192,31 @@ def test_what_is_left_to_a_model_is_what_an_image_leaves(
     assert 0 <= image.sizes.harness - HARNESS_FLASH < 1024
 
 
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    ("board", "known", "note"),
+    [
+        ("nrf52840_dk", True, "cycles are at least these, without what flash waits on this board"),
+        ("longan_nano", False, "there is no latency: nothing is known of how long instructions"),
+    ],
+)
+def test_a_report_says_what_its_cycles_leave_out(
+    board: str, known: bool, note: str, model: Any, x: np.ndarray, tmp_path: Path
+) -> None:
+    for tool in ("arm-none-eabi-gcc", "riscv64-unknown-elf-gcc"):
+        if why := tools.missing(tool):
+            pytest.skip(why)
+    compiled = secateur.convert(model, calibration=x, board=board)
+    report = secateur.deploy(compiled, board, emulator="sim", inputs=x[:2], build_dir=tmp_path)
+    assert any(said.startswith(note) for said in report.notes), report.notes
+    assert report.latency.instructions
+    assert (report.latency.ms is not None) == known
+    assert (report.latency.low is not None) == known
+    assert report.latency.high is None
+    assert (" (at least " in str(report)) == known
+    assert all((other.ms is not None) == known for other in report.others.values())
+
+
 def test_an_unknown_wish_is_named(model: Any, x: np.ndarray) -> None:
     with pytest.raises(DataError, match="optimize is 'speed': choose one of latency"):
         secateur.convert(model, calibration=x, optimize="speed")  # type: ignore[arg-type]

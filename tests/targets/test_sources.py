@@ -175,6 +175,23 @@ def test_latency_is_between_what_the_rules_and_the_error_leave() -> None:
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "inside"),
+    [(None, None, None), (90, 110, True), (101, 110, False), (90, 99, False), (90, None, True)],
+)
+def test_what_a_board_measured_is_inside_or_not(
+    low: float | None, high: float | None, inside: bool | None
+) -> None:
+    row = boards.Measured.model_validate({
+        "schema": 1, "board": "pico", "date": "2026-01-01", "version": "1", "model": "kws",
+        "flashed_by": "uf2", "echo": True, "identical": 8, "total": 8, "cycles": 100,
+        "estimated": 100, "estimated_low": low, "estimated_high": high,
+    })  # fmt: skip
+    assert row.inside is inside
+    said = {None: "+0.0%", True: "(inside its range)", False: "(OUTSIDE its range)"}[inside]
+    assert str(row).endswith(said)
+
+
+@pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"wait_states": 3, "wait_states_source": ""}, "wait_states has no wait_states_source"),

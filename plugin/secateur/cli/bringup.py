@@ -47,6 +47,7 @@ def command(
     in boards/measured/ the README says that the board has run.
     """
     from secateur import data, files, targets
+    from secateur.report.figures import cycles_between
     from secateur.targets.boards import Measured
     from secateur.targets.flashing import flash
     from secateur.targets.power import get as meter
@@ -89,11 +90,16 @@ def command(
     if result.energy is not None:
         e = result.energy
         energy = {"uj": e.uj, "spread_uj": e.spread_uj, "source": e.source}
+    low = high = None
+    if found is not None and chosen.cpu.cycles is not None:
+        error, unknown = chosen.cpu.cycles.error, chosen.wait_states is None
+        low, high = cycles_between(found.cycles, error, found.between, unknown)
     document: dict[str, Any] = {
         "schema": 1, "board": board, "date": datetime.date.today().isoformat(),
         "version": __version__, "by": by, "model": "kws", "flashed_by": by_what, "echo": True,
         "identical": int(same.sum()), "total": CLIPS, "cycles": result.cycles,
-        "estimated": None if found is None else found.cycles, "energy": energy,
+        "estimated": None if found is None else found.cycles,
+        "estimated_low": low, "estimated_high": high, "energy": energy,
     }  # fmt: skip
     row = Measured.model_validate(document)
     files.write(path, json.dumps(document, indent=1) + "\n", ours)

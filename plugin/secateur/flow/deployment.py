@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 
 #: Of estimates that leave out what nobody knows.
-_FROM_BELOW = "cycles are at least these: what flash waits is not known of this board"
+_FROM_BELOW = "cycles are at least these, without what flash waits on this board"
+_NO_CYCLES = "there is no latency: nothing is known of how long instructions take on core"
 
 #: Seconds a deployment waits for another one in its folder.
 TURN = 600.0
@@ -186,6 +187,8 @@ def _deploy(
     )
     if latency.cycles is not None and latency.kind == "estimated" and board.wait_states is None:
         notes = (*notes, f"{_FROM_BELOW}: {board.wait_states_source or 'its manifest is silent'}")
+    if latency.ms is None and board.cpu.cycles is None and not board.hosted:
+        notes = (*notes, f"{_NO_CYCLES} {board.core}")
     first = split(compiled.outputs, device)[0]  # labels are for models of one output
     right, off, by_class = accuracy.measure(compiled, inputs, asked, many[0], first)
     beside = None
@@ -218,7 +221,7 @@ def _deploy(
 def _others(compiled: CompiledModel, board: Board) -> dict[str, Alternative]:
     """What plans for any other `optimize` would give, where that is another plan."""
     plan = compiled.plan
-    here = board.cpu.priced_as == plan.core and not board.hosted and board.clock_hz
+    here = board.cpu.priced_as == plan.core and board.cpu.cycles is not None and board.clock_hz
     return {
         optimize: Alternative(a.flash, 1e3 * a.cycles / board.clock_hz if here else None)
         for optimize, a in plan.others.items()

@@ -310,15 +310,31 @@ def estimate_latency(
 ) -> Latency:
     """Latency of one inference at a clock of `hz`; unknown cycles stay unknown.
 
-    `error` is how far estimated cycles may be off, as a fraction; `between` what their rules leave
-    open. `at_least`: something is not in the estimate, so that there is no upper end.
+    The others as of `cycles_between`.
     """
     ms = None if cycles is None else 1e3 * cycles / hz
-    if cycles is None or error is None or kind != "estimated":
+    if cycles is None or kind != "estimated":
         return Latency(instructions, cycles, ms, kind)
-    least, most = (1e3 * c / hz for c in between or (cycles, cycles))
-    high = None if at_least else most * (1 + error)
-    return Latency(instructions, cycles, ms, kind, least * (1 - error), high)
+    ends = cycles_between(cycles, error, between, at_least)
+    low, high = (None if end is None else 1e3 * end / hz for end in ends)
+    return Latency(instructions, cycles, ms, kind, low, high)
+
+
+def cycles_between(
+    cycles: float,
+    error: float | None,
+    between: tuple[float, float] | None = None,
+    at_least: bool = False,
+) -> tuple[float | None, float | None]:
+    """Between what estimated cycles are; None where that is unknown.
+
+    `error` is how far estimates of the core may be off, as a fraction; `between` what their rules
+    leave open. `at_least`: something is not in the estimate, so that there is no upper end.
+    """
+    if error is None:
+        return None, None
+    low, high = between or (cycles, cycles)
+    return low * (1 - error), None if at_least else high * (1 + error)
 
 
 def estimate_energy(

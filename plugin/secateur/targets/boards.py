@@ -244,6 +244,9 @@ class MeasuredEnergy(_Block):
     source: str = Field(min_length=2, max_length=200)
 
 
+Cycles = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
+
+
 class Measured(_Block):
     """One run on a real board, as `secateur bringup` writes it (boards/measured/*.json)."""
 
@@ -257,8 +260,11 @@ class Measured(_Block):
     echo: bool  #: bytes came back as they were sent
     identical: int = Field(ge=0)  #: outputs that are the reference's bytes
     total: int = Field(gt=0)
-    cycles: Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]  #: by the board's counter
-    estimated: Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)] | None = None
+    cycles: Cycles  #: by the board's counter
+    estimated: Cycles | None = None
+    #: Between what the estimate was to be, where that was known.
+    estimated_low: Cycles | None = None
+    estimated_high: Cycles | None = None
     energy: MeasuredEnergy | None = None
 
     @property
@@ -266,8 +272,18 @@ class Measured(_Block):
         """How far the estimate of cycles is off, as a fraction of what was measured."""
         return None if self.estimated is None else self.estimated / self.cycles - 1
 
+    @property
+    def inside(self) -> bool | None:
+        """Whether what was measured lies between the ends of the estimate; None if unknown."""
+        low, high = self.estimated_low, self.estimated_high
+        if low is None and high is None:
+            return None
+        return (low is None or low <= self.cycles) and (high is None or self.cycles <= high)
+
     def __str__(self) -> str:
         estimate = "" if self.off is None else f", estimate {self.off:+.1%}"
+        if self.inside is not None:
+            estimate += f" ({'inside' if self.inside else 'OUTSIDE'} its range)"
         by = f"{self.by}, " if self.by else ""
         same = f"{self.identical} of {self.total} identical"
         return f"{by}{self.date}: {same}, {self.cycles:,.0f} cycles{estimate}"
