@@ -18,7 +18,7 @@ from secateur.cores.timing import BOUNDS, NONE, READERS, Rule, between, latency
 from secateur.errors import TargetError
 from secateur.report.figures import estimate_latency
 from secateur.targets import boards
-from secateur.targets.estimates import cycles
+from secateur.targets.estimates import cycles, energy
 from secateur.targets.estimates.blocks import Instruction
 
 TIMED = [name for name in cores.names() if cores.get(name).cycles is not None]
@@ -107,6 +107,12 @@ def test_every_current_has_a_source_or_is_null() -> None:
         assert known == (power.voltage is not None) or not known, board.id
         words = ("datasheet", "specification", "MLPerf")
         assert known == any(w in power.source for w in words if "no figure" not in power.source)
+
+
+def test_shares_of_energy_have_a_source() -> None:
+    assert "Horowitz" in energy.DEFAULT.source
+    assert "elektroniknet" in energy.DEFAULT.source
+    assert energy.DEFAULT.flash_pj == 3 * energy.DEFAULT.sram_pj
 
 
 def test_ranges() -> None:

@@ -4,8 +4,9 @@ How much it is in all comes from the board's current (cycles x current x voltage
 shares that out, by what the instructions did: the costs below are ratios. They are those of a
 simple processor in 45 nm (Horowitz, "Computing's energy problem", ISSCC 2014, figure 1.1.9): 70 pJ
 an instruction, 25 of them its fetch from an 8 kB cache; 5 pJ for 32 bits of an 8 kB SRAM; 3.1 pJ a
-32-bit multiplication. A read of flash is taken as three of SRAM (a rule of thumb of makers; see
-docs/cycle-model.md). A board's manifest may have figures of its own (`power.access`).
+32-bit multiplication. A read of flash costs three of SRAM ("Energiesparen vom Chip bis zur
+Software", elektroniknet.de, page 3: usually). A board's manifest may have figures of its own
+(`power.access`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CAUSES = {
 
 DEFAULT = Access(
     core_pj=45.0, fetch_pj=25.0, flash_pj=15.0, sram_pj=5.0, mac_pj=3.1,
-    source="ratios of Horowitz, ISSCC 2014 (45 nm); flash as three times SRAM",
+    source="ratios of Horowitz, ISSCC 2014 (45 nm); flash as three times SRAM (elektroniknet.de)",
 )  # fmt: skip
 
 

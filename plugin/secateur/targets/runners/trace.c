@@ -65,9 +65,10 @@ static void take(struct cache *cache, uint32_t line) {
   held[oldest] = line + 1u;
 }
 
-/* As class _AnyOrder: a line that is not the one its set used last. */
+/* As class _AnyOrder. */
 static uint32_t look_any(struct cache *cache, uint32_t line) {
   uint32_t set = line & (cache->sets - 1u);
+  if (cache->last[set] == line + 1u) return HELD;
   uint32_t *held = cache->held + (size_t)set * cache->ways, *stretch = cache->stretch + set;
   uint32_t lines = *stretch >> 1, new = *used(cache, line) == 0;
   cache->last[set] = line + 1u;
@@ -89,8 +90,7 @@ static uint32_t look_any(struct cache *cache, uint32_t line) {
 
 /* Whether a line is missed. */
 static uint32_t look(struct cache *cache, uint32_t line) {
-  if (cache->last != NULL)
-    return cache->last[line & (cache->sets - 1u)] == line + 1u ? HELD : look_any(cache, line);
+  if (cache->last != NULL) return look_any(cache, line);
   uint64_t *when = used(cache, line);
   if (*when != 0) { /* held, as nearly always */
     *when = ++cache->now;
@@ -154,7 +154,9 @@ void on_block(void *uc, uint64_t address, uint32_t size, void *data) {
   for (uint32_t i = 0; i < t->readings; i++) {
     struct waits *w = t->waits + i;
     uint32_t line = to >> w->code.shift, end = (to + size - 1u) >> w->code.shift;
+    const uint32_t *last = w->code.last, mask = w->code.sets - 1u;
     for (; line <= end; line++) {
+      if (last != NULL && last[line & mask] == line + 1u) continue; /* held, as nearly always */
       uint32_t missed = look(&w->code, line);
       if (missed == HELD) continue;
       waited(w, missed, line == w->last_line + 1u ? w->ahead : w->wait);
@@ -188,7 +190,13 @@ uint64_t on_read(void *uc, uint64_t offset, unsigned size, void *data) {
   struct trace *t = data;
   uint64_t value = 0;
   (void)uc;
-  memcpy(&value, t->image + offset, size);
+  if (size == 4) { /* known sizes need no call */
+    memcpy(&value, t->image + offset, 4);
+  } else if (size == 1) {
+    value = t->image[offset];
+  } else {
+    memcpy(&value, t->image + offset, size);
+  }
   if (t->watching == 0) return value;
   uint32_t address = t->flash + (uint32_t)offset;
   for (uint32_t i = 0; i < t->readings; i++) {
