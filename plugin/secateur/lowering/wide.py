@@ -113,7 +113,8 @@ def interpolated(
     """
     extra = 0 if y.wide else 7
     real = np.nan_to_num(exact, nan=float(y.zero_point))
-    entries = np.clip(np.rint(real * 2.0**extra), -65536, 65536).astype(np.int32)
+    bounded = np.clip(real, -65536.0, 65536.0)  # float64's largest would overflow
+    entries = np.clip(np.rint(bounded * 2.0**extra), -65536, 65536).astype(np.int32)
     aim, q = np.clip(real[:-1], *ends), np.arange(-32768, 32768)
     for b in range(5, 12):
         table, fraction = entries[:: 1 << (16 - b)], 16 - b
