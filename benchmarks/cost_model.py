@@ -1,15 +1,15 @@
 """How far the cost model is off: predicted against counted instructions, layer by layer.
 
     python -m benchmarks.cost_model [--targets cortex-m4] [--networks kws,lenet5]
-    python -m benchmarks.cost_model --fit [--short | --decoders] [--targets ...]
-    python -m benchmarks.cost_model --like cortex-m4 --targets cortex-m33,cortex-m7
+    python -m benchmarks.cost_model --fit [--targets cortex-m4]
 
 The first runs the four networks of the benchmark in four encodings on every core in the simulator,
 compares with the planner's estimates, and writes docs/cost-model.md. The second counts the layers
-of benchmarks/lessons.py, which belong to no network, and fits the prices of
-plugin/secateur/codegen/costs.json to them. The third counts nothing: of a core that executes the
-same code as another it takes that one's instructions. Counts are kept in build/bench/counts.json,
-so that only what has changed is counted again.
+of benchmarks/lessons.py, which belong to no network, planned for each core, and fits its prices in
+plugin/secateur/codegen/costs.json to them, from nothing: what was there before is replaced, so that
+the same code gives the same prices, but for kernels that no lesson teaches. (Those of a Cortex-M55,
+which the simulator does not have, are benchmarks.helium's.) Counts are kept in build/bench, a file
+a core, so that only what has changed is counted again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,6 @@ from benchmarks.bench import BOARDS
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from secateur import coding, cores
-from secateur.codegen.choose import WAYS
 from secateur.codegen.costs import SLOWER, price_in, price_key, work_of
 from secateur.codegen.ends import end_work
 from secateur.codegen.kernels import Layer, get
@@ -42,7 +40,7 @@ from secateur.targets.builders import gcc
 from secateur.targets.runners.profile import profile
 
 TARGETS = {**BOARDS, "cortex-m3": "mps2_an385"}
-COUNTS = Path("build/bench/counts.json")
+COUNTS = Path("build/bench")
 PRICES = Path("plugin/secateur/codegen/costs.json")
 PAGE = Path("docs/cost-model.md")
 
@@ -65,24 +63,33 @@ class Sample:
     small: bool = False  #: compiled for size
 
 
-#: How much a price far from what is usual weighs, against a relative error of a layer; and one of
-#: code compiled for size, which small layers alone tell, far from a family's usual.
-PULL, PULL_SMALL = 0.05, 0.3
+#: How much it weighs that a price of code compiled for size is far from what is usual, against the
+#: relative error of a layer: small layers alone tell it.
+PULL = 0.3
 
 
 class Counter:
     """Counts layers in the simulator, and remembers."""
 
-    def __init__(self, path: Path = COUNTS) -> None:
-        self.path = path
-        self.known: dict[str, dict[str, list[float]]] = {}
-        if path.is_file():
-            self.known = json.loads(path.read_text(encoding="utf-8"))
+    def __init__(self, folder: Path = COUNTS) -> None:
+        self.folder = folder
+        self.known: dict[str, dict[str, dict[str, list[float]]]] = {}  #: by core and digest
+
+    def _known(self, core: str) -> dict[str, dict[str, list[float]]]:
+        path = self.folder / f"counts_{core}.json"
+        if core not in self.known:
+            there = path.is_file()
+            self.known[core] = json.loads(path.read_text(encoding="utf-8")) if there else {}
+        return self.known[core]
+
+    def _remember(self, core: str, key: str, found: dict[str, list[float]]) -> None:
+        self._known(core)[key] = found
+        write(self.folder / f"counts_{core}.json", json.dumps(self.known[core]) + "\n")
 
     def count(self, plan: Plan, core: str, x: np.ndarray) -> dict[str, list[float]]:
         """[instructions, cycles] by layer, the mean over the inputs x int8 [n, size]."""
         key = _digest(plan, core, x.tobytes())
-        if key not in self.known:
+        if key not in self._known(core):
             with tempfile.TemporaryDirectory() as tmp:
                 folder = plan.library.save(Path(tmp) / "library")
                 found = profile(
@@ -92,20 +99,18 @@ class Counter:
             for s in found.steps:
                 steps[s.layer][0] += s.instructions
                 steps[s.layer][1] += s.cycles
-            self.known[key] = dict(steps)
-            write(self.path, json.dumps(self.known) + "\n")
-        return self.known[key]
+            self._remember(core, key, dict(steps))
+        return self.known[core][key]
 
     def flash(self, plan: Plan, core: str) -> float:
         """Bytes of model and runtime in a linked image, the serial harness excluded."""
         key = _digest(plan, core, b"flash")
-        if key not in self.known:
+        if key not in self._known(core):
             with tempfile.TemporaryDirectory() as tmp:
                 folder = plan.library.save(Path(tmp) / "library")
                 sizes = gcc.build(folder, boards.load(TARGETS[core]), Path(tmp) / "build").sizes
-            self.known[key] = {"flash": [sizes.total - sizes.harness]}
-            write(self.path, json.dumps(self.known) + "\n")
-        return self.known[key]["flash"][0]
+            self._remember(core, key, {"flash": [sizes.total - sizes.harness]})
+        return self.known[core][key]["flash"][0]
 
 
 def _digest(plan: Plan, core: str, more: bytes) -> str:
@@ -134,30 +139,14 @@ def samples(
     yield Sample(source, core, "ends", keys, ends, (a, b), plan.library.small)
 
 
-def lessons(
-    targets: list[str], counter: Counter, part: str = "all"
-) -> Iterator[tuple[str, list[Sample]]]:
-    """The layers to learn a part from, core by core, small ones in every way to compile; part:
-    "all", "short" (what small layers tell) or "decoders".
-
-    Their libraries are the same on every core: what executes a layer is asked for.
-    """
-    from benchmarks.lessons import DECODED, LONGER, SHORT, prepared
-
-    decoded = [lesson.name for lesson in DECODED]
-    if part == "decoders":
-        made = list(prepared(targets[0], decoded))
-        made += prepared(targets[0], decoded, WAYS[2])
-    else:
-        made = list(prepared(targets[0], (*SHORT, *LONGER) if part == "short" else None))
-        looped = ("short", "row", "narrow")  # lists are walked in a loop
-        made += prepared(targets[0], looped, WAYS[1])
-        made += prepared(targets[0], SHORT if part == "short" else (*SHORT, *decoded), WAYS[2])
-    for core in targets:
-        out: list[Sample] = []
-        for graph, plan, x in made:
-            out += samples(graph.name, graph, plan, core, counter.count(plan, core, x))
-        yield core, out
+def learned(
+    core: str, plans: Iterable[tuple[QGraph, Plan, np.ndarray]], counter: Counter
+) -> list[Sample]:
+    """Every layer of plans for `core`, counted."""
+    out: list[Sample] = []
+    for graph, plan, x in plans:
+        out += samples(graph.name, graph, plan, core, counter.count(plan, core, x))
+    return out
 
 
 @dataclass(frozen=True)
@@ -202,32 +191,26 @@ def networks(
 
 
 def solve(
-    rows: list[dict[Key, float]], y: np.ndarray, usual: dict[Key, float],
-    held: dict[Key, float] | None = None, pull: float = PULL,
+    rows: list[dict[Key, float]], y: np.ndarray, usual: Mapping[Key, float | None],
 ) -> np.ndarray:  # fmt: skip
     """Prices >= 0 with the least squared relative error, by key of `usual` (Lawson and Hanson
-    1974); drawn to what it says there by `pull`, those that are 0 stay, NaN says nothing. Those
-    `held` are not asked for."""
-    held = held or {}
+    1974); drawn to what it says there by PULL, those that are 0 stay, None says nothing."""
     keys = list(usual)
     column = {key: j for j, key in enumerate(keys)}
-    told = [key for key, price in usual.items() if price and not math.isnan(price)]
+    told = [(key, price) for key, price in usual.items() if price]
     a = np.zeros((len(rows) + len(told), len(keys)))
     for i, row in enumerate(rows):
         for key, amount in row.items():
-            if key in column:
-                a[i, column[key]] = amount / y[i]
-    for i, key in enumerate(told):
-        a[len(rows) + i, column[key]] = pull / usual[key]
-    rest = [1 - sum(n * held.get(k, 0.0) for k, n in row.items()) / t
-            for row, t in zip(rows, y, strict=True)]  # fmt: skip
-    wanted = np.concatenate([rest, np.full(len(told), pull)])
+            a[i, column[key]] = amount / y[i]
+    for i, (key, price) in enumerate(told):
+        a[len(rows) + i, column[key]] = PULL / price
+    wanted = np.concatenate([np.ones(len(rows)), np.full(len(told), PULL)])
     closed = np.array([usual[key] == 0 for key in keys])
     size = np.maximum(np.linalg.norm(a, axis=0), 1e-30)  # columns of length 1 solve better
     a /= size
-    price, free = np.zeros(len(keys)), np.zeros(len(keys), bool)
+    found, free = np.zeros(len(keys)), np.zeros(len(keys), bool)
     for _ in range(3 * len(keys)):
-        gain = np.where(free | closed, -np.inf, a.T @ (wanted - a @ price))
+        gain = np.where(free | closed, -np.inf, a.T @ (wanted - a @ found))
         if gain.max() < 1e-9:
             break
         free[gain.argmax()] = True
@@ -236,30 +219,29 @@ def solve(
             trial[free] = np.linalg.lstsq(a[:, free], wanted, rcond=None)[0]
             below = free & (trial <= 0)
             if not below.any():
-                price = trial
+                found = trial
                 break
-            price += (trial - price) * (price[below] / (price[below] - trial[below])).min()
-            free &= price > 1e-12
-    return np.asarray(price / size)
+            found += (trial - found) * (found[below] / (found[below] - trial[below])).min()
+            free &= found > 1e-12
+    return np.asarray(found / size)
 
 
 Table = dict[str, dict[str, list[float]]]  #: family -> unit -> price
 
 
 def _fitted(
-    learned: list[Sample], usual: dict[Key, float], held: dict[Key, tuple[float, float]],
-    pull: float = PULL,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Instructions and cycles by key of `usual`, which says about how many instructions, or NaN;
-    those of other keys are `held`."""
-    rows = [s.work for s in learned]
-    counts, times = (np.array([s.counted[i] for s in learned]) for i in (0, 1))
-    both: list[dict[Key, float]] = [{k: p[i] for k, p in held.items()} for i in (0, 1)]
-    instructions = solve(rows, counts, usual, both[0], pull)
+    counted: list[Sample], usual: Mapping[Key, float | None]
+) -> Iterator[tuple[Key, float, float]]:
+    """(key, instructions, cycles) for every key of `usual`, which says about how many instructions,
+    or None."""
+    rows = [s.work for s in counted]
+    counts, times = (np.array([s.counted[i] for s in counted]) for i in (0, 1))
+    instructions = solve(rows, counts, usual)
     # a unit's cycles are near its instructions': what samples leave open is not set at random
     ratio = float(np.mean(times / counts))
     near = {k: ratio * float(p) for k, p in zip(usual, instructions, strict=True)}
-    return instructions, solve(rows, times, near, both[1], pull)
+    for k, a, b in zip(usual, instructions, solve(rows, times, near), strict=True):
+        yield k, float(a), float(b)
 
 
 def is_decoder(key: Key) -> bool:
@@ -269,113 +251,65 @@ def is_decoder(key: Key) -> bool:
     return family in stems or unit.startswith("coded_")
 
 
-def is_decoding(key: Key) -> bool:
-    """Whether a price is told by layers whose weights are decoded; long lists that a convolution
-    walks by a call are most often such rows."""
-    return is_decoder(key) or key[1].startswith(("unpacked", "called"))
-
-
 def _slower(small: list[Sample], fast: Mapping[Key, Sequence[float]]) -> dict[str, float]:
     """How many times slower code compiled for size is, in the median of a kernel's layers."""
     times: dict[str, list[float]] = defaultdict(list)
     for s in small:
-        usual = sum(n * fast.get(k, [0.0])[0] for k, n in s.work.items())
+        usual = sum(n * fast[k][0] for k, n in s.work.items() if k in fast)
         if usual:
             times[s.kernel].append(s.counted[0] / usual)
     return {kernel: float(np.median(t)) for kernel, t in times.items()}
 
 
-def fit(
-    learned: list[Sample], known: Table | None = None, isa: str = "plain", part: str = "all"
-) -> Table:
-    """family -> unit -> [instructions, cycles] of one core, and behind them those of code compiled
-    for size where there are samples of it. Drawn to what is `known`; of "decoders", where layers
-    tell every price, those of decoding are fitted as if nothing were known, the others held."""
-    known = known or {}
-    table: dict[Key, list[float]] = {(f, u): p for f, us in known.items() for u, p in us.items()}
-    fast = [s for s in learned if not s.small]
+def fit(counted: list[Sample], isa: str) -> Table:
+    """family -> unit -> [instructions, cycles] of one core with instruction set `isa`, and behind
+    them those of code compiled for size where there are samples of it. These are drawn to the
+    former, times what the kernel's code is slower by in the median; a decoder's, which differ most,
+    are not."""
+    fast, small = ([s for s in counted if s.small == kind] for kind in (False, True))
     prices: dict[Key, list[float]] = {}
-
-    def asked(samples: list[Sample]) -> list[Key]:
-        keys = sorted({key for s in samples for key in s.work})
-        return [k for k in keys if part != "decoders" or is_decoding(k) or k not in table]
-
-    def held(keys: list[Key], small: bool) -> dict[Key, tuple[float, float]]:
-        return {k: price_in(p, small, isa) for k, p in table.items() if k not in keys}
-
-    keys = asked(fast)
-    # a price of 0 says that others stood for it
-    there = {
-        k: math.nan if part == "decoders" else table.get(k, [0.0])[0] or math.nan for k in keys
-    }
-    fitted = _fitted(fast, there, held(keys, small=False))
-    prices |= {k: list(p) for k, *p in zip(keys, *fitted, strict=True)}
-    if small := [s for s in learned if s.small]:
-        keys = asked(small)
-        every = {k: p[:2] for k, p in table.items()} | prices
-        slower = _slower(small, every)
+    for k, *p in _fitted(fast, dict.fromkeys(sorted({k for s in fast for k in s.work}))):
+        prices[k] = p
+    if small:
+        slower = _slower(small, prices)
         near = {
-            k: math.nan if is_decoder(k) else slower.get(k[0], SLOWER[isa])
-            * every.get(k, [0.0])[0] or math.nan
-            for k in keys
+            k: None if is_decoder(k) or not prices.get(k, [0.0])[0]
+            else slower.get(k[0], SLOWER[isa]) * prices[k][0]
+            for k in sorted({k for s in small for k in s.work})
         }  # fmt: skip
-        fitted = _fitted(small, near, held(keys, small=True), PULL_SMALL)
-        for k, *p in zip(keys, *fitted, strict=True):
-            prices[k] = [*every.get(k, [p[0] / SLOWER[isa], p[1] / SLOWER[isa]]), *p]
+        for k, *p in _fitted(small, near):
+            prices[k] = [*prices.get(k, [x / SLOWER[isa] for x in p]), *p]
     out: Table = {}
-    for (family, unit), price in prices.items():
+    for (family, unit), price in sorted(prices.items()):
         out.setdefault(family, {})[unit] = [float(f"{p:.4g}") for p in price]
     return out
 
 
-def refit(targets: list[str], counter: Counter, part: str = "all") -> None:
-    """Write the prices of `targets`; those of others stay. "short": learn from small layers alone,
-    and draw prices to what they were; "decoders": see `fit`."""
-    for core, learned in lessons(targets, counter, part):
-        table = json.loads(PRICES.read_text(encoding="utf-8"))  # another run may have written it
-        mine, isa = table.setdefault(core, {}), cores.get(core).isa
-        for family, units in fit(learned, mine if part != "all" else None, isa, part).items():
-            mine.setdefault(family, {}).update(units)  # what no lesson has keeps its price
-        errors = []
-        for s in learned:
-            value = sum(price_in(mine[f][u], s.small, isa)[0] * n for (f, u), n in s.work.items())
-            errors.append(value / s.counted[0] - 1)
-            if abs(errors[-1]) > 0.3:
-                print(f"    {s.source}, {s.kernel}: {errors[-1]:+.0%} of {s.counted[0]:,.0f}")
-        spread = np.abs(errors)
-        print(f"{core}: fitted to {len(learned)} layers, mean error {spread.mean():.1%}")
-        save(table)
-    print(PRICES)
+def refit(targets: Iterable[str], counter: Counter) -> None:
+    """Write the prices of `targets` anew; those of other cores, and of families that no lesson
+    teaches, stay."""
+    from benchmarks.lessons import taught
 
-
-def _pace(table: Table, family: str) -> float:
-    """Cycles of an instruction in a family, or in all of a core."""
-    units = table.get(family) or {f"{f}.{u}": p for f, us in table.items() for u, p in us.items()}
-    paces = [p[1] / p[0] for p in units.values() if p[0] and p[1]]
-    return float(np.median(paces)) if paces else _pace(table, "")
-
-
-def alike(mine: Table, other: Table, whole: bool) -> Table:
-    """Prices of a core that executes what `other` does, or (not `whole`) its decoders: instructions
-    of that one, and its cycles as many times longer or shorter as those of the family are here."""
-    out: Table = {f: dict(units) for f, units in mine.items()}
-    for family, units in other.items():
-        pace = _pace(mine, family) / _pace(other, family)
-        for unit, p in units.items():
-            if whole or is_decoder((family, unit)):
-                scaled = [x * (pace if i % 2 else 1.0) for i, x in enumerate(p)]
-                out.setdefault(family, {})[unit] = [float(f"{x:.4g}") for x in scaled]
-    return out
-
-
-def copy_prices(targets: list[str], like: str) -> None:
-    """Write the prices of `targets` after those of another core."""
-    table = json.loads(PRICES.read_text(encoding="utf-8"))
     for core in targets:
-        whole = cores.get(core).isa == cores.get(like).isa
-        table[core] = alike(table[core], table[like], whole)
-        print(f"{core}: {'everything' if whole else 'decoders'} as on {like}")
-    save(table)
+        counted, isa = learned(core, taught(core), counter), cores.get(core).isa
+        mine = fit(counted, isa)
+        table = json.loads(PRICES.read_text(encoding="utf-8"))  # another run may have written it
+        there = table.get(core, {})
+        kept = {f: units for f, units in there.items() if f not in mine}
+        lost = [f"{f}.{u}" for f in mine for u in there.get(f, {}) if u not in mine[f]]
+        save(table | {core: kept | mine})
+        if lost:
+            print(f"    no layer of a lesson has {', '.join(lost)} any more")
+        if kept:
+            print(f"    no lesson teaches {', '.join(kept)}: prices stay")
+        errors: dict[str, list[float]] = defaultdict(list)
+        for s in counted:
+            value = sum(price_in(mine[f][u], s.small, isa)[0] * n for (f, u), n in s.work.items())
+            errors[s.kernel].append(abs(value / s.counted[0] - 1))
+        for kernel, e in sorted(errors.items()):
+            print(f"    {kernel:22}{len(e):5} layers, {np.mean(e):.1%} off, {max(e):.0%} at most")
+        every = [e for its in errors.values() for e in its]
+        print(f"{core}: fitted to {len(every)} layers, mean error {np.mean(every):.1%}", flush=True)
 
 
 def save(table: dict[str, dict[str, dict[str, list[float]]]]) -> None:
@@ -458,11 +392,12 @@ of its own (`Kernel.work`): weights, tiles stored, bytes copied, streams decoded
 price in instructions and in cycles on each core, in one table,
 `plugin/secateur/codegen/costs.json`, and another where code is compiled for size. The prices are
 fitted by `python -m benchmarks.cost_model --fit` to layers on every core that belong to no network
-(`benchmarks/lessons.py`), counted in the simulator: prices >= 0 with the least squared relative
-error. `--decoders` counts those alone whose weights are decoded and holds all other prices,
-`--short` the small ones alone, each in every way to compile, and draws prices to what they were.
-Cores that execute the same code as another may take its instructions (`--like`). Cycles are the
-estimates of docs/cycle-model.md for memory without wait states, not measurements.
+(`benchmarks/lessons.py`), planned for each core and counted in the simulator: prices >= 0 with the
+least squared relative error, all of a core's at once and from nothing, so that the same code gives
+the same prices. Layers compiled for size have prices of their own, drawn to the others times what
+the kernel's layers are slower by in the median, but for decoders. Cycles are the estimates of
+docs/cycle-model.md for memory without wait states, not measurements. What no lesson teaches keeps
+its price: `dense_blocks`.
 
 Below, the four networks of `make bench` in its four kinds of weights, planned for each core: what
 was predicted, against what was then counted. None of these layers was fitted to. Kernels that pass
@@ -485,22 +420,13 @@ def main() -> int:
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--networks", default="kws,resnet8,lenet5,lenet300")
     parser.add_argument("--fit", action="store_true", help="fit the prices in costs.json")
-    parser.add_argument("--short", action="store_true", help="with --fit: to small layers alone, "
-                        "near what prices were")  # fmt: skip
-    parser.add_argument("--decoders", action="store_true", help="with --fit: prices of decoding "
-                        "alone")  # fmt: skip
-    parser.add_argument("--like", help="take the prices of --targets from this core, of the same "
-                        "instruction set all, else those of decoders")  # fmt: skip
     parser.add_argument("--out", type=Path, default=PAGE)
     parser.add_argument("--limit", type=float, default=0.15, help="of instructions; default 0.15")
     args = parser.parse_args()
     targets = args.targets.split(",")
-    if args.like:
-        copy_prices(targets, args.like)
-        return 0
     counter = Counter()
     if args.fit:
-        refit(targets, counter, "decoders" if args.decoders else "short" if args.short else "all")
+        refit(targets, counter)
         return 0
     both = list(networks(args.networks.split(","), targets, counter))
     found = [s for group, _ in both for s in group]

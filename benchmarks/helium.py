@@ -1,7 +1,7 @@
 """Dense, sparse and ternary networks on a Cortex-M55 with Helium, which only QEMU has.
 
     python -m benchmarks.helium [--networks kws] [--optimize latency]
-    python -m benchmarks.helium --fit [--short]
+    python -m benchmarks.helium --fit
 
 The first prints instructions per inference, counted in QEMU, with the peer's beside them, and
 writes build/bench/helium.json. The second counts layers of benchmarks/lessons.py, one a run, and
@@ -67,14 +67,14 @@ def count(graph: QGraph, ways: dict[str, str], x: np.ndarray) -> tuple[Plan, int
     return plan, counted
 
 
-def lessons(short: bool) -> Iterator[Sample]:
-    """Layers to learn from (the small ones alone if `short`), each in an image of its own, the
-    model's two ends taken off: what two layers take less than twice one."""
-    from benchmarks.lessons import SHORT, prepared
+def lessons() -> Iterator[Sample]:
+    """Layers to learn from, each in an image of its own, the model's two ends taken off: what two
+    layers take less than twice one."""
+    from benchmarks.lessons import prepared
 
     seen: Counter[tuple[object, ...]] = Counter()
     ends: dict[tuple[object, ...], int] = {}
-    for graph, plan, x in prepared(CORE, SHORT if short else None):
+    for graph, plan, x in prepared(CORE):
         for op in graph:
             p, encoded = plan.layers[op.name], plan.encoded.get(op.name)
             shape = graph.tensors[op.output].shape
@@ -104,24 +104,20 @@ def _has_vectors(family: str) -> bool:
     return any(type(k).vector_work is not Kernel.vector_work for k in kernels)
 
 
-def refit(short: bool = False) -> None:
+def refit() -> None:
     """Write the prices of this core: fitted where a layer was counted, else the instructions of a
-    Cortex-M33, whose scalar code it executes. No cycles are known: instructions stand for them.
-    `short`: from small layers alone, near what prices were."""
+    Cortex-M33, whose scalar code it executes. No cycles are known: instructions stand for them."""
     prices = json.loads(PRICES.read_text(encoding="utf-8"))
     learned = []
-    for sample in lessons(short):
+    for sample in lessons():
         learned.append(sample)
         print(f"  {sample.source}: {sample.kernel}, {sample.counted[0]:,.0f}", flush=True)
-    alike = prices["cortex-m33"]
     own = {
         family: {u: [x for x in p[::2] for _ in (0, 1)] for u, p in units.items()}
-        for family, units in alike.items()
+        for family, units in prices["cortex-m33"].items()
     }
-    known = {f: p for f, p in prices[CORE].items() if _has_vectors(f)} if short else None
-    own |= known or {}
-    for family, units in fit(learned, known, cores.get(CORE).isa).items():
-        there = own.get(family, {}) if short or not _has_vectors(family) else {}
+    for family, units in fit(learned, cores.get(CORE).isa).items():
+        there = {} if _has_vectors(family) else own.get(family, {})
         own[family] = {**there, **units}
     prices[CORE] = own
     save(prices)
@@ -140,13 +136,11 @@ def main() -> int:
     parser.add_argument("--networks", default="kws,resnet8,lenet5,lenet300")
     parser.add_argument("--optimize", default="latency")
     parser.add_argument("--fit", action="store_true", help="fit this core's prices in costs.json")
-    parser.add_argument("--short", action="store_true", help="with --fit: to small layers alone, "
-                        "near what prices were")  # fmt: skip
     parser.add_argument("--inputs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=OUT / "helium.json")
     args = parser.parse_args()
     if args.fit:
-        refit(args.short)
+        refit()
         return 0
     args.out.parent.mkdir(parents=True, exist_ok=True)
     jobs = list(prepare(args.networks.split(","), [CORE], args.optimize, args.inputs))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
 from unittest.mock import patch
 
 import numpy as np
 from benchmarks import bit_lessons, operator_lessons
 
 from secateur.codegen import choose
+from secateur.codegen.choose import WAYS
 from secateur.codegen.plan import Plan, candidates, make_plan
 from secateur.coding import all_encodings
 from secateur.lowering.factored import Factors
@@ -66,6 +68,7 @@ class Lesson:
     others: bool = False  #: pooling and its like
     turned: bool = False  #: whether images are stored column by column
     apart: bool = False  #: whether each encoding has a graph of its own
+    only: str | None = None  #: an encoding that alone is tried
 
 
 LESSONS = (
@@ -115,6 +118,12 @@ LESSONS = (
     Lesson("tiny", (5,), (Fc(12), Fc(3))),
     Lesson("short", (20,), (Fc(16), Fc(9))),
     Lesson("row", (72,), (Fc(36, coded=True), Fc(10))),
+    # fewer pixels than a tile has
+    Lesson("newest", (24, 1, 6), (Conv(16, (1, 6)), Conv(20, (1, 5))), only="dense"),
+    Lesson("pixel", (40, 2, 2), (Conv(28, (1, 1)), Conv(12, (2, 2))), only="dense"),
+    # few tiles a band: what is done once a band, as in a chain, is most of what is done
+    Lesson("tall", (16, 34, 6), (Conv(12, (3, 3)), Conv(10, (5, 5)), Conv(14, (3, 3), (2, 2)))),
+    Lesson("tall_odd", (6, 26, 5), (Conv(12, (3, 3)),)),
     Lesson("turned", (1, 1, 64), (Fc(8),), turned=True),
     Lesson("rest", (16, 16, 16), others=True),
     Lesson("softmax", (20,), others=True),
@@ -262,7 +271,7 @@ class _Builder:
                     lambda name, y: QDense(name, ("x",), y, weight, _requant(weight)), (c.n,)
                 )
 
-            options = candidates(add(), self.graph, only=only)
+            options = candidates(add(), self.graph, only=only, exact=False)
             options = [o for o in options if only in (None, o.encoding)]
             del self.graph.tensors[self.graph.ops.pop().output]
             for option in options:
@@ -337,29 +346,50 @@ class _Builder:
         self.put(lambda name, y: QPad(name, ("x",), y, (1, 1, 1, 1)), (c, h + 2, w + 2))
 
 
-#: Lessons of small layers, in which every kernel and decoder is counted as compiled for size, too;
-#: and two of larger ones, that prices hold for both.
-SHORT = ("sensor", "patch", "thumb", "tiny", "short", "row")
-LONGER = ("narrow", "vector")
+#: Lessons of small layers, in which every kernel and decoder is counted as compiled for size, too.
+SHORT = ("sensor", "patch", "thumb", "tiny", "short", "row", "newest")
+
+#: Those whose lists are walked in a loop where kernels are written for both speed and size.
+LOOPED = ("short", "row", "narrow")
+
+#: How lessons are written and compiled (`Layer.weight`), and which ones; None: all there are.
+TAUGHT: tuple[tuple[float, Collection[str] | None], ...] = (
+    (WAYS[0], None),
+    (WAYS[1], LOOPED),
+    (WAYS[2], (*SHORT, *(lesson.name for lesson in DECODED))),
+)
+
+
+def taught(core: str) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
+    """What the prices of `core` are learned from: (graph, plan, input int8 [1, size])."""
+    for way, names in TAUGHT:
+        yield from prepared(core, names, way)
 
 
 def prepared(
-    core: str, names: Collection[str] | None = None, way: float = 0.0
+    core: str, names: Collection[str] | None = None, way: float = WAYS[0]
 ) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
     """(graph, plan for `core`, input int8 [1, size]) of every lesson, or of those with `names`;
-    `way`: of choose.WAYS, as layers are written and compiled."""
+    `way`: of choose.WAYS, as layers are written and compiled. No layers run as a chain: each is
+    counted alone."""
     with patch.object(choose, "WAYS", (way,)):
-        yield from _prepared(core, names)
+        for graph, force, x in graphs(None if names is None else tuple(names)):
+            yield graph, make_plan(graph, force, "latency", core=core, chains=()), x
 
 
-def _prepared(
-    core: str, names: Collection[str] | None
-) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
+@cache
+def graphs(
+    names: tuple[str, ...] | None,
+) -> list[tuple[QGraph, dict[str, str] | str | None, np.ndarray]]:
+    """(graph, encodings as make_plan takes them, input int8 [1, size]) of every lesson, or of those
+    with `names`; the same for all cores."""
+    out: list[tuple[QGraph, dict[str, str] | str | None, np.ndarray]] = []
     for lesson in (*LESSONS, *DECODED):
         if names is not None and lesson.name not in names:
             continue
         b = _Builder(lesson)
-        for only in (e.name for e in all_encodings() if e.decoder) if lesson.apart else (None,):
+        each = [e.name for e in all_encodings() if e.decoder] if lesson.apart else [lesson.only]
+        for only in each:
             for c in lesson.layers:
                 b.layer(c, only)
             if lesson.apart:
@@ -372,10 +402,8 @@ def _prepared(
         b.finish()
         for graph, force in b.done:
             graph.zero_share["x"] = (x[0] == -128).astype(float)
-            yield graph, make_plan(graph, force, "latency", core=core), x
-    if names is not None:
-        return
-    for graph, x in bit_lessons.lessons():
-        yield graph, make_plan(graph, None, "latency", core=core), x
-    for graph, x in operator_lessons.operators():
-        yield graph, make_plan(graph, "dense", "latency", core=core), x
+            out.append((graph, force, x))
+    if names is None:
+        out += ((graph, None, x) for graph, x in bit_lessons.lessons())
+        out += ((graph, "dense", x) for graph, x in operator_lessons.operators())
+    return out

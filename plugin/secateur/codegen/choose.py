@@ -42,6 +42,10 @@ WAYS_WITHIN = (*WAYS, COMPACT)
 #: estimates tell no better, and nothing is paid for a gain that may not be there.
 ALIKE_CYCLES, ALIKE_INSTRUCTIONS, ALIKE_BYTES = 1.015, 1.005, 1.03
 
+#: Bytes by which a plan between the others is smaller than the fastest, at least: of an image of a
+#: kilobyte estimates are off by as much.
+LEAST_SAVED = 96
+
 #: What lies between the fastest and the smallest plan is offered where it differs from both by the
 #: first factor in cycles and by ALIKE_BYTES in bytes; or from the smallest by the second in cycles,
 #: whatever its bytes; or from the fastest by FAR_SMALLER in bytes, whatever its cycles.
@@ -127,7 +131,7 @@ class PlanSearch:
             apart = APART_CYCLES if bytes_ > ALIKE_BYTES else FAR_APART
             slower = 1.0 if o.bytes * FAR_SMALLER < fastest.bytes else APART_CYCLES
             unlike = (
-                o.bytes * ALIKE_BYTES < fastest.bytes
+                max(o.bytes * ALIKE_BYTES, o.bytes + LEAST_SAVED) < fastest.bytes
                 and cycles > slower
                 and cycles * apart < smallest.cycles / fastest.cycles
             )
