@@ -14,11 +14,11 @@ from __future__ import annotations
 from ..errors import TargetError
 from . import arm, host, riscv
 from .base import Architecture, Core, Isa, TimerKind
-from .timing import CycleTable, Pipeline
+from .timing import CycleTable, Pipeline, Rule
 
 __all__ = [
-    "DEFAULT", "Architecture", "Core", "CycleTable", "Isa", "Pipeline", "TimerKind", "get", "names",
-    "register",
+    "DEFAULT", "Architecture", "Core", "CycleTable", "Isa", "Pipeline", "Rule", "TimerKind", "get",
+    "names", "register",
 ]  # fmt: skip
 
 #: The core that is planned for where nobody names a board; the unit of estimates.
