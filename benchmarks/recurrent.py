@@ -1,12 +1,14 @@
 """Recurrent networks, trained and measured in integers: inertial signals and a language model.
 
-    python -m benchmarks.recurrent [--task hapt text] [--train-only | --trained] [--measure]
+    python -m benchmarks.recurrent [--task hapt text] [--only WORDS] [--train-only | --trained]
+                                   [--measure]
 
 HAPT: LSTM and GRU of 32 and 64 units on 64 time steps (every second sample of a window), users held
-out; float, int8, and trained on to 4-bit weights (QuantizedNN) and to ternary ones with 60 % zeros
-(Ternarize); answers that an int8 TensorFlow Lite model of the same network gives alike. Text: the
-next character of the Python sources of the Keras package (Apache-2.0) as installed, an LSTM of 64
-units, in bits per character; the last tenth of its files is held out.
+out; float, int8, and trained on to 4-bit weights (QuantizedNN), to ternary ones with 60 % zeros
+(Ternarize) and, an LSTM of 64 units, to 80 % zeros anywhere and in blocks (Prune); answers that an
+int8 TensorFlow Lite model of the same network gives alike. Text: the next character of the Python
+sources of the Keras package (Apache-2.0) as installed, an LSTM of 64 units, in bits per character;
+the last tenth of its files is held out.
 
 Trained networks are kept in build/recurrent, so that what is interrupted goes on;
 benchmarks/results/recurrent.json has the rows that there are. `--trained` measures what is trained.
@@ -52,12 +54,17 @@ KINDS: dict[str, Callable[[int], keras.callbacks.Callback]] = {
     "4 bit": lambda steps: sc.QuantizedNN(weight_bits=4),
     "3 bit": lambda steps: sc.QuantizedNN(weight_bits=3),
     "2 bit": lambda steps: sc.QuantizedNN(weight_bits=2),
+    "80 % zeros": lambda steps: sc.Prune(0.8, end_step=steps // 2, include=["lstm*"]),
+    "80 % zeros in blocks of 2 by 4": lambda steps: sc.Prune(
+        0.8, end_step=steps // 2, block_size=(2, 4), include=["lstm*"]
+    ),
     "ternary, 60 % zeros": lambda steps: sc.Ternarize(sparsity=0.6, end_step=steps // 2),
 }
 HAPT_KINDS, TEXT_KINDS = (
     ("4 bit", "ternary, 60 % zeros"),
     ("4 bit", "3 bit", "2 bit", "float, trained on"),
 )
+PRUNED = ("80 % zeros", "80 % zeros in blocks of 2 by 4")  #: of the LSTM of 64 units
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 
@@ -65,20 +72,24 @@ def main() -> None:
     """Train what is missing, measure, write."""
     parser = options.parser("recurrent networks: accuracy and bits per character")
     parser.add_argument("--task", nargs="+", choices=["hapt", "text"], default=["hapt", "text"])
+    parser.add_argument("--only", default="", help="runs whose name has these words")
     args = options.parse(parser)
     FOLDER.mkdir(parents=True, exist_ok=True)
     runs = [*_hapt_runs()] * ("hapt" in args.task) + [*_text_runs()] * ("text" in args.task)
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    wanted = [key for key, *_ in runs if args.only in key]
     for key, train, row in runs:
         path = _path(key)
-        if not args.trained:
+        started = key.endswith("float") and any(w.startswith(key[: -len("float")]) for w in wanted)
+        if not args.trained and (key in wanted or started):
             timed(path, partial(train, path))
-        if args.train_only or not path.is_file():
+        if key not in wanted or args.train_only or not path.is_file():
             continue
         note = path.with_suffix(".row.json")
         if args.measure or not note.is_file():
             write_json(note, {**row(keras.saving.load_model(path, safe_mode=True)), **spent(path)})
         rows[key] = json.loads(note.read_text())
+        rows = {k: rows[k] for k in dict.fromkeys([*(k for k, *_ in runs), *rows]) if k in rows}
         write_json(RESULTS, rows)
         print(key, rows[key], flush=True)
 
@@ -112,7 +123,8 @@ def _hapt_runs() -> Iterator[Run]:
         for cell in CELLS:
             key = f"hapt {cell} {units} float"
             yield key, partial(_hapt_float, cell, units), partial(_hapt_row, beside=True)
-            for kind in HAPT_KINDS:
+            more = PRUNED if (cell, units) == ("lstm", 64) else ()
+            for kind in (*HAPT_KINDS, *more):
                 yield f"hapt {cell} {units} {kind}", partial(_hapt_more, key, kind), _hapt_row
 
 
