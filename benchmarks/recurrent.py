@@ -41,6 +41,7 @@ FOLDER = ROOT / "build" / "recurrent"
 RESULTS = ROOT / "benchmarks" / "results" / "recurrent.json"
 
 EPOCHS, MORE = 8, 3  #: of HAPT in float, and behind it
+LONGER, MANY = ", longer", 16  #: of what is pruned
 CLASSES = 6
 STEPS, MORE_STEPS, BATCH = 3000, 4000, 64  #: of text
 RATE = 4e-3  #: of text behind float, at its start
@@ -54,18 +55,21 @@ KINDS: dict[str, Callable[[int], keras.callbacks.Callback]] = {
     "4 bit": lambda steps: sc.QuantizedNN(weight_bits=4),
     "3 bit": lambda steps: sc.QuantizedNN(weight_bits=3),
     "2 bit": lambda steps: sc.QuantizedNN(weight_bits=2),
-    "80 % zeros": lambda steps: sc.Prune(0.8, end_step=steps // 2, include=["lstm*"]),
-    "80 % zeros in blocks of 2 by 4": lambda steps: sc.Prune(
-        0.8, end_step=steps // 2, block_size=(2, 4), include=["lstm*"]
-    ),
+    "80 % zeros": lambda steps: _pruned(steps, None),
+    "80 % zeros in blocks of 2 by 4": lambda steps: _pruned(steps, (2, 4)),
     "ternary, 60 % zeros": lambda steps: sc.Ternarize(sparsity=0.6, end_step=steps // 2),
 }
 HAPT_KINDS, TEXT_KINDS = (
     ("4 bit", "ternary, 60 % zeros"),
     ("4 bit", "3 bit", "2 bit", "float, trained on"),
 )
-PRUNED = ("80 % zeros", "80 % zeros in blocks of 2 by 4")  #: of the LSTM of 64 units
+#: Of the LSTM of 64 units; those with LONGER behind it for so many epochs, at another rate.
+PRUNED = tuple(f"{kind}{longer}" for longer in ("", LONGER) for kind in KINDS if "80 %" in kind)
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+
+
+def _pruned(steps: int, block: tuple[int, int] | None) -> sc.Prune:
+    return sc.Prune(0.8, end_step=steps // 2, block_size=block, include=["lstm*"])
 
 
 def main() -> None:
@@ -149,8 +153,10 @@ def _hapt_float(cell: str, units: int, path: Path) -> keras.Model:
 
 def _hapt_more(start: str, kind: str, path: Path) -> keras.Model:
     keras.utils.set_random_seed(0)
-    steps = MORE * -(-len(_hapt()[0][0]) // BATCH)
-    return _hapt_fit(_started(start), MORE, 2e-3, [KINDS[kind](steps)])
+    epochs, rate = (MANY, 4e-3) if kind.endswith(LONGER) else (MORE, 2e-3)
+    steps = epochs * -(-len(_hapt()[0][0]) // BATCH)
+    callback = KINDS[kind.removesuffix(LONGER)](steps)
+    return _hapt_fit(_started(start), epochs, rate, [callback])
 
 
 def _hapt_row(model: keras.Model, beside: bool = False) -> dict[str, Any]:

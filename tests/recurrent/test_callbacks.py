@@ -39,6 +39,17 @@ def test_prune_reaches_all_six_matrices() -> None:
         assert 0.7 <= (w == 0).mean() <= 0.8, name
 
 
+def test_blocks_of_kernel_and_recurrent_kernel_go_as_one() -> None:
+    with pytest.warns(UserWarning, match="block_size .* does not divide .*out"):
+        model, data = trained(sc.Prune(0.75, end_step=4, every=1, block_size=(2, 4)))
+    for name, w in matrices(model, data).items():
+        if name.startswith("memory"):  # rows are outputs
+            blocks = (w != 0).reshape(len(w) // 4, 4, w.shape[1] // 2, 2)
+            there = blocks.any(axis=(1, 3))
+            assert 0.7 <= (~there).mean() <= 0.8, name
+            assert blocks.transpose(0, 2, 1, 3)[there].mean() > 0.9, name  # int8 may round to 0
+
+
 def test_a_layers_name_means_its_cell() -> None:
     model, data = trained(sc.Prune(0.75, end_step=4, every=1, include=["memory"]))
     zeros = {name: (w == 0).mean() for name, w in matrices(model, data).items()}

@@ -247,14 +247,14 @@ class Prune(Compression):
 
     def _keep_divided(self, targets: list[Weight], size: tuple[int, int]) -> None:
         """Leave out, by name, what blocks of `size` do not divide."""
-        fits = [
-            t
-            for t in targets
-            if not t.depthwise
-            and all(int(n) % k == 0 for n, k in zip(t.variable.shape[-2:], size, strict=True))
-        ]
-        rest = dict.fromkeys(t.layer.name for t in targets if t not in fits)
-        if not fits:
+
+        def fits(t: Weight) -> bool:
+            last = zip(t.variable.shape[-2:], size, strict=True)
+            return not t.depthwise and all(int(n) % k == 0 for n, k in last)
+
+        kept = [t for t in targets if fits(t)]
+        rest = dict.fromkeys(t.layer.name for t in targets if not fits(t))
+        if not kept:
             raise ModelError(
                 f"Prune: block_size {size} divides no layer: none of {', '.join(rest)} has "
                 f"inputs in groups of {size[0]} and outputs in groups of {size[1]}"
@@ -263,7 +263,7 @@ class Prune(Compression):
             self._warn(
                 f"block_size {size} does not divide {', '.join(rest)}, which stay as they are"
             )
-        targets[:] = fits
+        targets[:] = kept
 
     def make(self, target: Weight) -> Projection:
         """The mask for one weight."""
