@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from secateur import cores
 from secateur.codegen import memory
@@ -170,6 +171,7 @@ def _macro(p: Plan, which: str) -> int:
 
 
 CORES = ("cortex-m4", "cortex-m0plus", "rv32imac")
+PLACES = ("host", *CORES)
 _FLASH, _STACK, _RAM, _IO, _PAGE = 0x10000, 0x1F000000, 0x20000000, 0x40000000, 0x1000
 _BACK = _FLASH - _PAGE  #: where a run returns to and stops
 
@@ -337,6 +339,17 @@ int main(void)
 {calls}    return 0;
 }}
 """
+
+
+def on(
+    place: str, plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path
+) -> list[np.ndarray]:
+    """The same as `on_host` at one of PLACES; the test is skipped where its compiler is missing."""
+    if place == "host":
+        return on_host(plans, inputs, folder)
+    if why := tools.missing(cores.get(place).compiler):
+        pytest.skip(why)
+    return on_core(place, plans, inputs, folder)
 
 
 def on_qemu(plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path) -> list[np.ndarray]:

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import coding, cores
+from secateur import coding
 from secateur.codegen.kernels.dense_strings import book, entry, parse
 from secateur.codegen.plan import candidates, make_plan, matrix
 from secateur.lowering import reference
 from secateur.lowering.observe import observe_zeros
 from secateur.lowering.qgraph import QGraph
-from secateur.targets import tools
 
 from . import run_c
 from .qgraphs import Chain, codes
@@ -59,8 +58,6 @@ def test_a_layer_of_every_kind_of_kernel() -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_every_kernel(place: str, tmp_path: Path) -> None:
-    if place != "host" and (why := tools.missing(cores.get(place).compiler)):
-        pytest.skip(why)
     plans, inputs, expected = [], [], []
     for g in LAYERS:
         x = codes(g, 3)
@@ -77,10 +74,7 @@ def test_every_kernel(place: str, tmp_path: Path) -> None:
             assert (chosen.encoding, chosen.kernel) == (c.encoding, c.kernel.name)
             inputs.append(x)
             expected.append(reference.run(g, x).reshape(len(x), -1))
-    if place == "host":
-        got = run_c.on_host(plans, inputs, tmp_path)
-    else:
-        got = run_c.on_core(place, plans, inputs, tmp_path)
+    got = run_c.on(place, plans, inputs, tmp_path)
     for p, want, y in zip(plans, expected, got, strict=True):
         kernel, fc = next(iter(p.layers.values())), p.library.name
         np.testing.assert_array_equal(y, want, err_msg=f"{fc}: {kernel}")

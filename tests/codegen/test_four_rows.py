@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import cores
 from secateur.codegen.kernels import Layer, get
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering import reference
 from secateur.lowering.operators.recurrent import QNarrow
 from secateur.lowering.qgraph import QDense, QGraph, QSums, QTensor, ShortRequant
-from secateur.targets import tools
 
 from . import run_c
 from .qgraphs import Chain, codes
@@ -28,7 +26,6 @@ SHAPES = [
     (96, 12), (130, 64), (300, 8),
 ]  # fmt: skip
 KERNELS = {"dense_lanes": "dense", "dense_blocks": "sparse"}
-PLACES = ("host", *run_c.CORES)
 
 
 def blocks(cols: int, rows: int, share: float, seed: int, most: int) -> np.ndarray:
@@ -82,20 +79,15 @@ def plans() -> Iterator[tuple[Plan, QGraph]]:
                 yield p, g
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", run_c.PLACES)
 def test_bytes_of_the_reference(place: str, tmp_path: Path) -> None:
-    if place != "host" and (why := tools.missing(cores.get(place).compiler)):
-        pytest.skip(why)
     made = [m for i, m in enumerate(plans()) if place in ("host", "cortex-m4") or i % 5 == 0]
     inputs = [codes(g, 3) for _, g in made]
     expected = [
         reference.run(g, x).reshape(len(x), -1) for (_, g), x in zip(made, inputs, strict=True)
     ]
     libraries = [p for p, _ in made]
-    if place == "host":
-        got = run_c.on_host(libraries, inputs, tmp_path)
-    else:
-        got = run_c.on_core(place, libraries, inputs, tmp_path)
+    got = run_c.on(place, libraries, inputs, tmp_path)
     for p, want, y in zip(libraries, expected, got, strict=True):
         np.testing.assert_array_equal(y, want, err_msg=p.library.name)
 

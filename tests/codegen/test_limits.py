@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import cores
 from secateur.codegen.plan import make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph, Requant
-from secateur.targets import tools
 
 from . import run_c
 from .qgraphs import Chain, codes
 
-PLACES = ("host", *run_c.CORES)
+PLACES = run_c.PLACES
 
 
 def run(
@@ -26,12 +24,7 @@ def run(
 ) -> None:  # fmt: skip
     """Every graph gives the reference's bytes in a place."""
     plans = [run_c.plan(g, f"m{i}", encoding) for i, g in enumerate(graphs)]
-    if place == "host":
-        got = run_c.on_host(plans, inputs, folder)
-    else:
-        if why := tools.missing(cores.get(place).compiler):
-            pytest.skip(why)
-        got = run_c.on_core(place, plans, inputs, folder)
+    got = run_c.on(place, plans, inputs, folder)
     for g, x, y in zip(graphs, inputs, got, strict=True):
         expected = reference.run(g, x).reshape(len(x), -1)
         np.testing.assert_array_equal(y, expected, err_msg=g.name)

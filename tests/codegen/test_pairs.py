@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import cores
 from secateur.codegen.geometry import conv_geometry
 from secateur.codegen.kernels.pairs import plan, stored_order
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QConv, QGraph
-from secateur.targets import tools
 
 from . import run_c
 from .qgraphs import Chain, codes
@@ -55,10 +53,8 @@ def layers() -> list[tuple[QGraph, str]]:
     return out
 
 
-@pytest.mark.parametrize("place", ["host", *run_c.CORES])
+@pytest.mark.parametrize("place", run_c.PLACES)
 def test_every_width_and_shape(place: str, tmp_path: Path) -> None:
-    if place != "host" and (why := tools.missing(cores.get(place).compiler)):
-        pytest.skip(why)
     plans: list[Plan] = []
     inputs, expected, widths = [], [], set()
     for graph, encoding in layers():
@@ -71,10 +67,7 @@ def test_every_width_and_shape(place: str, tmp_path: Path) -> None:
         inputs.append(codes(graph, 3))
         expected.append(reference.run(graph, inputs[-1]).reshape(3, -1))
     assert widths == {*LEVELS, 8}
-    if place == "host":
-        got = run_c.on_host(plans, inputs, tmp_path)
-    else:
-        got = run_c.on_core(place, plans, inputs, tmp_path)
+    got = run_c.on(place, plans, inputs, tmp_path)
     for p, want, y in zip(plans, expected, got, strict=True):
         np.testing.assert_array_equal(y, want, err_msg=p.library.name)
 

@@ -96,7 +96,7 @@ def _chunks(ci: int, taps: int, room: int) -> tuple[int, int, int]:
 
 
 def _pixels(op: QConv, x: QTensor) -> int:
-    _, h, w = x.shape if len(x.shape) == 3 else (x.shape[0], 1, 1)
+    _, h, w = x.shape
     kh, kw = op.weight.shape[2:]
     t, left, b, r = op.pads
     return ((h + t + b - kh) // op.stride[0] + 1) * ((w + left + r - kw) // op.stride[1] + 1)

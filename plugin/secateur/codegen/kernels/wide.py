@@ -181,9 +181,7 @@ class WideDepthwise(_Rows[QConv]):
 
 def _geometry(layer: Layer[QConv]) -> dict[str, object]:
     op, t = layer.op, layer.graph.tensors
-    ci, h, w = t[op.inputs[0]].shape
-    shape = t[op.output].shape
-    oh, ow = shape[1:] if len(shape) == 3 else (1, 1)
+    (ci, h, w), (_, oh, ow) = t[op.inputs[0]].shape, t[op.output].shape
     kh, kw = op.weight.shape[2:]
     sy, sx = op.stride
     return {
