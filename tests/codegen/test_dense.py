@@ -18,8 +18,6 @@ from secateur.lowering.qgraph import QGraph
 from . import run_c
 from .qgraphs import Chain, codes
 
-PLACES = ("host", *run_c.CORES)
-
 
 def layer(cols: int, rows: int, levels: int, density: float, seed: int) -> QGraph:
     """One layer of `levels` distinct weights, zero among them if any is absent."""
@@ -56,7 +54,7 @@ def test_a_layer_of_every_kind_of_kernel() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", run_c.PLACES)
 def test_every_kernel(place: str, tmp_path: Path) -> None:
     plans, inputs, expected = [], [], []
     for g in LAYERS:
