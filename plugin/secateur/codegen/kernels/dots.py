@@ -110,6 +110,20 @@ class Dots:
             "band" if self._words is None else "dot_copied": float(bands * d.band_words),
         }
 
+    def _registers(self, pixels: int, residual: bool) -> dict[str, str]:
+        """What a routine keeps on the stack, and the register in which it is made: both channels'
+        constants where there are many groups of pixels, their address where they are read once."""
+        out = {"k": "r2", "o": "r3"}
+        if pixels == 4:
+            out = {"o": "r3", "end": "r4", "m0": "r5", "c0": "r6", "m1": "r7", "c1": "r8"}
+        if not self.straight:
+            out["w_end"] = "r9"
+        if residual:
+            out["r"] = "r10"
+        if self.d.outer[0] > 1 and self.d.inner[0] > 1 and not self.unrolled:
+            out["n"] = "r11"
+        return out
+
     def _routines(self, op: QConv, q: RequantTable) -> dict[int, CFunction]:
         """Pixels at once -> routine."""
         d = self.d
@@ -119,8 +133,9 @@ class Dots:
             name = f"dots{p}_{loops}"
             text = render(
                 "dots.dsp.c.j2", name=name, p=p, d=d, q=q, straight=self.straight,
-                unroll=self.unrolled, plane=self.g.out_plane, residual=op.residual,
-                res_plane=self.g.res_plane,
+                unroll=self.unrolled, small=self.small,
+                registers=self._registers(p, op.residual is not None), plane=self.g.out_plane,
+                residual=op.residual, res_plane=self.g.res_plane,
             )  # fmt: skip
             out[p] = CFunction(name, "", {"dsp": text, "helium": ""})
         return out
@@ -135,12 +150,18 @@ class Dots:
             for word, p in (("fours", 4), ("twos", 2), ("ones", 1))
         }
         band = self._band(fill)
+        expand, helpers = rows.expand, [band, *made.values()]
+        if rows.quads:  # both rows at once, by a routine that all layers share
+            widen = CFunction("widen2", "", {"dsp": render("widen.dsp.c.j2"), "helium": ""})
+            stride = self.g.ci * self.g.kh * self.g.kw
+            expand = f"widen2(pairs, next, next + {stride}, {stride // 4});\nnext += {2 * stride};"
+            helpers.append(widen)
         text = render(
             "conv_dots.c.j2", name=name, title=title, g=self.g, d=self.d, q=q, source=rows.source,
-            band_name=fill.name, residual=op.residual is not None, expand=rows.expand,
+            band_name=fill.name, residual=op.residual is not None, expand=expand,
             again=self.again, **names,
         )  # fmt: skip
-        return [band, *made.values()], text
+        return helpers, text
 
     def _band(self, fill: CFunction) -> CFunction:
         """`fill`, with a form of its own where it widens whole words."""

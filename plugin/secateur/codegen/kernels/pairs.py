@@ -158,6 +158,7 @@ class PairRows:
     source: RowSource  #: parameters, arrays, and what to do before the first row
     expand: str  #: C that widens the next `block` rows into `pairs`
     one_by_one: RowSource  #: a row after the other as int8 in `Stored.order`
+    quads: bool = False  #: they are int8, from `next` on, four of a row to two words
 
 
 def table_bytes(bits: int) -> int:
@@ -245,7 +246,7 @@ def pair_rows(
         )  # fmt: skip
         return PairRows(by_word, _walk(runs, form, layer.small), source)
     form = _Bytes(d.block, g.ci * g.kh * g.kw, g.ci % 4 == 0)
-    return PairRows(source, _walk(runs, form, layer.small), source)
+    return PairRows(source, _walk(runs, form, layer.small), source, form.quads)
 
 
 @dataclass(frozen=True)
