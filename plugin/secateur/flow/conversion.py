@@ -180,7 +180,8 @@ def convert(
     else:
         parts = features.scaled(graph, given, wide=activations != "int8")
         qgraph, head = with_head(parts.graph, parts.given, calibration_method, activations, asked)
-        qgraph.factors, of_features = parts.factors, parts.notes
+        qgraph.factors = parts.factors
+        of_features = [*parts.notes, *ranges.of_frames(graph)]
     check_layers(encodings, qgraph)
     notes = [
         *ranges.warned([*ranges.of_calibration(graph, given), *of_features]),

@@ -119,6 +119,18 @@ def of_source(graph: Graph) -> list[str]:
     ]
 
 
+def of_frames(graph: Graph) -> list[str]:
+    """Of a window: that its source reads one frame a call and remembers."""
+    read = [graph.node(t) for t in graph.inputs]
+    steps = [n for n in read if n.attrs.get("by_frame")]
+    return [
+        "the model reads one frame a call and remembers earlier ones; this is a network of windows "
+        f"of {n.shape[1]} frames before which it remembers nothing: streaming=True makes one that "
+        "reads a frame a call"
+        for n in steps[:1]
+    ]
+
+
 def _behind_norms(graph: Graph, given: Mapping[str, np.ndarray]) -> list[str]:
     """Batch normalisation knows what training data looked like: its outputs spread by about 1."""
     made = {n.output: n for n in graph.nodes}

@@ -75,15 +75,19 @@ def _run(source: str, x: np.ndarray, out: Path) -> str:
         raise ValueError(f"it has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
     first, last = inputs[0], outputs[0]
     shape = tuple(int(n) for n in first["shape"])
-    if int(np.prod(shape)) != x[0].size:
+    size = int(np.prod(shape))
+    if size not in (x[0].size, x.shape[-1]):  # the latter: a file that reads frame by frame
         raise ValueError(f"it takes {list(shape)} and an input has the shape {list(x[0].shape)}")
     codes = _codes(x, first)
     made = []
     for one in codes:
         interpreter.reset_all_variables()  # a recurrent layer's state: each sample begins anew
-        interpreter.set_tensor(first["index"], one.reshape(shape))
-        interpreter.invoke()
-        made.append(interpreter.get_tensor(last["index"]).reshape(-1).copy())
+        parts = []
+        for frame in one.reshape(-1, *shape):
+            interpreter.set_tensor(first["index"], frame)
+            interpreter.invoke()
+            parts.append(interpreter.get_tensor(last["index"]).reshape(-1).copy())
+        made.append(np.concatenate(parts))
     np.savez(out, y=_real(np.stack(made), last))
     return name
 

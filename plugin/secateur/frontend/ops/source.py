@@ -14,9 +14,14 @@ def _given(node: Node, shapes: list[Shape]) -> Shape:
     return node.shape
 
 
-@declare("input", _given, operands=(0, 0), attrs={"dtype": "float32"}, dtype="attr")
+@declare(
+    "input", _given, operands=(0, 0), attrs={"dtype": "float32", "by_frame": False}, dtype="attr"
+)
 def _input(node: Node, inputs: list[Array]) -> Array:
-    """An input of the model. dtype: "float32", "uint8", "int8", "int16" or "int32" (indices)."""
+    """An input of the model. dtype: "float32", "uint8", "int8", "int16" or "int32" (indices).
+
+    by_frame: the source reads one element of time a call and keeps what it needs of the others.
+    """
     raise NotImplementedError("inputs are fed, not computed")
 
 

@@ -18,6 +18,7 @@ from secateur.errors import ModelError
 from secateur.frontend.ir import Graph
 
 from .reader import TfliteReader, supported
+from .svdf import give_time
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -39,7 +40,9 @@ def from_tflite(
     damage = (struct.error, ValueError, IndexError, MemoryError, TypeError, KeyError,
               OverflowError, ZeroDivisionError)  # fmt: skip
     try:
-        return TfliteReader(data, path, name or path.stem, tolerant).graph()
+        reader = TfliteReader(data, path, name or path.stem, tolerant)
+        give_time(reader)
+        return reader.graph()
     except damage as e:
         raise ModelError(f"{path} is damaged ({e}); convert the model again") from e
 

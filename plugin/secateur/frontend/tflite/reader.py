@@ -6,7 +6,7 @@ of shapes alone are not followed: the file states the shapes that come of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,7 @@ class TfliteReader:
         self.shapes: set[int] = set()  #: integer tensors made of shapes
         #: tensors whose pixels were spread over the batch: source, block and crops so far
         self.spread: dict[int, Spread] = {}
+        self.frames = 0  #: of a file that reads a frame a call and keeps the others, else 0
 
     def _tensor(self, t: FlatTable, buffers: list[np.ndarray]) -> Tensor:
         shape = tuple(int(d) for d in t.array(0, "i4"))
@@ -181,14 +182,11 @@ class TfliteReader:
             name = "input" if single else _plain(t.name)
             dtype = "int32" if t.dtype in ("i4", "i8") else "float32"
             self.values[i] = self.b.add_input(name, t.shape[1:], dtype)
+            if self.frames:
+                self.b.maker(self.values[i]).attrs["by_frame"] = True
             self._mark(t, self.values[i])
             self._keep(t, self.values[i])
-        for i, (code, custom, t) in enumerate(self.ops):
-            kind = BUILTIN[code] if 0 <= code < len(BUILTIN) else f"number {code}"
-            op = TfliteOp(
-                kind, f"{kind.lower()}_{i}", t.array(1, "i4").tolist(), t.array(2, "i4").tolist(),
-                t.table(4),
-            )  # fmt: skip
+        for op, (_, custom, _) in zip(self.listed(), self.ops, strict=True):
             try:
                 self._visit(op, custom)
             except ModelError as e:
@@ -213,6 +211,13 @@ class TfliteReader:
                 if node.op != "input":
                     node.attrs.setdefault("activations", "int16")
         return graph
+
+    def listed(self) -> Iterator[TfliteOp]:
+        """The file's operators in its order."""
+        for i, (code, _, t) in enumerate(self.ops):
+            kind = BUILTIN[code] if 0 <= code < len(BUILTIN) else f"number {code}"
+            inputs, outputs = t.array(1, "i4").tolist(), t.array(2, "i4").tolist()
+            yield TfliteOp(kind, f"{kind.lower()}_{i}", inputs, outputs, t.table(4))
 
     def _visit(self, op: TfliteOp, custom: str) -> None:
         known = [j in self.shapes or j < 0 or self.tensors[j].data is not None for j in op.inputs]
