@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from benchmarks.cycles import (
     HAND,
@@ -47,83 +49,92 @@ def _code(*lines: str) -> list[Instruction]:
     return [Instruction(2 * i, 2, *line.split(" ", 1)) for i, line in enumerate(lines)]
 
 
-@pytest.mark.parametrize(
-    ("core", "lines", "expected"),
-    [
-        ("cortex-m3", ("mla r0, r1, r2, r3",), 2),
-        ("cortex-m4", ("mla r0, r1, r2, r3",), 1),
-        ("cortex-m4", ("smlad r0, r1, r2, r0",), 1),
-        ("cortex-m4", ("ldrd r0, r1, [r2]",), 3),
-        ("cortex-m4", ("ldr r0, [r1]", "ldr r2, [r0]"), 4),
-        ("cortex-m4", ("push {r4, r5, r6, lr}",), 5),
-        ("cortex-m4", ("ldr r0, [r1]", "ldr r2, [r3]"), 3),
-        ("cortex-m4", ("str r0, [r1]", "ldr r2, [r3]"), 3),
-        ("cortex-m4", ("add r1, r1, #4", "ldr r2, [r1]"), 4),
-        ("cortex-m4", ("add r1, r1, #4", "add r4, r4, #1", "ldr r2, [r1]"), 4),
-        ("cortex-m4", ("add r1, r1, #4", "str r2, [r1]"), 3),
-        ("cortex-m4", ("mov r1, r4", "ldm r1, {r2, r3}"), 5),
-        ("cortex-m4", ("str r0, [r1, r2]",), 2),
-        ("cortex-m4", ("str r0, [r1, #8]",), 1),
-        ("cortex-m4", ("ldr r0, [pc, #8]",), 3),
-        ("cortex-m4", ("ldr r0, [r1], #4", "ldr r2, [r1], #4"), 4),
-        ("cortex-m4", ("ldr r0, [r1], #4", "ldr r2, [r3], #4"), 3),
-        ("cortex-m4", ("ldr r0, [r1, #4]!", "ldr r2, [r1, #4]!"), 4),
-        ("cortex-m4", ("vldr s0, [r1]", "vstr s0, [r2]"), 4),
-        ("cortex-m4", ("vldr d0, [r1]", "vstr d0, [r2]"), 6),
-        ("cortex-m4", ("vldmia r0!, {s0, s1, s2}",), 4),
-        ("cortex-m4", ("vldmia r0!, {d0, d1}",), 5),
-        ("cortex-m4", ("vfma.f32 s0, s1, s2", "vmul.f32 s3, s4, s5"), 4),
-        ("cortex-m4", ("vmla.f32 s0, s1, s2",), 3),
-        ("cortex-m4", ("vdiv.f32 s0, s1, s2",), 14),
-        ("cortex-m33", ("ldr r0, [r1]", "adds r3, r4, r5", "adds r2, r0, r2"), 3),
-        ("cortex-m33", ("ldm r1, {r2, r3, r4}",), 3),
-        ("cortex-m33", ("ldrd r0, r1, [r2]",), 2),
-        ("cortex-m33", ("smlad r0, r1, r2, r0", "smlad r0, r3, r4, r0"), 2),
-        ("cortex-m33", ("smlad r0, r1, r2, r0", "adds r5, r0, r5"), 3),
-        ("cortex-m33", ("add r0, r1, r2, lsl #2", "adds r5, r0, r5"), 3),
-        ("cortex-m33", ("add r0, r1, r2", "adds r5, r0, r5"), 2),
-        ("hazard3", ("lw a0, 0(a1)", "add a2, a0, a2"), 3),
-        ("hazard3", ("lbu a0, 0(a1)", "sb a0, 0(a2)"), 2),
-        ("hazard3", ("lw a0, 0(a1)", "sw a2, 0(a0)"), 3),
-        ("hazard3", ("mul a0, a1, a2", "add a3, a0, a0"), 2),
-        ("hazard3", ("divu a0, a1, a2",), 18.5),
-        ("cortex-m7", ("adds r0, r1, r2", "adds r3, r4, r5"), 1),
-        ("cortex-m7", ("eors r0, r1, r2", "eors r3, r0, r5"), 2),
-        # The first ALU's result is there for the second in the same cycle, its flags are not.
-        ("cortex-m7", ("adds r0, r1, r2", "adds r3, r0, r5"), 1),
-        ("cortex-m7", ("adds r0, r1, r2", "adcs r3, r0, r5"), 2),
-        ("cortex-m7", ("ror r0, r1, #8", "eor r2, r3, r0"), 1),
-        ("cortex-m7", ("ror r0, r1, #8", "eor r2, r3, r0, ror #4"), 2),
-        ("cortex-m7", ("eor r0, r1, r2", "eor r3, r4, r0, ror #4"), 3),
-        ("cortex-m7", ("eor r0, r1, r2", "ldr r3, [r0]"), 3),
-        ("cortex-m7", ("add r0, r1, r2", "ldr r3, [r0]"), 2),
-        ("cortex-m7", ("ldr r0, [r1]", "eor r3, r4, r0, ror #4"), 3),
-        ("cortex-m7", ("ldr r0, [r1]", "eor r3, r0, r4, ror #4"), 3),
-        ("cortex-m7", ("ldrb r0, [r1]", "eor r3, r0, r4, ror #4"), 3),
-        ("cortex-m7", ("adds r3, r4, r5", "uxtb r0, r1"), 2),
-        ("cortex-m7", ("uxtb r0, r1", "adds r3, r4, r5"), 1),
-        ("cortex-m7", ("ldr r0, [r1]", "adds r2, r0, r2"), 2),
-        ("cortex-m33", ("ldr r0, [r1]", "adds r2, r0, r2"), 3),
-        ("rv32imac", ("mul a0, a1, a2",), 1),
-        ("rv32imac", ("lw a0, 0(a1)", "add a2, a0, a2"), 3),
-        ("rv32imac", ("lbu a0, 0(a1)", "add a2, a0, a2"), 4),
-        ("rv32imac", ("mul a0, a1, a2", "add a3, a3, a4", "add a5, a0, a0"), 6),
-        ("rv32imac", ("mul a0, a1, a2", "mul a3, a1, a2"), 6),
-        ("cortex-m7", ("ldr r0, [r1]", "smlad r2, r0, r3, r2"), 3),
-        ("cortex-m7", ("ldrb r0, [r1]", "mla r2, r3, r4, r0"), 2),
-        ("cortex-m7", ("push {r4, r5, r6, lr}",), 2),
-        ("cortex-m7", ("udiv r0, r1, r2", "adds r3, r0, #1"), 6.5),
-        # vectors of two units overlap, those of one do not
-        ("cortex-m55", ("vldrw.u32 q0, [r0]", "vmlav.s8 r1, q1, q2"), 2),
-        ("cortex-m55", ("vldrw.u32 q0, [r0]", "vldrw.u32 q1, [r0, #16]"), 3),
-        ("cortex-m55", ("vmlava.s8 r1, q0, q2", "vmlava.s8 r1, q0, q3"), 3),
-        ("cortex-m55", ("vmlava.s8 r1, q0, q2", "add r2, r1, r3"), 4),
-        ("cortex-m55", ("vmul.i32 q0, q1, q2", "vadd.i32 q3, q0, q4"), 3),
-        ("cortex-m55", ("vadd.i32 q0, q1, q2", "vmul.i32 q3, q4, q5"), 2),
-        ("cortex-m55", ("vstrb.8 q0, [r0]", "vldrb.u8 q1, [r1]", "adds r2, r2, r3"), 3),
-        ("cortex-m55", ("adds r2, r2, r3", "le lr, 0"), 1),
-    ],
-)
+#: core: instructions: cycles of them as a block.
+BLOCKS = """
+cortex-m3: mla r0, r1, r2, r3: 2
+cortex-m4: mla r0, r1, r2, r3: 1
+cortex-m4: smlad r0, r1, r2, r0: 1
+cortex-m4: ldrd r0, r1, [r2]: 3
+cortex-m4: ldr r0, [r1]; ldr r2, [r0]: 4
+cortex-m4: push {r4, r5, r6, lr}: 5
+cortex-m4: ldr r0, [r1]; ldr r2, [r3]: 3
+cortex-m4: str r0, [r1]; ldr r2, [r3]: 3
+cortex-m4: add r1, r1, #4; ldr r2, [r1]: 4
+cortex-m4: add r1, r1, #4; add r4, r4, #1; ldr r2, [r1]: 4
+cortex-m4: add r1, r1, #4; str r2, [r1]: 3
+cortex-m4: mov r1, r4; ldm r1, {r2, r3}: 5
+cortex-m4: str r0, [r1, r2]: 2
+cortex-m4: str r0, [r1, #8]: 1
+cortex-m4: ldr r0, [pc, #8]: 3
+cortex-m4: ldr r0, [r1], #4; ldr r2, [r1], #4: 4
+cortex-m4: ldr r0, [r1], #4; ldr r2, [r3], #4: 3
+cortex-m4: ldr r0, [r1, #4]!; ldr r2, [r1, #4]!: 4
+cortex-m4: vldr s0, [r1]; vstr s0, [r2]: 4
+cortex-m4: vldr d0, [r1]; vstr d0, [r2]: 6
+cortex-m4: vldmia r0!, {s0, s1, s2}: 4
+cortex-m4: vldmia r0!, {d0, d1}: 5
+cortex-m4: vfma.f32 s0, s1, s2; vmul.f32 s3, s4, s5: 4
+cortex-m4: vmla.f32 s0, s1, s2: 3
+cortex-m4: vdiv.f32 s0, s1, s2: 14
+cortex-m33: ldr r0, [r1]; adds r3, r4, r5; adds r2, r0, r2: 3
+cortex-m33: ldm r1, {r2, r3, r4}: 3
+cortex-m33: ldrd r0, r1, [r2]: 2
+cortex-m33: smlad r0, r1, r2, r0; smlad r0, r3, r4, r0: 2
+cortex-m33: smlad r0, r1, r2, r0; adds r5, r0, r5: 3
+cortex-m33: add r0, r1, r2, lsl #2; adds r5, r0, r5: 3
+cortex-m33: add r0, r1, r2; adds r5, r0, r5: 2
+hazard3: lw a0, 0(a1); add a2, a0, a2: 3
+hazard3: lbu a0, 0(a1); sb a0, 0(a2): 2
+hazard3: lw a0, 0(a1); sw a2, 0(a0): 3
+hazard3: mul a0, a1, a2; add a3, a0, a0: 2
+hazard3: divu a0, a1, a2: 18.5
+cortex-m7: adds r0, r1, r2; adds r3, r4, r5: 1
+cortex-m7: eors r0, r1, r2; eors r3, r0, r5: 2
+# The first ALU's result is there for the second in the same cycle, its flags are not.
+cortex-m7: adds r0, r1, r2; adds r3, r0, r5: 1
+cortex-m7: adds r0, r1, r2; adcs r3, r0, r5: 2
+cortex-m7: ror r0, r1, #8; eor r2, r3, r0: 1
+cortex-m7: ror r0, r1, #8; eor r2, r3, r0, ror #4: 2
+cortex-m7: eor r0, r1, r2; eor r3, r4, r0, ror #4: 3
+cortex-m7: eor r0, r1, r2; ldr r3, [r0]: 3
+cortex-m7: add r0, r1, r2; ldr r3, [r0]: 2
+cortex-m7: ldr r0, [r1]; eor r3, r4, r0, ror #4: 3
+cortex-m7: ldr r0, [r1]; eor r3, r0, r4, ror #4: 3
+cortex-m7: ldrb r0, [r1]; eor r3, r0, r4, ror #4: 3
+cortex-m7: adds r3, r4, r5; uxtb r0, r1: 2
+cortex-m7: uxtb r0, r1; adds r3, r4, r5: 1
+cortex-m7: ldr r0, [r1]; adds r2, r0, r2: 2
+cortex-m33: ldr r0, [r1]; adds r2, r0, r2: 3
+rv32imac: mul a0, a1, a2: 1
+rv32imac: lw a0, 0(a1); add a2, a0, a2: 3
+rv32imac: lbu a0, 0(a1); add a2, a0, a2: 4
+rv32imac: mul a0, a1, a2; add a3, a3, a4; add a5, a0, a0: 6
+rv32imac: mul a0, a1, a2; mul a3, a1, a2: 6
+cortex-m7: ldr r0, [r1]; smlad r2, r0, r3, r2: 3
+cortex-m7: ldrb r0, [r1]; mla r2, r3, r4, r0: 2
+cortex-m7: push {r4, r5, r6, lr}: 2
+cortex-m7: udiv r0, r1, r2; adds r3, r0, #1: 6.5
+# vectors of two units overlap, those of one do not
+cortex-m55: vldrw.u32 q0, [r0]; vmlav.s8 r1, q1, q2: 2
+cortex-m55: vldrw.u32 q0, [r0]; vldrw.u32 q1, [r0, #16]: 3
+cortex-m55: vmlava.s8 r1, q0, q2; vmlava.s8 r1, q0, q3: 3
+cortex-m55: vmlava.s8 r1, q0, q2; add r2, r1, r3: 4
+cortex-m55: vmul.i32 q0, q1, q2; vadd.i32 q3, q0, q4: 3
+cortex-m55: vadd.i32 q0, q1, q2; vmul.i32 q3, q4, q5: 2
+cortex-m55: vstrb.8 q0, [r0]; vldrb.u8 q1, [r1]; adds r2, r2, r3: 3
+cortex-m55: adds r2, r2, r3; le lr, 0: 1
+"""
+
+
+def _blocks() -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """(core, lines of assembler, cycles) of BLOCKS."""
+    for line in BLOCKS.strip().splitlines():
+        if not line.startswith("#"):
+            core, lines, expected = line.split(": ")
+            yield core, tuple(lines.split("; ")), float(expected)
+
+
+@pytest.mark.parametrize(("core", "lines", "expected"), list(_blocks()))
 def test_block(core: str, lines: tuple[str, ...], expected: float) -> None:
     assert cycles.block_cycles(_code(*lines), core) == expected
 

@@ -28,48 +28,57 @@ Block = tuple[int, int]
 Edge = tuple[Block | None, Block]
 
 _CONDITION = "(?:eq|ne|cs|hs|cc|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?"
-_ARM_KINDS = [
-    (kind, re.compile(rf"(?:{names}){_CONDITION}(?:\.[wn])?$"))
-    for kind, names in (
-        ("call", "bl|blx"),
-        ("indirect", "bx|bxns|blxns"),
-        ("compare-branch", "cbz|cbnz"),
-        ("table", "tbb|tbh"),
-        ("loop-end", "le|letp"),
-        ("branch", "b|wls|wlstp"),
-        ("pop", "pop"),
-        ("push", "push"),
-        ("load-multiple", "ldm\\w*?|vldm\\w*|vpop"),
-        ("store-multiple", "stm\\w*?|vstm\\w*|vpush"),
-        ("load-double", "ldrd"),
-        ("store-double", "strd"),
-        ("store-float", "vstr"),
-        ("load", "ldr\\w*?|vldr"),
-        ("store", "str\\w*?"),
-        ("divide", "sdiv|udiv"),
-        ("multiply-long", "smull|umull"),
-        ("multiply-long-add", "smlal\\w*?|umlal|umaal|smlsld\\w*?"),
-        ("multiply-add", "mla|mls|smla\\w+?|smmla\\w*?|smmls\\w*?|smlsd\\w*?"),
-        ("multiply", "mul|muls|smul\\w+?|smmul\\w*?|smuad\\w*?|smusd\\w*?"),
-        ("it", "it[te]*"),
-        ("system", "mrs|msr|dsb|dmb|isb|cps\\w*|svc|wfi|wfe"),
-        ("float-divide", "vdiv\\.f32|vsqrt\\.f32"),
-        ("float-multiply-add", "v(?:fn?m[as]|n?ml[as])\\.f32"),
-    )
-]
-_RISCV_KINDS = [
-    (kind, re.compile(rf"(?:c\.)?(?:{names})$"))
-    for kind, names in (
-        ("branch", "b(?:eq|ne|lt|ge|ltu|geu|eqz|nez|lez|gez|ltz|gtz)"),
-        ("call", "jal|j"),
-        ("indirect", "jalr|jr|ret"),
-        ("load", "l[wbh]u?|lwsp"),
-        ("store", "s[wbh]|swsp"),
-        ("multiply", "mul|mulh\\w*"),
-        ("divide", "divu?|remu?"),
-        ("system", "csr\\w+|fence\\w*|ecall|ebreak|mret|wfi"),
-    )
-]
+
+
+def _kinds(table: str, before: str = "", behind: str = "") -> list[tuple[str, re.Pattern[str]]]:
+    """Rows of the cost table with the mnemonics that belong to them, from lines "row: mnemonics";
+    patterns of what may stand before and behind each."""
+    rows = (line.split(": ", 1) for line in table.strip().splitlines())
+    return [(kind, re.compile(rf"{before}(?:{names}){behind}$")) for kind, names in rows]
+
+
+_ARM_KINDS = _kinds(
+    r"""
+call: bl|blx
+indirect: bx|bxns|blxns
+compare-branch: cbz|cbnz
+table: tbb|tbh
+loop-end: le|letp
+branch: b|wls|wlstp
+pop: pop
+push: push
+load-multiple: ldm\w*?|vldm\w*|vpop
+store-multiple: stm\w*?|vstm\w*|vpush
+load-double: ldrd
+store-double: strd
+store-float: vstr
+load: ldr\w*?|vldr
+store: str\w*?
+divide: sdiv|udiv
+multiply-long: smull|umull
+multiply-long-add: smlal\w*?|umlal|umaal|smlsld\w*?
+multiply-add: mla|mls|smla\w+?|smmla\w*?|smmls\w*?|smlsd\w*?
+multiply: mul|muls|smul\w+?|smmul\w*?|smuad\w*?|smusd\w*?
+it: it[te]*
+system: mrs|msr|dsb|dmb|isb|cps\w*|svc|wfi|wfe
+float-divide: vdiv\.f32|vsqrt\.f32
+float-multiply-add: v(?:fn?m[as]|n?ml[as])\.f32
+""",
+    behind=rf"{_CONDITION}(?:\.[wn])?",
+)
+_RISCV_KINDS = _kinds(
+    r"""
+branch: b(?:eq|ne|lt|ge|ltu|geu|eqz|nez|lez|gez|ltz|gtz)
+call: jal|j
+indirect: jalr|jr|ret
+load: l[wbh]u?|lwsp
+store: s[wbh]|swsp
+multiply: mul|mulh\w*
+divide: divu?|remu?
+system: csr\w+|fence\w*|ecall|ebreak|mret|wfi
+""",
+    before=r"(?:c\.)?",
+)
 
 
 @lru_cache(maxsize=4096)
