@@ -1,13 +1,16 @@
 """How far the cost model is off: predicted against counted instructions, layer by layer.
 
     python -m benchmarks.cost_model [--targets cortex-m4] [--networks kws,lenet5]
-    python -m benchmarks.cost_model --fit [--targets cortex-m4]
+    python -m benchmarks.cost_model --fit [--targets cortex-m4] [--families depthwise,pool,ends]
+        [--lessons broad,planes]
 
 The first runs the four networks of the benchmark in four encodings on every core in the simulator,
 compares with the planner's estimates, and writes docs/cost-model.md. The second counts the layers
 of benchmarks/lessons.py, which belong to no network, planned for each core, and fits its prices in
 plugin/secateur/codegen/costs.json to them, from nothing: what was there before is replaced, so that
-the same code gives the same prices, but for kernels that no lesson teaches. (Those of a Cortex-M55,
+the same code gives the same prices, but for kernels that no lesson teaches. `--families` fits the
+prices of some kernels alone, to the lessons that have a layer of theirs: what a change of a kernel
+asks for; `--lessons` learns from some lessons alone what they teach. (Those of a Cortex-M55,
 which the simulator does not have, are benchmarks.helium's.) Counts are kept in build/bench, a file
 a core, so that only what has changed is counted again.
 """
@@ -20,7 +23,7 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +69,10 @@ class Sample:
 #: How much it weighs that a price of code compiled for size is far from what is usual, against the
 #: relative error of a layer: small layers alone tell it.
 PULL = 0.3
+
+
+#: Layers of a plan beside which the copies at its ends are not lost.
+FEW = 4
 
 
 class Counter:
@@ -124,10 +131,12 @@ def samples(
     source: str, graph: QGraph, plan: Plan, core: str, counted: dict[str, list[float]]
 ) -> Iterator[Sample]:
     """Every layer of a plan, and its ends."""
+    stripes = {link.name: link.layer.stripe for chain in plan.chains for link in chain.links}
     for op in graph:
         p = plan.layers[op.name]
         kernel = get(p.kernel)
-        layer = Layer(op, graph, plan.encoded.get(op.name), plan.weight)
+        encoded, stripe = plan.encoded.get(op.name), stripes.get(op.name)
+        layer = Layer(op, graph, encoded, plan.weight, stripe=stripe)
         work = work_of(kernel, layer, core)
         keys = {price_key(kernel.name, unit): amount for unit, amount in work.items()}
         a, b = counted[op.name]
@@ -140,12 +149,18 @@ def samples(
 
 
 def learned(
-    core: str, plans: Iterable[tuple[QGraph, Plan, np.ndarray]], counter: Counter
-) -> list[Sample]:
-    """Every layer of plans for `core`, counted."""
+    core: str, plans: Iterable[tuple[QGraph, Plan, np.ndarray]], counter: Counter,
+    families: Collection[str] = (),
+) -> list[Sample]:  # fmt: skip
+    """Every layer of plans for `core`, counted; or those of which `families` alone have units."""
     out: list[Sample] = []
     for graph, plan, x in plans:
-        out += samples(graph.name, graph, plan, core, counter.count(plan, core, x))
+        there = {p.kernel for p in plan.layers.values()}
+        if len(plan.layers) <= FEW:
+            there.add("ends")
+        if not families or there & set(families):
+            found = samples(graph.name, graph, plan, core, counter.count(plan, core, x))
+            out += (s for s in found if not families or {f for f, _ in s.work} <= set(families))
     return out
 
 
@@ -285,22 +300,29 @@ def fit(counted: list[Sample], isa: str) -> Table:
     return out
 
 
-def refit(targets: Iterable[str], counter: Counter) -> None:
+def refit(
+    targets: Iterable[str], counter: Counter, families: Collection[str] = (),
+    lessons: Collection[str] | None = None,
+) -> None:  # fmt: skip
     """Write the prices of `targets` anew; those of other cores, and of families that no lesson
-    teaches, stay."""
+    teaches or that are not among `families`, stay. Of `lessons`, if any are named, is learned what
+    they teach: prices of units that no layer of theirs has stay, too."""
     from benchmarks.lessons import taught
 
     for core in targets:
-        counted, isa = learned(core, taught(core), counter), cores.get(core).isa
+        counted, isa = learned(core, taught(core, lessons), counter, families), cores.get(core).isa
         mine = fit(counted, isa)
         table = json.loads(PRICES.read_text(encoding="utf-8"))  # another run may have written it
         there = table.get(core, {})
         kept = {f: units for f, units in there.items() if f not in mine}
         lost = [f"{f}.{u}" for f in mine for u in there.get(f, {}) if u not in mine[f]]
+        if lessons is not None:
+            mine = {f: {**there.get(f, {}), **units} for f, units in mine.items()}
+            lost = []
         save(table | {core: kept | mine})
         if lost:
             print(f"    no layer of a lesson has {', '.join(lost)} any more")
-        if kept:
+        if kept and not families:
             print(f"    no lesson teaches {', '.join(kept)}: prices stay")
         errors: dict[str, list[float]] = defaultdict(list)
         for s in counted:
@@ -396,8 +418,8 @@ fitted by `python -m benchmarks.cost_model --fit` to layers on every core that b
 least squared relative error, all of a core's at once and from nothing, so that the same code gives
 the same prices. Layers compiled for size have prices of their own, drawn to the others times what
 the kernel's layers are slower by in the median, but for decoders. Cycles are the estimates of
-docs/cycle-model.md for memory without wait states, not measurements. What no lesson teaches keeps
-its price: `dense_blocks`.
+docs/cycle-model.md for memory without wait states, not measurements. Layers that run as chains,
+some rows at a time, have lessons of their own (`benchmarks/chain_lessons.py`).
 
 Below, the four networks of `make bench` in its four kinds of weights, planned for each core: what
 was predicted, against what was then counted. None of these layers was fitted to. Kernels that pass
@@ -420,13 +442,16 @@ def main() -> int:
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--networks", default="kws,resnet8,lenet5,lenet300")
     parser.add_argument("--fit", action="store_true", help="fit the prices in costs.json")
+    parser.add_argument("--families", help="fit the prices of these kernels alone")
+    parser.add_argument("--lessons", help="learn from these lessons alone")
     parser.add_argument("--out", type=Path, default=PAGE)
     parser.add_argument("--limit", type=float, default=0.15, help="of instructions; default 0.15")
     args = parser.parse_args()
     targets = args.targets.split(",")
     counter = Counter()
     if args.fit:
-        refit(targets, counter)
+        refit(targets, counter, args.families.split(",") if args.families else (),
+              args.lessons.split(",") if args.lessons else None)  # fmt: skip
         return 0
     both = list(networks(args.networks.split(","), targets, counter))
     found = [s for group, _ in both for s in group]

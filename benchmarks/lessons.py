@@ -11,7 +11,8 @@ from functools import cache
 from unittest.mock import patch
 
 import numpy as np
-from benchmarks import bit_lessons, operator_lessons
+from benchmarks import bit_lessons, chain_lessons, operator_lessons
+from benchmarks.lesson_weights import BLOCKS, KINDS, requant_of, weights
 
 from secateur.codegen import choose
 from secateur.codegen.choose import WAYS
@@ -126,6 +127,29 @@ LESSONS = (
     Lesson("tall_odd", (6, 26, 5), (Conv(12, (3, 3)),)),
     Lesson("turned", (1, 1, 64), (Fc(8),), turned=True),
     Lesson("rest", (16, 16, 16), others=True),
+    # rows of many columns, planes of few
+    Lesson(
+        "wide_rows",
+        (4, 20, 48),
+        (
+            Conv(0, (3, 3), pads=(1, 1, 1, 1)),
+            Conv(0, (3, 3), (2, 2), (0, 0, 1, 1)),
+            Conv(6, (1, 1)),
+            Conv(4, (3, 3), pads=(1, 1, 1, 1)),
+        ),
+        only="dense",
+    ),
+    Lesson(
+        "planes",
+        (48, 6, 6),
+        (Conv(0, (3, 3), pads=(1, 1, 1, 1)), Conv(0, (3, 3), (2, 2), (0, 0, 1, 1))),
+        only="dense",
+    ),
+    # inputs of a model beside which nothing counts
+    Lesson("picture", (3, 24, 32), (Conv(2, (1, 1), (8, 8)),), only="dense"),
+    Lesson("film", (4, 20, 20), (Conv(2, (1, 1), (10, 10)),), only="dense"),
+    Lesson("long", (640,), (Fc(128), Fc(8)), only="dense"),
+    Lesson("blocks", (128,), (Fc(32, kinds=("blocks",)), Fc(64, kinds=("blocks",)))),
     Lesson("softmax", (20,), others=True),
 )
 
@@ -151,54 +175,11 @@ DECODED = (
     ),
 )
 
-#: Kind of weights -> (share of non-zeros, distinct non-zero values; 0: any).
-KINDS = {
-    "int8": (1.0, 0),
-    "sparse": (0.3, 0),
-    "thin": (0.08, 0),
-    "ternary": (0.35, 2),
-    "thin_ternary": (0.1, 2),
-    "sixteen": (0.9, 15),
-    "few": (0.3, 14),
-    "seven": (0.9, 6),
-    "forty": (0.9, 40),
-    "binary": (1.0, 2),
-    "powers": (0.5, -1),
-    "sixty": (0.2, 62),
-}
-
-
 #: Multipliers of a sum as large as scales make them: smaller ones compile to other instructions.
 _SUMS = (700 << 20, 500 << 20)
 
 #: Kinds whose codebooks are of another width each; the last are here for those alone.
 BOOKS = ("sixteen", "binary", "seven", "forty", "sixty")
-
-
-def weights(rng: np.random.Generator, kind: str, shape: Shape) -> np.ndarray:
-    """int8 of a kind; "powers" are powers of two."""
-    density, levels = KINDS[kind]
-    w: np.ndarray
-    if levels < 0:
-        w = rng.choice([-1, 1], shape) * (1 << rng.integers(0, 7, shape))
-    elif levels == 2:
-        w = rng.choice([-1, 1], shape)
-    elif levels:
-        book = np.setdiff1d(np.linspace(-100, 101, levels).astype(int), [0])
-        w = rng.choice(book, shape)
-    else:
-        w = np.clip(np.rint(rng.normal(0, 40, shape)), -127, 127)
-        w += w == 0
-    return (w * (rng.random(shape) < density)).astype(np.int8)
-
-
-def _requant(weight: np.ndarray) -> Requant:
-    narrow = np.abs(weight).reshape(len(weight), -1).sum(axis=1).max() * 255 <= 32767
-    m, pre, shift = (700, 0, 16) if narrow else (8000, 16, 6)
-    rows = len(weight)
-    # no two multipliers alike, as after batch normalisation
-    multiplier = (m + np.arange(rows)).astype(np.int16)
-    return Requant(multiplier, np.full(rows, 128 << shift, np.int32), pre, shift)
 
 
 #: Weights of a graph, bytes.
@@ -248,7 +229,7 @@ class _Builder:
         ratio = 30000 if c.residual else None
         return self.put(
             lambda name, y: QConv(
-                name, inputs, y, weight, _requant(weight), c.stride, c.pads, groups, ratio
+                name, inputs, y, weight, requant_of(weight), c.stride, c.pads, groups, ratio
             ),
             out,
         )
@@ -261,14 +242,14 @@ class _Builder:
     def layer(self, c: Conv | Fc, only: str | None = None) -> None:
         """`c` with every kind of weights in every way there is, or in one encoding."""
         seen: set[str] = set()
-        for kind in c.kinds or KINDS:
+        for kind in c.kinds or (k for k in KINDS if k not in BLOCKS):
             weight = weights(self.rng, kind, self.weight_shape(c))
 
             def add(weight: np.ndarray = weight) -> QOp:
                 if isinstance(c, Conv):
                     return self.conv(c, weight)
                 return self.put(
-                    lambda name, y: QDense(name, ("x",), y, weight, _requant(weight)), (c.n,)
+                    lambda name, y: QDense(name, ("x",), y, weight, requant_of(weight)), (c.n,)
                 )
 
             options = candidates(add(), self.graph, only=only, exact=False)
@@ -284,7 +265,7 @@ class _Builder:
                 )  # fmt: skip
                 coded = bool(option.decoder)
                 if c.kinds:
-                    lists = isinstance(c, Conv) and option.encoding == "sparse"
+                    lists = option.encoding == "sparse" and (isinstance(c, Conv) or kind in BLOCKS)
                     gaps = kind == "int8" and option.encoding != "huffman_dense"
                     if not (coded or lists) or gaps:  # of no zeros nobody stores gaps
                         continue
@@ -315,7 +296,7 @@ class _Builder:
         op = (
             self.conv(c, weight) if isinstance(c, Conv)
             else self.put(
-                lambda name, y: QDense(name, ("x",), y, weight, _requant(weight)), (c.n,)
+                lambda name, y: QDense(name, ("x",), y, weight, requant_of(weight)), (c.n,)
             )
         )  # fmt: skip
         assert isinstance(op, QConv | QDense)
@@ -347,10 +328,13 @@ class _Builder:
 
 
 #: Lessons of small layers, in which every kernel and decoder is counted as compiled for size, too.
-SHORT = ("sensor", "patch", "thumb", "tiny", "short", "row", "newest")
+SHORT = ("sensor", "patch", "thumb", "tiny", "short", "row", "newest", "planes", "blocks")
 
 #: Those whose lists are walked in a loop where kernels are written for both speed and size.
 LOOPED = ("short", "row", "narrow")
+
+#: Chains that are counted as compiled for size, too.
+CHAINED_SHORT = ("inverted", "pooled")
 
 #: How lessons are written and compiled (`Layer.weight`), and which ones; None: all there are.
 TAUGHT: tuple[tuple[float, Collection[str] | None], ...] = (
@@ -360,10 +344,31 @@ TAUGHT: tuple[tuple[float, Collection[str] | None], ...] = (
 )
 
 
-def taught(core: str) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
-    """What the prices of `core` are learned from: (graph, plan, input int8 [1, size])."""
+def taught(
+    core: str, lessons: Collection[str] | None = None
+) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
+    """What the prices of `core` are learned from: (graph, plan, input int8 [1, size]); of `lessons`
+    alone, if any are named."""
     for way, names in TAUGHT:
-        yield from prepared(core, names, way)
+        mine = names if lessons is None else [n for n in lessons if names is None or n in names]
+        if mine is None or mine:
+            yield from prepared(core, mine, way)
+        yield from chained(core, None if names is None else CHAINED_SHORT, lessons, way)
+
+
+def chained(
+    core: str, names: Collection[str] | None, lessons: Collection[str] | None, way: float
+) -> Iterator[tuple[QGraph, Plan, np.ndarray]]:
+    """The same of the lessons of benchmarks/chain_lessons.py, whose layers run as chains."""
+    with patch.object(choose, "WAYS", (way,)):
+        for lesson in chain_lessons.CHAINS:
+            if names is not None and lesson.name not in names:
+                continue
+            for kind in chain_lessons.TAUGHT:
+                name = f"{lesson.name}_{kind}"
+                if lessons is None or lesson.name in lessons or name in lessons:
+                    graph, force, chains, x = chain_lessons.graph(lesson, kind)
+                    yield graph, make_plan(graph, force, "latency", core=core, chains=chains), x
 
 
 def prepared(

@@ -1,4 +1,4 @@
-"""What each `optimize` promises, by counted instructions and linked bytes."""
+"""What each `optimize` promises, by time and linked bytes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def test_the_committed_run_is_whole() -> None:
         others = [o for o in rows if (o.network, o.core) == (r.network, r.core)]
         assert r.identical
         assert r.kept == (not broken(r, others))
+        assert r.kept_counted == (not broken(r, others, "instructions"))
 
 
 def test_what_breaks_a_promise() -> None:
@@ -45,3 +46,11 @@ def test_what_breaks_a_promise() -> None:
     assert told == ["gives other outputs", "is 10.0% slower than latency", "is beaten by latency"]
     crawl = Row("n", "cortex-m4", "flash", 20_000, 3900, 100, True, 900, 3900)
     assert broken(crawl, [fast, crawl]) == ["is 20.0 times slower"]
+
+
+def test_time_is_cycles_where_they_are_known() -> None:
+    fast = Row("n", "cortex-m4", "latency", 1100, 9000, 100, True, 1100, 9000, 1500)
+    few = Row("n", "cortex-m4", "flash", 1000, 4000, 100, True, 1000, 4000, 1700)
+    assert broken(fast, [fast, few]) == []
+    told = broken(fast, [fast, few], "instructions")
+    assert told == ["is 10.0% slower than flash", "is beaten by flash"]

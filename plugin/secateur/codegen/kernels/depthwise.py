@@ -17,6 +17,9 @@ from .coded import decode_work, is_coded
 from .helium_depthwise import depthwise, work
 from .source import StoredTable, index_work, row_bytes, row_source, stored_rows
 
+#: Bytes of a row up to which a compiler writes out its copy (depthwise.c.j2).
+WRITTEN_OUT = 32
+
 
 def is_depthwise(op: QConv) -> bool:
     """Whether `op` filters every channel by itself."""
@@ -153,13 +156,15 @@ class Depthwise(Kernel[QConv, StoredTable]):
             strips = planes * -(-lines // s.chunk) * -(-ow // 2)
             unit = "strip" if s.stride == 1 else "strided_strip"
             made = {f"{unit}s": strips, f"{unit}_rows": strips * s.chunk}
-        rows = self._shape(layer)[0] if layer.stripe else h
+        rows = planes * (self._shape(layer)[0] if layer.stripe else h)
+        ring = layer.stripe is not None and layer.stripe.held[0] < h
         return {
             **made,
-            "rows": planes * rows,
-            "copied": planes * rows * w,
+            "rows": rows,
+            "ring_rows": rows if ring else 0.0,
+            "copied" if w > WRITTEN_OUT else "moved": rows * w,
             "planes": planes,
-            **index_work(layer, float(op.weight.size)),
+            **index_work(layer, float(calls * op.weight.size)),
             **decode_work(layer.encoded),
         }
 
@@ -174,7 +179,7 @@ class Depthwise(Kernel[QConv, StoredTable]):
             **work(calls * c, (oh, ow), op.weight.shape[2:], op.stride),
             "copied": float(calls * c * rows * -(-w // 16)),
             "planes": float(calls * c),
-            **index_work(layer, float(op.weight.size)),
+            **index_work(layer, float(calls * op.weight.size)),
             **decode_work(layer.encoded),
         }
 
@@ -205,6 +210,7 @@ class Depthwise(Kernel[QConv, StoredTable]):
         shape = {
             "name": name, "title": f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
             "source": source, "q": q, "zero": t_in.zero_point, "rows": rows, "pitch": pitch,
+            "written_out": w <= WRITTEN_OUT,
             "c": c, "h": h, "w": w, "oh": oh, "ow": ow, "kh": kh, "kw": kw, "sy": sy, "sx": sx,
             "pads": op.pads, "numbered": layer.stripe is not None, "ring": ring,
             "in_plane": s.held[0] * w, "out_plane": s.out * ow,

@@ -56,10 +56,23 @@ class Pool(Kernel[QPool, OptionalTable]):
         op = layer.op
         outputs = float(layer.graph.tensors[op.output].size)
         taps = outputs * op.window[0] * op.window[1]
-        kind = "padded" if any(op.pads) else op.mode
-        if op.window == layer.graph.tensors[op.inputs[0]].shape[1:]:
+        kind = "padded" if any(op.pads) or self._numbered(layer) else op.mode
+        t_in = layer.graph.tensors[op.inputs[0]]
+        if op.window == t_in.shape[1:]:
             kind = f"whole_{kind}"
+        if self._whole(op, t_in.shape) and not t_in.wide:  # four codes at a time, then the rest
+            size = op.window[0] * op.window[1]
+            return {
+                f"{kind}_outputs": outputs,
+                f"{kind}_words": outputs * (size // 4),
+                f"{kind}_taps": outputs * (size % 4),
+            }
         return {f"{kind}_outputs": outputs, f"{kind}_taps": taps}
+
+    @staticmethod
+    def _whole(op: QPool, shape: tuple[int, ...]) -> bool:
+        """Whether each plane becomes its mean, which has a loop of its own."""
+        return op.mode == "avg" and op.window == shape[1:] and not any(op.pads)
 
     def overwrites(self, layer: Layer[QPool]) -> tuple[int, ...]:
         op = layer.op
@@ -82,6 +95,10 @@ class Pool(Kernel[QPool, OptionalTable]):
         ring = layer.stripe.held[0] < layer.graph.tensors[op.inputs[0]].shape[1]
         return not any(op.pads) and (op.stride[0] >= op.window[0] or not ring)
 
+    def _numbered(self, layer: Layer[QPool]) -> bool:
+        """Whether it is told which row is its first, and looks where each lies."""
+        return layer.stripe is not None and not self.straight(layer)
+
     def table(self, layer: Layer[QPool]) -> OptionalTable:
         return OptionalTable.of(layer, layer.op.requant)
 
@@ -91,10 +108,10 @@ class Pool(Kernel[QPool, OptionalTable]):
         t_out = layer.graph.tensors[op.output]
         oh, ow = t_out.shape[1:] if len(t_out.shape) == 3 else (1, 1)
         s = layer.stripe or Stripe(oh, 1, (h,), oh)
-        numbered = layer.stripe is not None and not self.straight(layer)
+        numbered = self._numbered(layer)
         oh = s.rows
         q = table.q
-        whole = op.mode == "avg" and op.window == (h, w) and not any(op.pads)
+        whole = self._whole(op, (c, h, w))
         name = f"{op.mode}_pool_{op.window[0]}x{op.window[1]}_{c}_{h}x{w}"
         name += f"_{oh}_rows" if layer.stripe else ""
         text = render(
