@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from benchmarks.cost_model import PRICES, Sample, fit, samples, save
 from benchmarks.render import helium
 
 from secateur import cores, targets
+from secateur.codegen.costs import price_in
 from secateur.codegen.kernels import Kernel, all_kernels
 from secateur.codegen.kernels.coded import is_coded
 from secateur.codegen.plan import Plan, make_plan
@@ -70,11 +71,19 @@ def count(graph: QGraph, ways: dict[str, str], x: np.ndarray) -> tuple[Plan, int
 def lessons() -> Iterator[Sample]:
     """Layers to learn from, each in an image of its own, the model's two ends taken off: what two
     layers take less than twice one."""
+    from benchmarks.lessons import SHORT, WAYS
+
+    yield from _counted(WAYS[0], None)
+    yield from _counted(WAYS[2], SHORT)
+
+
+def _counted(way: float, names: Collection[str] | None) -> Iterator[Sample]:
+    """Layers of the lessons with `names` (all, if None), written and compiled as `way` says."""
     from benchmarks.lessons import prepared
 
     seen: Counter[tuple[object, ...]] = Counter()
     ends: dict[tuple[object, ...], int] = {}
-    for graph, plan, x in prepared(CORE):
+    for graph, plan, x in prepared(CORE, names, way):  # `way` is that of `count`, too, meanwhile
         for op in graph:
             p, encoded = plan.layers[op.name], plan.encoded.get(op.name)
             shape = graph.tensors[op.output].shape
@@ -123,7 +132,8 @@ def refit() -> None:
     save(prices)
     errors: dict[str, list[float]] = defaultdict(list)
     for s in learned:
-        value = sum(own[f][u][0] * n for (f, u), n in s.work.items())
+        prices_ = ((price_in(own[f][u], s.small, "helium")[0], n) for (f, u), n in s.work.items())
+        value = sum(price * n for price, n in prices_)
         errors[s.kernel].append(abs(value / s.counted[0] - 1))
     for kernel, e in sorted(errors.items()):
         print(f"{kernel:16} {len(e):4} layers, mean error {np.mean(e):.1%}, largest {max(e):.1%}")
