@@ -44,13 +44,14 @@ GUARD = 16  #: bytes between the arena's regions
 
 
 def plan(
-    graph: QGraph, name: str, encoding: Mapping[str, str] | str | None = None, guard: int = 0
-) -> Plan:
+    graph: QGraph, name: str, encoding: Mapping[str, str] | str | None = None, guard: int = 0,
+    optimize: str = "balanced",
+) -> Plan:  # fmt: skip
     """The plan of `graph` under a C name of its own, `guard` bytes between the arena's regions."""
     graph.name = name
     before, memory.GUARD = memory.GUARD, guard
     try:
-        return make_plan(graph, encoding)
+        return make_plan(graph, encoding, optimize)
     finally:
         memory.GUARD = before
 

@@ -43,12 +43,13 @@ def layers() -> list[QGraph]:
     return out
 
 
+@pytest.mark.parametrize("optimize", ["balanced", "flash"])
 @pytest.mark.parametrize("place", PLACES)
-def test_ternary_depthwise_layers(place: str, tmp_path: Path) -> None:
+def test_ternary_depthwise_layers(place: str, optimize: str, tmp_path: Path) -> None:
     graphs = layers()
     for g in graphs:
         assert make_plan(g, FORCE).layers["conv0"].kernel == "depthwise_ternary"
-    run(graphs, [codes(g, 4) for g in graphs], place, tmp_path, FORCE)
+    run(graphs, [codes(g, 4) for g in graphs], place, tmp_path, FORCE, optimize)
 
 
 @pytest.mark.emulator
@@ -91,6 +92,24 @@ def test_what_a_depthwise_lane_or_multiplier_cannot_hold_is_refused() -> None:
     assert "depthwise_ternary" not in kernels(weight, -32768)  # 32768 is no int16
     weight[0, 0].flat[128] = -1
     assert "depthwise_ternary" not in kernels(weight, 5)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_one_routine_makes_the_rows_of_several_layers(place: str, tmp_path: Path) -> None:
+    """Planned for flash: layers of other sizes, shifts and units call the same code, a layer whose
+    codes leave a lane before they are clamped its own."""
+    c = Chain("several", (12, 5, 27), zero=0)
+    for co, multiplier, offset, shift in (
+        (20, 5, 128 << 9, 9), (33, 77, 3, 11), (8, 900, 1 << 20, 15), (9, 32600, 12345, 9),
+    ):  # fmt: skip
+        weight = c.rng.integers(-1, 2, (co, c.top.shape[0], 1, 1)).astype(np.int8)
+        m = (multiplier + np.arange(co)).astype(np.int16)
+        offsets = np.full(co, offset, np.int32)
+        c.conv(co, (1, 1), "", weight=weight, requant=Requant(m, offsets, 0, shift))
+    text = make_plan(c.graph, "ternary", "flash").library.files[f"src/{c.graph.name}.c"]
+    assert text.count("naked, noinline)) static void ternary_tile") == 2
+    assert text.count("ternary_tile8_x16_small(rows") == 3
+    run([c.graph], [codes(c.graph, 3)], place, tmp_path, "ternary", "flash")
 
 
 @pytest.mark.parametrize("place", PLACES)

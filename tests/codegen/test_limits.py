@@ -20,10 +20,10 @@ PLACES = run_c.PLACES
 
 def run(
     graphs: list[QGraph], inputs: list[np.ndarray], place: str, folder: Path,
-    encoding: str | None = None,
+    encoding: str | None = None, optimize: str = "balanced",
 ) -> None:  # fmt: skip
     """Every graph gives the reference's bytes in a place."""
-    plans = [run_c.plan(g, f"m{i}", encoding) for i, g in enumerate(graphs)]
+    plans = [run_c.plan(g, f"m{i}", encoding, optimize=optimize) for i, g in enumerate(graphs)]
     got = run_c.on(place, plans, inputs, folder)
     for g, x, y in zip(graphs, inputs, got, strict=True):
         expected = reference.run(g, x).reshape(len(x), -1)
@@ -45,8 +45,11 @@ def whole(acc: int, multiplier: int = 1, shift: int = 7) -> Requant:
     return Requant(np.full(6, multiplier, np.int16), c.astype(np.int32), 0, shift)
 
 
+@pytest.mark.parametrize("optimize", ["balanced", "flash"])
 @pytest.mark.parametrize("place", PLACES)
-def test_sixteen_bit_lanes_hold_128_ones_of_each_sign(place: str, tmp_path: Path) -> None:
+def test_sixteen_bit_lanes_hold_128_ones_of_each_sign(
+    place: str, optimize: str, tmp_path: Path
+) -> None:
     """128 columns of code 255 make 32640, the most a lane is allowed."""
     graphs, inputs = [], []
     for k, pads in (((1, 1), (0, 0, 0, 0)), ((2, 2), (1, 0, 0, 1))):
@@ -68,7 +71,7 @@ def test_sixteen_bit_lanes_hold_128_ones_of_each_sign(place: str, tmp_path: Path
     y = reference.run(graphs[0], inputs[0])
     assert y.max() == 127
     assert y.min() == -128
-    run(graphs, inputs, place, tmp_path, "ternary")
+    run(graphs, inputs, place, tmp_path, "ternary", optimize)
 
 
 def test_the_129th_one_of_a_sign_is_refused() -> None:

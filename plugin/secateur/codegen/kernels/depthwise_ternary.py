@@ -132,7 +132,7 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
 
     def emit(self, layer: Layer[QConv], table: RequantizedTable) -> Emission:
         g, q, elem = strip_geometry(layer), table.q, table.arrays[0].ctype
-        strip = _strip_function(g, q, elem)
+        strip = _strip_function(g, q, elem, layer.compact)
         name = f"{depthwise_name(layer.op, g.co, g.oh, g.ow)}_ternary"
         text = render(
             "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem, strip=strip.name,
@@ -143,12 +143,13 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         return Emission(f"{name}({', '.join(args)});", [strip, CFunction(name, text)])
 
 
-def _strip_function(g: Geometry, q: RequantTable, elem: str) -> CFunction:
-    """The routine that makes all columns of `g.th` output rows of a channel."""
+def _strip_function(g: Geometry, q: RequantTable, elem: str, compact: bool) -> CFunction:
+    """The routine that makes all columns of `g.th` output rows of a channel; `compact`: codes of
+    four columns a turn, less code for a tenth more instructions."""
     offsets = [r * g.step * g.row_pitch for r in range(g.th)]
     # reach of a load and of a store; one multiplication makes a code of a lane
     assembler = max(offsets[-1], g.th * g.ow) < 4096 and q.pre_shift == 0 and 0 < q.shift < 32
     return by_isa(
         f"taps{elem[4:-2]}_{g.th}x{g.ow}", "depthwise_taps", *(["dsp"] if assembler else []), g=g,
-        q=q, elem=elem, offsets=offsets,
+        q=q, elem=elem, offsets=offsets, looped=compact and g.th > 1,
     )  # fmt: skip

@@ -108,16 +108,42 @@ def row_function(t: ColumnSteps) -> CFunction:
     return by_isa(f"ternary_row{t.key}", "rows/ternary_row", *t.isas, t=t)
 
 
-def _tile_function(
-    t: ColumnSteps, co: int, plane: int, q: RequantTable, out_offsets: tuple[int, ...], looped: bool
-) -> CFunction:
-    """All rows of a layer on one tile; `looped`: codes of four pixels a turn where they are
-    neighbours, less code for more instructions."""
-    return by_isa(
-        f"ternary_tile{t.key}_{co}", "rows/ternary_tile", *t.isas, t=t, co=co, plane=plane,
-        k=q.unit_bits, q=q, shift=q.shift, out_offsets=out_offsets,
-        looped=looped and out_offsets == (0, 4, 8, 12),
-    )  # fmt: skip
+@dataclass(frozen=True)
+class TileRows:
+    """What a routine of one layer's rows has in its code."""
+
+    co: int
+    plane: int  #: bytes from a row's codes to the next row's
+    q: RequantTable
+    out_offsets: tuple[int, ...]  #: of the codes of groups of four pixels
+
+    @property
+    def shift(self) -> int:
+        """Of sums to codes."""
+        return self.q.shift
+
+    @property
+    def k(self) -> int:
+        """Offsets are stored in units of 2**k."""
+        return self.q.unit_bits
+
+
+def _tile_function(t: ColumnSteps, rows: TileRows | None) -> CFunction:
+    """All rows of a layer on one tile; None: of any layer whose tile lies together in the output.
+
+    That is told how many rows there are, where codes go and how sums are shifted: less code for a
+    network, more instructions.
+    """
+    name = f"ternary_tile{t.key}" + (f"_{rows.co}" if rows else "")
+    return by_isa(name, "rows/ternary_tile", *t.isas, t=t, rows=rows)
+
+
+def _codes_fit_lanes(op: QConv, q: RequantTable) -> bool:
+    """Whether sums that are shifted, but not clamped, fit 16 bits."""
+    w = op.weight.reshape(len(op.weight), -1)
+    most = 255 * np.maximum((w > 0).sum(axis=1), (w < 0).sum(axis=1))
+    m, c = (q.array.values[:, i].astype(np.int64) for i in (0, 1))
+    return bool(np.all(np.abs(m) * most + (np.abs(c) << q.unit_bits) < 1 << (15 + q.shift)))
 
 
 @register_rows
@@ -163,10 +189,17 @@ class TernaryRows(RowExecutor):
         plain = q.ctype == "int16_t" and q.array.values.shape[1] == 2
         exact = 0 < q.shift < 32 and q.pre_shift == 0
         if plain and exact and not g.partial and layer.op.residual is None:
-            looped = layer.weight >= 0.5 and (not unroll or columns < 6000)
-            tile = _tile_function(steps, g.co, g.out_plane, q, tuple(g.out_offsets()), looped)
-            slots = Slots(whole=f"{tile.name}(rows, tile, requant, o);")
-            return RowCode([*list_function(steps), tile], slots)
+            tile = "rows, tile, requant, o"
+            offsets = tuple(g.out_offsets())
+            together = offsets == (0, 4, 8, 12)
+            if layer.compact and together and _codes_fit_lanes(layer.op, q):
+                made = _tile_function(steps, None)
+                shifts = f"{q.shift} + 256 * {q.unit_bits}" if q.unit_bits else str(q.shift)
+                tile += f", requant + {2 * g.co}, {g.out_plane}, {shifts}"
+            else:
+                made = _tile_function(steps, TileRows(g.co, g.out_plane, q, offsets))
+            slots = Slots(whole=f"{made.name}({tile});")
+            return RowCode([*list_function(steps), made], slots)
         row = row_function(steps)
         lanes = [(f"a[{2 * i}]", f"a[{2 * i + 1}]") for i in range(4)]
         slots = Slots(

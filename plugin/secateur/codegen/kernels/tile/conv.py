@@ -113,7 +113,7 @@ class TiledConv(Kernel[QConv, RowTable]):
         band = band_function(s.window, keep_rows(s.g, layer.in_place))
         functions = [*made.functions, *([band] if band else [])]
         band_name = band.name if band else ""
-        before, copy = "", copy_tile(s.g) if s.g.pointwise else ""
+        before, copy = "", copy_tile(s.g, layer.compact) if s.g.pointwise else ""
         if s.gathered:
             gather = gather_function(s.window)
             functions.append(gather)

@@ -8,13 +8,14 @@ from ...geometry import Geometry
 from ...requant import RequantTable
 
 
-def copy_tile(g: Geometry) -> str:
+def copy_tile(g: Geometry, compact: bool) -> str:
     """C that copies one pointwise tile (from xt) of every channel into the band and sets x.
 
     The inputs of the pixels that the last tile shares with the one before may have been overwritten
-    by then, but are still in the band.
+    by then, but are still in the band. `compact`: one loop for
+    all tiles where that takes less code.
     """
-    return render("tile/copy.c.j2", g=g)
+    return render("tile/copy.c.j2", g=g, compact=compact)
 
 
 def start_tile(g: Geometry) -> str:
