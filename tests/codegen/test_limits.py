@@ -74,6 +74,31 @@ def test_sixteen_bit_lanes_hold_128_ones_of_each_sign(
     run(graphs, inputs, place, tmp_path, "ternary", optimize)
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_sums_with_a_residual_that_just_fit_16_bits_and_do_not(place: str, tmp_path: Path) -> None:
+    """Lanes of +-32640 by +-32767, an offset and a share of 377: 32,763 may be packed before it is
+    clamped, 33,763 may not. Every code is far below or far above both ends."""
+    graphs, inputs = [], []
+    for offset in (16000, 17000, -16000, -17000):
+        c = Chain("sums", (6, 5, 7), zero=0)
+        spread = np.zeros((256, 6, 1, 1), np.int8)
+        spread[np.arange(256), np.arange(256) * 6 // 256] = 1
+        first = Requant(np.full(256, 32767, np.int16), np.zeros(256, np.int32), 0, 7)
+        c.conv(256, (1, 1), "", weight=spread, requant=first)  # 255 wherever the input is not 0
+        m = np.array([32767, -32767, 32767, -32767, 32767, 15], np.int16)
+        last = Requant(m, np.full(6, offset, np.int32), 16, 0)
+        weight = lane_rows(256, 128).reshape(6, 256, 1, 1)
+        c.conv(6, (1, 1), "", residual="x", weight=weight, requant=last)
+        c.graph.ops[-1].residual = 97_000
+        x = codes(c.graph, 4)
+        x[0], x[1] = -128, 127
+        x[2, :, :, :3], x[2, :, :, 3:] = 127, -128
+        x[3, :, :, :3], x[3, :, :, 3:] = -128, 127
+        graphs.append(c.graph)
+        inputs.append(x)
+    run(graphs, inputs, place, tmp_path, "ternary")
+
+
 def test_the_129th_one_of_a_sign_is_refused() -> None:
     """One column more could leave a lane: the 16-bit kernel does not take such a layer."""
     for sign in (1, -1):

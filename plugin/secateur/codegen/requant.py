@@ -47,16 +47,23 @@ class RequantTable:
 
     def lane_code(self, word: str, half: str, add: str = "{}") -> str:
         """C expression: the code of one lane of `word`; half is "lo" or "hi"."""
-        v = f"sc_mac_{half}({word}, m, c)"
-        if self.pre_shift:
-            v = f"sc_macw(sc_lane_{half}({word}), m, c)"
+        v = f"sc_mac{'w' if self.pre_shift else ''}_{half}({word}, m, c)"
         return f"sc_code({add.format(v)}, {self.shift})"
 
-    def lanes4(self, even: str, odd: str, add: tuple[str, str, str, str] | None = None) -> str:
-        """C expression: the four codes of an even and an odd lane word, packed in one word."""
+    def lanes4(
+        self, even: str, odd: str, add: tuple[str, str, str, str] | None = None, short: bool = False
+    ) -> str:
+        """C expression: the four codes of an even and an odd lane word, packed in one word.
+
+        `short`: what is clamped to them fits 16 bits.
+        """
         if self.shift == 16 and not self.pre_shift and add is None:
             return f"sc_codes4({even}, {odd}, m, c)"
         w = add or ("{}",) * 4
+        if short and self.pre_shift and self.shift == 0:
+            e0, o0 = (w[i].format(f"sc_macw_lo({x}, m, c)") for i, x in enumerate((even, odd)))
+            e1, o1 = (w[i].format(f"sc_macw_hi({x}, m, c)") for i, x in enumerate((even, odd), 2))
+            return f"sc_clamp16({e0},\n    {e1}) |\n    sc_clamp16({o0},\n        {o1}) << 8"
         return (
             f"{self.lane_code(even, 'lo', w[0])} |\n    {self.lane_code(odd, 'lo', w[1])} << 8 |\n"
             f"    {self.lane_code(even, 'hi', w[2])} << 16 |\n"

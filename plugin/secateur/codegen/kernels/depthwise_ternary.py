@@ -19,7 +19,7 @@ from ..tables import RequantizedTable, counter_type
 from .base import Kernel, Layer, register
 from .depthwise import depthwise_name, is_depthwise, plane_over_plane
 from .rows.ternary import lists_fit
-from .tile.schedule import band_phases
+from .tile.schedule import band_halves, band_phases
 
 #: Most rows whose lanes fit in registers.
 ROWS = 5
@@ -136,7 +136,7 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         name = f"{depthwise_name(layer.op, g.co, g.oh, g.ow)}_ternary"
         text = render(
             "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem, strip=strip.name,
-            phases=band_phases(g), copied=min(g.h, g.in_rows - g.pads[0]),
+            phases=band_phases(g), halves=band_halves(g), copied=min(g.h, g.in_rows - g.pads[0]),
             title=f"Ternary depthwise {g.kh}x{g.kw} convolution, {g.co} channels of {g.oh}x{g.ow}.",
         )  # fmt: skip
         args = [*table.names, layer.inputs[0], layer.output, layer.scratch]

@@ -110,7 +110,7 @@ class TiledConv(Kernel[QConv, RowTable]):
         s = self.schedule(layer)
         made = self.executor.emit(layer, s, table)
         name = f"conv_{self.executor.c_name}_{s.key}"
-        band = band_function(s.window, keep_rows(s.g, layer.in_place))
+        band = band_function(s.window, keep_rows(s.g, layer.in_place), layer.compact)
         functions = [*made.functions, *([band] if band else [])]
         band_name = band.name if band else ""
         before, copy = "", copy_tile(s.g, layer.compact) if s.g.pointwise else ""

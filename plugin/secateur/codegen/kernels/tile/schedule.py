@@ -184,13 +184,40 @@ def band_phases(g: Geometry) -> list[dict[str, int]]:
     return phases
 
 
-def band_function(g: Geometry, keep: int) -> CFunction | None:
-    """The loader of a convolution's band; None where the input is read directly."""
+def band_halves(g: Geometry) -> tuple[int, int] | None:
+    """Where the even and the odd columns of an input's row begin in a band's row, if they are its
+    two phases and none is left out."""
+    ends = [p["last"] for p in band_phases(g)]
+    if g.sx != 2 or ends != [(g.w - 1 - i + g.pads[1]) // 2 + 1 for i in (0, 1)]:
+        return None
+    even, odd = ((x + g.pads[1]) % 2 * g.phase_pitch + (x + g.pads[1]) // 2 for x in (0, 1))
+    return even, odd
+
+
+def band_margins(g: Geometry) -> list[tuple[int, int, bool]]:
+    """What of a band's row is padding beside the input's columns: first, bytes, and whether one
+    word may stand for them, which then takes in columns that are written afterwards."""
+    columns = [(p["base"] + p["first"], p["base"] + p["last"]) for p in band_phases(g)]
+    ends = [0, *(x for first, last in columns for x in (first, max(first, last))), g.row_pitch]
+    gaps = [(a, b - a) for a, b in zip(ends[::2], ends[1::2], strict=True) if b > a]
+    word = g.row_pitch >= 4
+    return [
+        (min(a, g.row_pitch - 4) if n <= 4 and word else a, n, n <= 4 and word) for a, n in gaps
+    ]
+
+
+def band_function(g: Geometry, keep: int, compact: bool) -> CFunction | None:
+    """The loader of a convolution's band; None where the input is read directly.
+
+    `compact`: rows are filled whole before they are copied.
+    """
     if g.direct or g.pointwise:
         return None
     name = f"band_{shape_key(g)}" + ("_keep" if keep else "") + ("_ring" if g.ring else "")
-    values = {"g": g, "keep": keep, "phases": band_phases(g)}
-    return by_isa(name, "tile/band", "helium", **values)
+    return by_isa(
+        name, "tile/band", "helium", g=g, keep=keep, phases=band_phases(g), halves=band_halves(g),
+        margins=band_margins(g), compact=compact,
+    )  # fmt: skip
 
 
 def tile_taps(op: QConv, g: Geometry) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ....lowering.qgraph import QConv
+import numpy as np
+
+from ....lowering.qgraph import QConv, Requant
 from ...emit import render
 from ...geometry import Geometry
 from ...requant import RequantTable
@@ -12,8 +14,7 @@ def copy_tile(g: Geometry, compact: bool) -> str:
     """C that copies one pointwise tile (from xt) of every channel into the band and sets x.
 
     The inputs of the pixels that the last tile shares with the one before may have been overwritten
-    by then, but are still in the band. `compact`: one loop for
-    all tiles where that takes less code.
+    by then, but are still in the band. `compact`: one loop for all tiles where that is less code.
     """
     return render("tile/copy.c.j2", g=g, compact=compact)
 
@@ -31,8 +32,7 @@ def _added(op: QConv, words: int) -> list[tuple[str, str, str, str]]:
         return [("{}", "{}", "{}", "{}")] * words
 
     def one(i: int, b: int) -> str:
-        byte = f"r{i} >> {8 * b} & 255u" if b else f"r{i} & 255u"
-        return f"sc_macw({op.residual}, (int32_t)({byte}), {{}})"
+        return f"sc_macw_byte(r{i}, {b}, {op.residual}, {{}})"
 
     return [(one(i, 0), one(i, 1), one(i, 2), one(i, 3)) for i in range(words)]
 
@@ -42,12 +42,24 @@ def _store(op: QConv, g: Geometry, words: list[str]) -> str:
     return render("tile/store.c.j2", g=g, words=words, residual=op.residual is not None).rstrip()
 
 
+def _sums_are_short(op: QConv) -> bool:
+    """Whether what is clamped to codes fits 16 bits whatever a lane holds: its product with the
+    multiplier, of which the upper half counts, the offset and the residual's share."""
+    r = op.requant
+    if not isinstance(r, Requant):
+        return False
+    product = np.abs(r.multiplier.astype(np.int64)) / 2
+    share = 255 * abs(op.residual or 0) / 65536
+    return bool((product + np.abs(r.offset.astype(np.int64))).max() + share + 2 <= 32767)
+
+
 def tile_store(op: QConv, g: Geometry, q: RequantTable, lanes: list[tuple[str, str]]) -> str:
     """C that requantizes even/odd lane pairs and stores them."""
     added = _added(op, len(lanes))
-    plain = op.residual is None
+    plain, short = op.residual is None, _sums_are_short(op)
     words = [
-        q.lanes4(e, o, None if plain else add) for (e, o), add in zip(lanes, added, strict=True)
+        q.lanes4(e, o, None if plain else add, short)
+        for (e, o), add in zip(lanes, added, strict=True)
     ]
     return _store(op, g, words)
 

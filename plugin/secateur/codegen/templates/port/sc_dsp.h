@@ -108,11 +108,41 @@ SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
     return r;
 }
 
+/* ((m * lane) >> 16) + c, with the low / high lane of x. */
+SC_INLINE int32_t sc_macw_lo(uint32_t x, int32_t m, int32_t c)
+{
+    int32_t r;
+    __asm__("smlawb %0, %1, %2, %3" : "=r"(r) : "r"(m), "r"(x), "r"(c));
+    return r;
+}
+
+SC_INLINE int32_t sc_macw_hi(uint32_t x, int32_t m, int32_t c)
+{
+    int32_t r;
+    __asm__("smlawt %0, %1, %2, %3" : "=r"(r) : "r"(m), "r"(x), "r"(c));
+    return r;
+}
+
+/* The same with byte i, a constant, of w. */
+SC_INLINE int32_t sc_macw_byte(uint32_t w, int i, int32_t m, int32_t c)
+{
+    const uint32_t lanes = i & 1 ? sc_odd(w) : sc_even(w);
+    return i & 2 ? sc_macw_hi(lanes, m, c) : sc_macw_lo(lanes, m, c);
+}
+
 /* Two codes, clamp(lo >> 16) and clamp(hi >> 16), in lanes. */
 SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
 {
     uint32_t r;
     __asm__("pkhtb %0, %1, %2, asr #16\n\tusat16 %0, #8, %0" : "=r"(r) : "r"(hi), "r"(lo));
+    return r;
+}
+
+/* Two codes, clamp(lo) and clamp(hi) of what fits 16 bits, in lanes. */
+SC_INLINE uint32_t sc_clamp16(int32_t lo, int32_t hi)
+{
+    uint32_t r;
+    __asm__("pkhbt %0, %1, %2, lsl #16\n\tusat16 %0, #8, %0" : "=r"(r) : "r"(lo), "r"(hi));
     return r;
 }
 
@@ -184,6 +214,14 @@ SC_INLINE uint32_t sc_pair_hi(uint32_t u, uint32_t v)
     return r;
 }
 
+/* The low half of u, the high half of v. */
+SC_INLINE uint32_t sc_halves(uint32_t u, uint32_t v)
+{
+    uint32_t r;
+    __asm__("pkhbt %0, %1, %2" : "=r"(r) : "r"(u), "r"(v));
+    return r;
+}
+
 /* Weights 0 and 2, 1 and 3 of four in lanes. */
 SC_INLINE uint32_t sc_first_s(const int8_t *w)
 {
@@ -193,6 +231,26 @@ SC_INLINE uint32_t sc_first_s(const int8_t *w)
 SC_INLINE uint32_t sc_second_s(const int8_t *w)
 {
     return sc_odd_s(sc_load((const uint8_t *)w));
+}
+
+/* The bytes of n at even places, and those at odd places. */
+SC_NOINLINE void sc_split(uint8_t *even, uint8_t *odd, const uint8_t *from, uint32_t n)
+{
+#if !defined(__OPTIMIZE_SIZE__)
+    for (; n >= 8; n -= 8, from += 8, even += 4, odd += 4) {
+        const uint32_t u = sc_load(from), v = sc_load(from + 4);
+        const uint32_t ue = sc_even(u), ve = sc_even(v), uo = sc_odd(u), vo = sc_odd(v);
+        sc_store(even, sc_pair_lo(ue | ue >> 8, ve | ve >> 8));
+        sc_store(odd, sc_pair_lo(uo | uo >> 8, vo | vo >> 8));
+    }
+#endif
+    for (; n >= 2; n -= 2) {
+        *even++ = *from++;
+        *odd++ = *from++;
+    }
+    if (n != 0) {
+        *even = *from;
+    }
 }
 
 #endif

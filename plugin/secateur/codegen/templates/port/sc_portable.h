@@ -119,9 +119,32 @@ SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
 #endif
 }
 
+/* ((m * lane) >> 16) + c, with the low / high lane of x. */
+SC_INLINE int32_t sc_macw_lo(uint32_t x, int32_t m, int32_t c)
+{
+    return sc_macw(m, sc_lane_lo(x), c);
+}
+
+SC_INLINE int32_t sc_macw_hi(uint32_t x, int32_t m, int32_t c)
+{
+    return sc_macw(m, sc_lane_hi(x), c);
+}
+
+/* The same with byte i, a constant, of w. */
+SC_INLINE int32_t sc_macw_byte(uint32_t w, int i, int32_t m, int32_t c)
+{
+    return sc_macw(m, (int32_t)(w >> (8 * i) & 255u), c);
+}
+
 SC_INLINE uint32_t sc_codes16(int32_t lo, int32_t hi)
 {
     return sc_clamp(lo >> 16) | sc_clamp(hi >> 16) << 16;
+}
+
+/* Two codes, clamp(lo) and clamp(hi) of what fits 16 bits, in lanes. */
+SC_INLINE uint32_t sc_clamp16(int32_t lo, int32_t hi)
+{
+    return sc_clamp(lo) | sc_clamp(hi) << 16;
 }
 
 #define sc_code(v, f) sc_clamp((int32_t)(v) >> (f))
@@ -145,6 +168,12 @@ SC_INLINE uint32_t sc_pair_lo(uint32_t u, uint32_t v)
     return (u & 0xFFFFu) | v << 16;
 }
 
+/* The low half of u, the high half of v. */
+SC_INLINE uint32_t sc_halves(uint32_t u, uint32_t v)
+{
+    return (u & 0xFFFFu) | (v & 0xFFFF0000u);
+}
+
 SC_INLINE uint32_t sc_pair_hi(uint32_t u, uint32_t v)
 {
     return u >> 16 | (v & 0xFFFF0000u);
@@ -159,6 +188,18 @@ SC_INLINE uint32_t sc_first_s(const int8_t *w)
 SC_INLINE uint32_t sc_second_s(const int8_t *w)
 {
     return sc_pair(w[1], w[3]);
+}
+
+/* The bytes of n at even places, and those at odd places. */
+SC_NOINLINE void sc_split(uint8_t *even, uint8_t *odd, const uint8_t *from, uint32_t n)
+{
+    for (; n >= 2; n -= 2) {
+        *even++ = *from++;
+        *odd++ = *from++;
+    }
+    if (n != 0) {
+        *even = *from;
+    }
 }
 
 #endif
