@@ -30,14 +30,14 @@ Edge = tuple[Block | None, Block]
 _CONDITION = "(?:eq|ne|cs|hs|cc|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?"
 
 
-def _kinds(table: str, before: str = "", behind: str = "") -> list[tuple[str, re.Pattern[str]]]:
+def _patterns(table: str, before: str = "", behind: str = "") -> list[tuple[str, re.Pattern[str]]]:
     """Rows of the cost table with the mnemonics that belong to them, from lines "row: mnemonics";
     patterns of what may stand before and behind each."""
     rows = (line.split(": ", 1) for line in table.strip().splitlines())
     return [(kind, re.compile(rf"{before}(?:{names}){behind}$")) for kind, names in rows]
 
 
-_ARM_KINDS = _kinds(
+_ARM_KINDS = _patterns(
     r"""
 call: bl|blx
 indirect: bx|bxns|blxns
@@ -66,7 +66,7 @@ float-multiply-add: v(?:fn?m[as]|n?ml[as])\.f32
 """,
     behind=rf"{_CONDITION}(?:\.[wn])?",
 )
-_RISCV_KINDS = _kinds(
+_RISCV_KINDS = _patterns(
     r"""
 branch: b(?:eq|ne|lt|ge|ltu|geu|eqz|nez|lez|gez|ltz|gtz)
 call: jal|j
