@@ -96,11 +96,11 @@ def _counted(way: float, names: Collection[str] | None) -> Iterator[Sample]:
             way = f"{coding}/{p.kernel}"
             again = replace(op, name="again", output="again")
             tensors = {t: graph.tensors[t] for t in (*op.inputs, op.output)}
-            one = replace(graph, ops=[op], tensors=tensors, output=op.output)
+            one = replace(graph, ops=[op], tensors=tensors, outputs=(op.output,))
             done, n = count(one, {op.name: way}, x)
             if (x.shape, shape) not in ends:
                 tensors = {**tensors, "again": replace(graph.tensors[op.output], name="again")}
-                two = replace(one, ops=[op, again], tensors=tensors, output="again")
+                two = replace(one, ops=[op, again], tensors=tensors, outputs=("again",))
                 ends[x.shape, shape] = 2 * n - count(two, {op.name: way, "again": way}, x)[1]
             nothing = {"input": [0.0, 0.0], "output": [0.0, 0.0], op.name: [0.0, 0.0]}
             sample, _ = samples(graph.name, one, done, CORE, nothing)
