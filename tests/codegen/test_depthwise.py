@@ -113,6 +113,28 @@ def test_one_routine_makes_the_rows_of_several_layers(place: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("place", PLACES)
+def test_rows_are_split_by_words_between_their_padding(place: str, tmp_path: Path) -> None:
+    """A stride of 2: rows of eight bytes and others, even and odd, padded by 77 on no side, on one
+    and on both; rows of a stride of 1 with margins of a word and more; a phase that is cut off."""
+    graphs = []
+    for i, (w, left, right, stride) in enumerate((
+        (8, 0, 1, 2), (9, 1, 1, 2), (16, 1, 0, 2), (31, 0, 0, 2), (40, 2, 3, 2), (18, 1, 0, 1),
+        (21, 7, 9, 1),
+    )):  # fmt: skip
+        c = Chain("split", (5, 7, w), seed=i, zero=77)
+        c.conv(18, (3, 9 if left > 2 else 3), "ternary", (stride, stride), (1, left, 1, right))
+        graphs.append(c.graph)
+    cut = Chain("cut", (5, 9, 35), seed=9, zero=77)
+    graphs.append(cut.conv(18, (2, 2), "ternary", (2, 2), (0, 0, 1, 0)).graph)
+    texts = [make_plan(g, "ternary").library.files[f"src/{g.name}.c"] for g in graphs]
+    assert sum("sc_split(" in text for text in texts) >= 5
+    for optimize in ("balanced", "flash"):
+        folder = tmp_path / optimize
+        folder.mkdir()
+        run(graphs, [codes(g, 3) for g in graphs], place, folder, "ternary", optimize)
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_windows_of_few_inputs_are_gathered(place: str, tmp_path: Path) -> None:
     """Rows that tiles run over, with strides and padding or neither, and a residual."""
     first = Chain("first", (1, 10, 49), zero=216)
