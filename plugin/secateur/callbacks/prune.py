@@ -166,7 +166,7 @@ class Prune(Compression):
             instead of a share; layers whose input channels do not divide by m are left out.
         block_size: (inputs, outputs): prune blocks of so many neighbours along the input and the
             output channels as one, by their mean |w|. A Dense or recurrent layer of (2, 4) blocks
-            takes half the instructions per weight of one with zeros anywhere (docs/recurrent.md);
+            takes a third of the flash and time of lists of single weights (docs/recurrent.md);
             fewer choices of what to keep cost accuracy. Layers that the block does not divide are
             left out, with a warning.
         every: steps between two updates of the mask while the schedule climbs.
