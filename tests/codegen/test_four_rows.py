@@ -104,8 +104,8 @@ def test_blocks_count_what_they_store() -> None:
 
 def test_blocks_are_taken_where_zeros_come_in_blocks() -> None:
     graph = layer(96, 64, 0.2)
-    assert make_plan(graph, None, "latency").layers[graph.ops[0].name].kernel == "dense_blocks"
+    assert make_plan(graph, None, "balanced").layers[graph.ops[0].name].kernel == "dense_blocks"
     op = graph.ops[0]
     assert isinstance(op, QDense)
     op.weight = np.random.default_rng(0).permutation(op.weight.reshape(-1)).reshape(64, 96)
-    assert make_plan(graph, None, "latency").layers[op.name].kernel != "dense_blocks"
+    assert make_plan(graph, None, "balanced").layers[op.name].kernel != "dense_blocks"
