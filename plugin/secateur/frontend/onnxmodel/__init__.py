@@ -52,7 +52,7 @@ def from_onnx(
             return _read(whole, title, False, tolerant, single, of_one)
         except ModelError as second:
             # a recurrent node along axis 0 is as it should be; what the second reading found is not
-            timed = any(n.op_type in ("LSTM", "GRU", "RNN") for n in model.graph.node)
+            timed = any(n.op_type in ("LSTM", "GRU", "RNN", "Loop") for n in model.graph.node)
             raise (second if timed else e) from None
 
 

@@ -244,11 +244,15 @@ class OnnxReader:
         return found if isinstance(found, list) else [found]
 
     def _folded(self, n: Call, node: Any) -> list[Operand]:
-        """The constant that a node of constants is, by the onnx package itself."""
+        """The constants that a node of constants is."""
+        values = {name: np.asarray(self.values[name]) for name in n.inputs if name}
+        return list(self.computed(n, node, values))
+
+    def computed(self, n: Call, node: Any, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """What a node makes of `values`, by the onnx package itself."""
         from onnx import TensorProto, helper
         from onnx.reference import ReferenceEvaluator
 
-        values = {name: np.asarray(self.values[name]) for name in n.inputs if name}
         if _elements(n, values) > _LARGEST:
             raise ModelError(
                 f"node '{n.name}' ({n.op}) of model '{self.b.name}' makes a constant of more than "

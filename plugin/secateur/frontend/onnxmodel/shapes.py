@@ -57,6 +57,23 @@ def _squeeze(r: OnnxReader, n: Call) -> Operand:
     return _viewed(r, n, t, shape)
 
 
+@reads("ReverseSequence")
+def _reversed(r: OnnxReader, n: Call) -> Operand:
+    """Sequences of the whole length, from the last element to the first."""
+    t, whole = r.tensor(n), r.shape(n.inputs[0])
+    time, lengths = int(n.attr("time_axis", 0)), r.constant(n, 1)
+    n.asked.add("batch_axis")  # every sequence is as long
+    axis = r.axis(n, n.inputs[0], time)
+    if (lengths != whole[time]).any():
+        raise r.refuse(
+            n, f"reverses sequence_lens {lengths.ravel().tolist()} of {whole[time]}",
+            "feed sequences of one length",
+        )  # fmt: skip
+    shape = r.b.nominal(t)
+    begin = [size - 1 if i == axis else 0 for i, size in enumerate(shape)]
+    return r.b.cut(n.name, t, begin, shape, [-1 if i == axis else 1 for i in range(len(shape))])
+
+
 @reads("Transpose")
 def _transpose(r: OnnxReader, n: Call) -> Operand:
     t, rank = r.tensor(n), len(r.shape(n.inputs[0]))
