@@ -2,16 +2,16 @@
 
     python -m benchmarks.code_size [--targets cortex-m4]
     python -m benchmarks.code_size --fit [--targets ...]
-    python -m benchmarks.code_size --new [--targets ...]
+    python -m benchmarks.code_size --new [--targets ...] [--lessons image,separable]
     python -m benchmarks.code_size --rest [--targets ...]
 
 `--fit` writes codegen/code_sizes.json: every function that kernels write for the lessons of the
-cost model and for random networks is compiled for each core, both ways, and its bytes are read from
-the object; those of what it calls and a program has once, from the linked program. Functions that
-differ in numbers only share an entry. What calls the functions, and what they save or cost as parts
-of the whole, has prices that are fitted to linked libraries of the random networks; start-up code
-is what an image has beside library and harness. `--new` compiles those functions alone that have
-no entry, `--rest` none.
+cost model (over their inputs and in chains, too) and for random networks is compiled for each core,
+both ways, and its bytes are read from the object; those of what it calls and a program has once,
+from the linked program. Functions that differ in numbers only share an entry. What calls the
+functions, and what they save or cost as parts of the whole, has prices that are fitted to linked
+libraries of the random networks; start-up code is what an image has beside library and harness.
+`--new` compiles those functions alone that have no entry, `--rest` none.
 
 Without it, libraries of networks that belong to neither are linked, as the firmware is, but for
 harness and start-up code; what lies in flash beside the arrays is code. Printed is how far the
@@ -51,8 +51,9 @@ from secateur.codegen.code_size import (
 )
 from secateur.codegen.emit import ISAS, CFunction, Emission
 from secateur.codegen.ends import copy_function, ends
+from secateur.codegen.kernels import Layer
 from secateur.codegen.library import Functions, Library, decoder_header
-from secateur.codegen.plan import candidates, make_plan
+from secateur.codegen.plan import Candidate, candidates, make_plan
 from secateur.codegen.port import port
 from secateur.coding import sources
 from secateur.errors import ModelError
@@ -195,12 +196,33 @@ def samples(core: str, count: int, seed: int) -> list[Sample]:
     return [Sample(*pair) for pair in zip(jobs, [core] * len(jobs), linked, strict=True)]
 
 
-def corpus() -> list[QGraph]:
-    """What functions are learned from."""
-    from benchmarks.lessons import prepared
+def corpus(lessons: Collection[str] | None = None) -> list[QGraph]:
+    """What functions are learned from: all lessons and random networks, or some lessons."""
+    from benchmarks.lessons import graphs
 
-    graphs = [g for g, _, _ in prepared(cores.DEFAULT)]
-    return [*graphs, *(c.graph for c in networks(100, 1))]
+    named = None if lessons is None else tuple(lessons)
+    return [
+        *(g for g, _, _ in graphs(named)),
+        *(c.graph for c in (networks(100, 1) if lessons is None else ())),
+    ]
+
+
+def chained(lessons: Collection[str] | None = None) -> list[Unit]:
+    """What kernels write for layers that run as chains."""
+    from benchmarks import lessons as taught
+
+    out = []
+    for way in WAYS:
+        for _, plan, _ in taught.chained(cores.DEFAULT, None, lessons, way):
+            out += [Unit(tuple(its)) for its in plan.library.functions]
+    return out
+
+
+def _ways(c: Candidate) -> Iterator[Layer[Any]]:
+    """The layer of a candidate as it may be written: for time or size, over its input or not."""
+    for way in WAYS:
+        for in_place in {False, 0 in c.kernel.overwrites(c.layer)}:
+            yield replace(c.layer, weight=way, in_place=in_place)
 
 
 def units(graphs: Sequence[QGraph]) -> list[Unit]:
@@ -214,8 +236,7 @@ def units(graphs: Sequence[QGraph]) -> list[Unit]:
     for g in graphs:
         for op in g:
             for c in candidates(op, g):
-                for way in WAYS:
-                    layer = replace(c.layer, weight=way)
+                for layer in _ways(c):
                     layer.inputs = ["arena + 4"] * len(op.inputs)
                     layer.output = layer.kept = layer.scratch = "arena + 8"
                     table = c.kernel.table(layer)
@@ -450,17 +471,18 @@ def _columns(table: dict[str, Any], isa: str, keys: list[str]) -> None:
             its["functions"] = [there.get(k) for k in keys]
 
 
-def fit(targets: Sequence[str], new: bool) -> None:
+def fit(targets: Sequence[str], new: bool, lessons: Collection[str] | None = None) -> None:
     """Write code_sizes.json anew for `targets`; what it says of other cores stays. `new`: compile
-    those functions alone of which nothing is known yet, and leave the prices of texts."""
+    those functions alone of which nothing is known yet, and leave the prices of texts; `lessons`:
+    of these alone, and leave the prices of calls, too."""
     table = known()
-    every = units(corpus())
+    every = [*units(corpus(lessons)), *chained(lessons)]
     print(f"{len(every)} units", flush=True)
     for isa in dict.fromkeys(cores.get(c).isa for c in targets):
         mine = [c for c in targets if cores.get(c).isa == isa]
         keys = sorted({
             key_of(t) for u in every for t in compiled_texts(u.functions, isa).values()
-        })  # fmt: skip
+        } | set(table["keys"].get(isa, ()) if new else ()))  # fmt: skip
         _columns(table, isa, keys)
         before = table["uses"].get(isa, {})
         uses = {
@@ -496,7 +518,10 @@ def fit(targets: Sequence[str], new: bool) -> None:
         table["uses"][isa] = {
             m: {k: " ".join(sorted(v)) for k, v in sorted(uses[m].items()) if v} for m in MODES
         }
-        fit_rest(mine, table)
+        if lessons is None:
+            fit_rest(mine, table)
+        else:
+            save(table)
 
 
 def save(table: dict[str, Any]) -> None:
@@ -529,12 +554,13 @@ def main() -> int:
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--new", action="store_true", help="measure functions that are not known")
+    parser.add_argument("--lessons", help="with --new: functions of these lessons alone")
     parser.add_argument("--rest", action="store_true", help="fit to linked libraries alone")
     parser.add_argument("--count", type=int, default=40)
     args = parser.parse_args()
     targets = args.targets.split(",")
     if args.fit or args.new:
-        fit(targets, args.new)
+        fit(targets, args.new, args.lessons.split(",") if args.lessons else None)
     elif args.rest:
         fit_rest(targets, known())
     print("| core | mean error of code | largest | within 8 % |\n|---|---|---|---|")
