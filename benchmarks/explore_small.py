@@ -2,10 +2,10 @@
 
 A 1-D CNN on inertial signals (users held out) and LeNet-300-100 on MNIST. The guess is
 `Ternarize(0.8)` on every layer, trained as long as the points of the front; the search is given its
-flash as a budget, so that what it makes ready can be laid beside it. Accuracies are the
-integer networks' on test rows, bytes those of the linked image, instructions counted on a
-Cortex-M4. Float networks and studies are kept in build/explore_small. Writes
-benchmarks/results/explore_small.json.
+flash and its latency (both by the planner) as budgets, so that what it makes ready can be laid
+beside it. Accuracies are the integer networks' on test rows, bytes those of the linked image,
+instructions counted on a Cortex-M4, of all on the same test rows. Float networks and studies are
+kept in build/explore_small. Writes benchmarks/results/explore_small.json.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from benchmarks.recipes import lenet, measure, mnist, slimming
 from benchmarks.recipes.cache import timed, write_json
 
 import secateur as sc
+from secateur.exploration.judge import figures
+from secateur.exploration.ready import COMPARED
 from secateur.exploration.space import roles_of
 from secateur.exploration.training import retrain
 
@@ -72,14 +74,16 @@ def guess(model: keras.Model, parts: Parts, path: Path) -> dict[str, Any]:
     small = keras.saving.load_model(path, safe_mode=True)
     made = sc.convert(small, parts[0][0][:256], name=path.stem, board=BOARD)
     report = sc.deploy(
-        made, board=BOARD, inputs=parts[2][0][:4], emulator="sim", builder="gcc",
+        made, board=BOARD, inputs=parts[2][0][:COMPARED], emulator="sim", builder="gcc",
         build_dir=FOLDER / "firmware" / path.stem,
     )  # fmt: skip
     graph = measure.integers(path, parts[0][0][:256])
+    planned = figures(made, BOARD)
     return {
         "accuracy": round(measure.top1(graph, *parts[2]), 3),
         **measure.counted(report),
         "settings": settings,
+        "budgets": {name: planned[name] for name in ("flash", "latency")},
     }
 
 
@@ -96,7 +100,7 @@ def compared(name: str, limit: str, jobs: int) -> dict[str, Any]:
     print(name, "guess", by_hand, flush=True)
     wall, cpu = time.monotonic(), time.process_time()
     found = sc.explore(
-        model, *parts, board=BOARD, flash=by_hand["flash"], time_limit=limit,
+        model, *parts, board=BOARD, **by_hand["budgets"], time_limit=limit,
         final_epochs=EPOCHS, points=POINTS,
         emulator="sim", builder="gcc", out=FOLDER / name, jobs=jobs,
     )  # fmt: skip

@@ -78,7 +78,7 @@ def test_keyword_spotter_on_an_emulated_cortex_m4(
         ("dense", 5_134_160, 36_000),
         ("sparse", 2_200_354, 16_000),
         ("ternary", 962_655, 10_000),
-        ("ternary int8", 1_283_540, 10_600),
+        ("ternary int8", 1_283_540, 10_900),
     ],
 )
 def test_one_balanced_plan_is_fast_and_small(
@@ -86,7 +86,8 @@ def test_one_balanced_plan_is_fast_and_small(
 ) -> None:
     """At most 1/1.5, 1/3.5, 1/8 (depthwise int8: 1/6) of TFLite Micro's instructions, half its
     arena, and its flash many times over (the check of the constants, 344 bytes, is in it); a
-    little room is left for other compilers."""
+    little room is left for other compilers. With depthwise int8 it was 10,600 bytes until codes
+    were made without a loop: 236 bytes for 1 % of the instructions."""
     need("mps2_an386")
     compiled = keyword_spotter(kws_graph, weights)
     image = targets.build(compiled.save(tmp_path / "library"), "mps2_an386", tmp_path / "build")
