@@ -358,7 +358,7 @@ def explored() -> str:
         rows += [(f"found, {i}", p) for i, p in enumerate(r["front"], 1)]
         for name, p in rows:
             lines.append(
-                f"| {r['task']} | {name} | {p['accuracy']:.1f} % | {p['flash']:,} "
+                f"| {r['task']} | {name} | {p['accuracy']:.2f} % | {p['flash']:,} "
                 f"| {p['instructions']:,} |"
             )
         counts.append(
