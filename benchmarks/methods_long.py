@@ -53,7 +53,11 @@ def main() -> None:
     if args.network is None and args.only is None and args.share == 1:
         write_json(RESULTS, rows)
         print(f"wrote {RESULTS}")
-        print(f"wrote {write_page(ROOT / 'docs' / 'methods-long.md', rows)}")
+        there = {(r["network"], r["method"]) for r in rows}
+        missing = {
+            n.title: [m.name for m in chosen if (n.name, m.name) not in there] for n in networks
+        }
+        print(f"wrote {write_page(ROOT / 'docs' / 'methods-long.md', rows, missing)}")
 
 
 def _train(network: long.Network, method: long.Long, seed: int, share: float, file: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 from secateur.callbacks.line_chart import line_chart
@@ -11,8 +13,11 @@ from secateur.callbacks.line_chart import line_chart
 Row = dict[str, Any]
 
 
-def write_page(path: Path, rows: list[Row]) -> Path:
-    """Write the page, whole or not at all, and the learning curves of each network beside it."""
+def write_page(path: Path, rows: list[Row], missing: Mapping[str, Sequence[str]]) -> Path:
+    """Write the page, whole or not at all, and the learning curves of each network beside it.
+
+    missing: methods without a fit, by the network's title.
+    """
     parts = [_HEAD]
     for network in dict.fromkeys(r["network"] for r in rows):
         own = [r for r in rows if r["network"] == network]
@@ -22,6 +27,9 @@ def write_page(path: Path, rows: list[Row]) -> Path:
             "steps", "top-1 on held-out inputs (%)",
         )  # fmt: skip
         parts += [f"## {own[0]['title']}\n", _table(own), f"![learning curves]({chart.name})\n"]
+    left = "; ".join(f"{title}: {', '.join(names)}" for title, names in missing.items() if names)
+    if left:
+        parts.append(fill(f"**Not trained yet.** {left}.", 110, break_long_words=False) + "\n")
     partial = path.with_name("." + path.name)
     partial.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
     partial.replace(path)

@@ -113,7 +113,8 @@ Written by `make bench-methods` (`benchmarks/methods.py`; settings in
 `benchmarks/recipes/methods.py`). Every row is a short fit from the same trained float network, with
 the same data, steps ({kws} of 100 clips, {lenet5} of 256 images), rate, distilled labels and order
 of batches; nothing is tuned to a method, and longer training is worth points to all of them
-([what it gives](kws-curves.md)). So the table compares methods; it is not what each can reach.
+([what it gives](kws-curves.md)). So the table compares methods; it is not what each can reach
+([trained until they settle](methods-long.md)).
 
 * On the keyword spotter the method takes the pointwise and dense layers; the first convolution and
   the depthwise layers stay at 8 bits. On LeNet-5 it takes conv2, ip1 and ip2, not conv1. Low-bit
