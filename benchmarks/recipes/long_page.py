@@ -68,4 +68,8 @@ recipe, here each method is trained as its paper does where that differs, until 
 * *median*, *runs*: top-1 of the **integer** model on the whole test set, by seed.
 * *gained at the end*: by how much the best of the last quarter of the learning curve (held-out
   inputs) exceeds the best before, in points, by seed: near 0 or below where a fit has settled.
+
+SparseBinary and HypersphericalTernary 85% were first trained with half these steps, and the test
+sets looked at: 79.38 and 84.78 % on the spotter, 99.39 and 99.34 % on LeNet-5. Their curves rose to
+the end.
 """
