@@ -62,12 +62,18 @@ class _Body:
                 found |= set(node.output)
         return found
 
+    def source(self, tensor: str) -> str:
+        """What a tensor is a copy of, Identity nodes passed."""
+        nodes = [node for node in self.graph.node if node.op_type == "Identity"]
+        copies = {t: node.input[0] for node in nodes for t in node.output}
+        while tensor in copies:
+            tensor = copies.pop(tensor)  # a damaged file's copies may run in a circle
+        return tensor
+
     def maker(self, tensor: str) -> Any:
         """The node that makes a tensor, None where it is no node's; Identity nodes are passed."""
-        for node in self.graph.node:
-            if tensor in node.output:
-                return self.maker(node.input[0]) if node.op_type == "Identity" else node
-        return None
+        source = self.source(tensor)
+        return next((node for node in self.graph.node if source in node.output), None)
 
 
 @reads("Loop")
@@ -129,9 +135,7 @@ def _body(r: OnnxReader, n: Call) -> _Body:
     body = _Body(graph, known, moving[0], -1, carried)
     for k, value in enumerate(carried):
         name, after = graph.input[2 + k].name, graph.output[1 + k].name
-        maker = body.maker(after)
-        still = after == name or (maker is None and _source(graph, after) == name)
-        if still:
+        if body.source(after) == name:
             known[name] = np.asarray(value)
         elif np.asarray(value).dtype.kind == "f":
             zeros = not np.any(value) and np.ndim(value) == 2 and np.shape(value)[0] == 1
@@ -144,14 +148,6 @@ def _body(r: OnnxReader, n: Call) -> _Body:
         raise _refused(r, n, "goes on as long as its values ask for")
     _fold(r, n, body)
     return body
-
-
-def _source(graph: Any, tensor: str) -> str:
-    """What a tensor is, Identity nodes passed."""
-    for node in graph.node:
-        if tensor in node.output and node.op_type == "Identity":
-            return _source(graph, str(node.input[0]))
-    return tensor
 
 
 def _array(tensor: Any) -> np.ndarray:
