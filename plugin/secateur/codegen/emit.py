@@ -140,6 +140,15 @@ class Emission:
     setup: str = ""  #: C statement(s) before the first call: unpacking of its weights
 
 
+#: Bytes of a row up to which a compiler writes its copy out.
+WRITTEN_OUT = 32
+
+
+def copying(count: int) -> str:
+    """The C function that copies a row of `count` bytes."""
+    return "memcpy" if count <= WRITTEN_OUT else "sc_copy"
+
+
 @cache
 def environment() -> jinja2.Environment:
     """The templates of codegen/templates; an undefined name is an error."""
@@ -152,6 +161,7 @@ def environment() -> jinja2.Environment:
         autoescape=False,
     )
     env.globals["range"] = range
+    env.globals["copying"] = copying
     env.filters["plus"] = plus
     return env
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...lowering.qgraph import QConv, Thresholds
-from ..emit import CFunction, Emission, by_isa, not_with_vectors, render
+from ..emit import WRITTEN_OUT, CFunction, Emission, by_isa, not_with_vectors, render
 from ..geometry import Ring, Stripe
 from ..requant import RequantTable
 from .base import Kernel, Layer, register
 from .coded import decode_work, is_coded
 from .helium_depthwise import depthwise, work
 from .source import StoredTable, index_work, row_bytes, row_source, stored_rows
-
-#: Bytes of a row up to which a compiler writes out its copy (depthwise.c.j2).
-WRITTEN_OUT = 32
 
 
 def is_depthwise(op: QConv) -> bool:
@@ -210,7 +207,6 @@ class Depthwise(Kernel[QConv, StoredTable]):
         shape = {
             "name": name, "title": f"Depthwise {kh}x{kw} convolution, {c} channels of {oh}x{ow}.",
             "source": source, "q": q, "zero": t_in.zero_point, "rows": rows, "pitch": pitch,
-            "written_out": w <= WRITTEN_OUT,
             "c": c, "h": h, "w": w, "oh": oh, "ow": ow, "kh": kh, "kw": kw, "sy": sy, "sx": sx,
             "pads": op.pads, "numbered": layer.stripe is not None, "ring": ring,
             "in_plane": s.held[0] * w, "out_plane": s.out * ow,
