@@ -63,6 +63,8 @@ def test_the_page(tmp_path: Path) -> None:
         "settled": [0.1, -0.2, 0.3], "seconds": 9,
         "curves": [[[1, 10.0]], [[1, 30.0]], [[1, 20.0]]],
     }  # fmt: skip
-    text = write_page(tmp_path / "methods-long.md", [row]).read_text()
+    missing = {"KWS": ["Ternarize", "XNOR-Net"], "HAPT": []}
+    text = write_page(tmp_path / "methods-long.md", [row], missing).read_text()
+    assert "**Not trained yet.** KWS: Ternarize, XNOR-Net.\n" in text
     assert "| XNOR | signs | 8 bits | 4,800 x 100 | 81.00 | 80.00 82.00 81.00 | +0.10 -0.20" in text
     assert "XNOR" in (tmp_path / "methods-long-kws.svg").read_text()
