@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.streaming import _stretch, framed, spotter, stack, tcn, wake_word
+from benchmarks.streaming import (
+    _plan,
+    _stretch,
+    framed,
+    prepare,
+    spotter,
+    stack,
+    tcn,
+    wake_word,
+)
 from benchmarks.streaming import expected as expected_frames
 from benchmarks.streaming import prepare as prepared
 from hypothesis import HealthCheck, given, settings
@@ -134,6 +143,12 @@ def test_the_mean_of_an_image_slides() -> None:
 )
 def test_networks_answer_as_their_windows(graph: Graph) -> None:
     assert len(prepared(graph, 70, True).want) == 70
+
+
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4", "rv32imac"])
+def test_a_step_of_the_spotter_takes_three_fifths_of_its_windows_arena(core: str) -> None:
+    p = prepare(spotter(), 1, False)
+    assert _plan(p.step, core).arena <= 0.6 * _plan(p.window, core).arena
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

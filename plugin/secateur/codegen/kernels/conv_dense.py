@@ -60,7 +60,7 @@ class ConvDense(Kernel[QConv, StoredTable]):
         weights: the words', but for a few shapes."""
         g = self.geometry(layer)
         d, dots = dense_plan(layer, g), dots_plan(layer, g)
-        words = 4 * (max(d.band_words, dots.band_words if dots else 0) + d.pair_words)
+        words = 4 * ((dots or d).band_words + d.pair_words)
         t = turned(g, words)
         return t, max(words, (t.bytes + 3) & ~3)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...lowering.qgraph import QConv, Requant
 from ..emit import CFunction, render
-from ..geometry import Geometry, align4
+from ..geometry import Geometry
 from ..requant import RequantTable
 from .base import Layer
 from .pairs import DensePlan, PairRows, dense_plan
@@ -34,7 +34,7 @@ def dots_plan(layer: Layer[QConv], g: Geometry) -> DensePlan | None:
     if not g.pointwise:
         return d
     planes = d.planes
-    pixels = min(_tile(layer, g, 4 * planes), align4(g.ow))
+    pixels = min(_tile(layer, g, 4 * planes), g.ow)  # a short row's band is no longer than it
     # the routine's code is to be small beside the rows
     most = UNROLLED if g.ci * g.co >= ROOMY or layer.weight < 0.5 else 4
     unroll = next(u for u in range(most, 0, -1) if planes % u == 0)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ...lowering.qgraph import QConv
 from ..emit import CFunction, render
-from ..geometry import Geometry
+from ..geometry import Geometry, align4
 from ..requant import RequantTable
 from .source import RowSource
 from .tile.store import accumulator_store
 
-PITCH = 16  #: bytes of a channel in the band
+PITCH = 16  #: bytes of a channel in the band, at most
 
 
 def pointwise(
@@ -22,11 +22,11 @@ def pointwise(
 ) -> tuple[CFunction, str]:
     """The function that makes sums, only called by cores without the DSP extension, and C of the
     convolution. g: of tiles of four pixels."""
-    n = min(PITCH, g.ow)
+    n, pitch = min(PITCH, g.ow), min(PITCH, align4(g.ow))
     # the last tile leaves out what it shares with the one before, a multiple of four pixels
     fours = g.ow > n and g.ow % 4 == 0 and g.ow % 8
     width = 8 if n % 8 == 0 and not fours else 4
-    sums = f"sums_{width}_{g.ci}"
+    sums = f"sums_{width}_{g.ci}" + (f"_{pitch}" if pitch < PITCH else "")
     stores = []
     for first in range(0, width, 4):
         codes = accumulator_store(op, g, q, [f"a[{first + j}]" for j in range(4)])
@@ -34,9 +34,9 @@ def pointwise(
         stores.append("\n".join(["{", *([f"    {moved}"] if moved else []), _indent(codes), "}"]))
     text = render(
         "pointwise_plain.c.j2", name=name, title=title, g=g, q=q, source=source, n=n, width=width,
-        pitch=PITCH, sums=sums, residual=op.residual is not None, stores=stores,
+        pitch=pitch, sums=sums, residual=op.residual is not None, stores=stores,
     )  # fmt: skip
-    product = render("pointwise_sums.c.j2", name=sums, ci=g.ci, width=width, pitch=PITCH)
+    product = render("pointwise_sums.c.j2", name=sums, ci=g.ci, width=width, pitch=pitch)
     return CFunction(sums, product, {"dsp": "", "helium": ""}), text
 
 
