@@ -141,7 +141,7 @@ def _row(bench: methods.Bench, name: str, what: str, model: Model, accuracies: l
         model, bench.calibration, name=f"{bench.network}_{_plain(name)}", board=BOARD
     )
     report = secateur.deploy(
-        compiled, BOARD, bench.x_test[:COMPARED], emulator="sim", builder="gcc",
+        compiled, BOARD, inputs=bench.x_test[:COMPARED], emulator="sim", builder="gcc",
         build_dir=FOLDER / "firmware" / f"{bench.network}-{_plain(name)}",
     )  # fmt: skip
     chosen = [x for x in compiled.layers if x.name in bench.main()]

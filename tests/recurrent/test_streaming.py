@@ -330,8 +330,10 @@ def test_a_hop_is_its_last_answer(core: str, tmp_path: Path) -> None:
         plans.append(plan)
         given_codes.append(codes.reshape(2, -1))
         expected.append(hops.reshape(2, -1))
-    run = run_c.on_core if core else run_c.on_host
-    got = run(*([core] if core else []), plans, given_codes, tmp_path)
+    if core:
+        got = run_c.on_core(core, plans, given_codes, tmp_path)
+    else:
+        got = run_c.on_host(plans, given_codes, tmp_path)
     for one, want in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, want)
 
