@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ PLACES = run_c.PLACES
 
 def run(
     graphs: list[QGraph], inputs: list[np.ndarray], place: str, folder: Path,
-    encoding: str | None = None, optimize: str = "balanced",
+    encoding: Mapping[str, str] | str | None = None, optimize: str = "balanced",
 ) -> None:  # fmt: skip
     """Every graph gives the reference's bytes in a place."""
     plans = [run_c.plan(g, f"m{i}", encoding, optimize=optimize) for i, g in enumerate(graphs)]

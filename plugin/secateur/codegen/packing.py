@@ -13,6 +13,7 @@ import numpy as np
 
 from ..coding.planes import decompose
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp, QPack, QTensor, Thresholds
+from .requant import multiplied
 
 _MOST = 8  #: weight planes times input planes; beyond, bytes are as fast
 _WIDEST = 64  #: pixels of a padded row of a convolution with a window
@@ -67,7 +68,11 @@ def _pays(op: QConv | QDense, pairs: int, doubling: bool, pixels: int) -> bool:
     if doubling and steps:
         finish = 40 * pairs + (75 * steps if steps > 1 else 0)
     each = pairs * 5.3 * columns + finish + 20 * columns / len(op.weight)
-    return tiles * each < pixels * (1.25 * columns + 5 * max(0, steps - 3))
+    row = 1.25 * columns
+    if np.abs(op.weight).max(initial=0) <= 1:  # added, and only where there is a weight
+        row = min(row, 0.7 * np.count_nonzero(op.weight) / len(op.weight) + 3)
+    counted = 0 if multiplied(r) is not None else max(0, steps - 3)
+    return bool(tiles * each < pixels * (row + 5 * counted))
 
 
 def pack(graph: QGraph) -> QGraph:

@@ -24,6 +24,7 @@ class RequantTable:
     shift: int
     unit_bits: int  #: offsets are stored in units of 2**unit_bits
     out: str = "uint8_t"  #: C type of what `code` gives
+    bits: int = 8  #: of a code of that type: it is clamped to 0 .. 2**bits - 1
 
     @property
     def ctype(self) -> str:
@@ -42,13 +43,17 @@ class RequantTable:
     def code(self, acc: str, add: str = "{}") -> str:
         """C expression: the code of an int32 accumulator; `add` wraps what is shifted."""
         v = f"sc_macw({acc}, m, c)" if self.pre_shift else f"sc_mac({acc}, m, c)"
-        clamp = "sc_code" if self.out == "uint8_t" else "sc_short"
-        return f"{clamp}({add.format(v)}, {self.shift})"
+        return self._clamped(add.format(v))
 
     def lane_code(self, word: str, half: str, add: str = "{}") -> str:
         """C expression: the code of one lane of `word`; half is "lo" or "hi"."""
         v = f"sc_mac{'w' if self.pre_shift else ''}_{half}({word}, m, c)"
-        return f"sc_code({add.format(v)}, {self.shift})"
+        return self._clamped(add.format(v))
+
+    def _clamped(self, v: str) -> str:
+        if self.bits < 8:
+            return f"sc_level({v}, {self.shift}, {self.bits})"
+        return f"{'sc_code' if self.out == 'uint8_t' else 'sc_short'}({v}, {self.shift})"
 
     def lanes4(
         self, even: str, odd: str, add: tuple[str, str, str, str] | None = None, short: bool = False
@@ -58,7 +63,8 @@ class RequantTable:
         `short`: what is clamped to them fits 16 bits.
         """
         if self.shift == 16 and not self.pre_shift and add is None:
-            return f"sc_codes4({even}, {odd}, m, c)"
+            name, bits = ("sc_codes4", "") if self.bits == 8 else ("sc_levels4", f", {self.bits}")
+            return f"{name}({even}, {odd}, m, c{bits})"
         w = add or ("{}",) * 4
         if short and self.pre_shift and self.shift == 0:
             e0, o0 = (w[i].format(f"sc_macw_lo({x}, m, c)") for i, x in enumerate((even, odd)))
@@ -151,10 +157,22 @@ def trailing_zero_bits(values: np.ndarray) -> int:
     return 31 if both == 0 else (both & -both).bit_length() - 1
 
 
-def requantization(name: str, r: Requant | Thresholds) -> RequantTable:
-    """Lay `r` out as the array `name`_q."""
+def multiplied(r: Requant | Thresholds) -> Requant | None:
+    """What of `r` is a multiplication, an offset and a shift; None where thresholds are counted."""
+    return r.line if isinstance(r, Thresholds) else r
+
+
+def code_bits(r: Requant | Thresholds) -> int:
+    """Bits to whose range `multiplied(r)` is clamped."""
+    return len(r.planes) if isinstance(r, Thresholds) else 8
+
+
+def requantization(name: str, r: Requant | Thresholds, bits: int = 8) -> RequantTable:
+    """Lay `r` out as the array `name`_q; bits: of codes, where thresholds do not say."""
     if isinstance(r, Thresholds):
-        return _threshold_table(name, r)
+        if r.line is None:
+            return _threshold_table(name, r)
+        return requantization(name, r.line, code_bits(r))
     if isinstance(r, WideRequant):
         return _wide_table(name, r)
     m = np.asarray(r.multiplier, np.int64).reshape(-1)
@@ -171,7 +189,7 @@ def requantization(name: str, r: Requant | Thresholds) -> RequantTable:
     get_c = f"(int32_t)*q++{unit}" if narrow else "*q++"
     get = (str(int(m[0])) if shared else "*q++", get_c)
     values = np.stack(cols, axis=1)
-    bits = {"requant": values.size * (16 if narrow else 32)}
-    array = CArray(f"{name}_q", ctype, values, note, bits)
+    stored = {"requant": values.size * (16 if narrow else 32)}
+    array = CArray(f"{name}_q", ctype, values, note, stored)
     out = "int16_t" if isinstance(r, ShortRequant) else "uint8_t"
-    return RequantTable(array, get, r.pre_shift, r.shift, k if narrow else 0, out)
+    return RequantTable(array, get, r.pre_shift, r.shift, k if narrow else 0, out, bits)

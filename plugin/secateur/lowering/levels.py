@@ -5,8 +5,11 @@ docs/integer-spec.md, "Low-bit activations".
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from secateur.lowering.line import line
 from secateur.lowering.qgraph import QTensor, Thresholds
 
 Levels = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -72,4 +75,5 @@ def thresholds(
     constant = np.where(t <= bias[:, None], first, last + 1)
     bound = np.where((m == 0)[:, None], constant, bound)
     flip = np.where(m < 0, -1, 0)
-    return Thresholds(bound.astype(np.int32), flip.astype(np.int32), planes)
+    found = Thresholds(bound.astype(np.int32), flip.astype(np.int32), planes)
+    return replace(found, line=line(found, low, high))

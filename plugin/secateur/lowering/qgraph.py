@@ -130,6 +130,10 @@ class Thresholds:
     values: np.ndarray  #: int32 [co, 2**bits - 1], ascending along a row
     flip: np.ndarray  #: int32 [co], 0 or -1
     planes: tuple[int, ...]  #: those of the output tensor
+    #: of three or more even levels: multipliers, offsets and a shift that give the same code for
+    #: every accumulator the operator can have, clamped to 0 .. the largest code; None: there are
+    #: none, or nobody looked
+    line: Requant | None = None
 
     @property
     def codes(self) -> tuple[int, ...]:

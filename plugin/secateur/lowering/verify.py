@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from secateur.lowering import line
 from secateur.lowering import qgraph as ir
 from secateur.lowering.registry import verification_of, verifies
 from secateur.lowering.wide import products
@@ -114,6 +115,9 @@ def requant(
         _require(r.values.shape == (entries, steps), f"thresholds of shape {r.values.shape}")
         _require((np.diff(r.values.astype(np.int64), axis=1) >= 0).all(), "thresholds descend")
         _require(np.isin(r.flip, (0, -1)).all() and r.flip.size == entries, "flips not 0 or -1")
+        if r.line is not None:
+            requant(r.line, entries, y, low, high)
+            _require(line.holds(r, low, high), "a line that is not its thresholds'")
         return
     _require(r.multiplier.shape == (entries,), f"multipliers of shape {r.multiplier.shape}")
     _require(r.offset.shape == (entries,), f"offsets of shape {r.offset.shape}")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...lowering.qgraph import QConv, Thresholds
+from ...lowering.qgraph import QConv
 from ..emit import WRITTEN_OUT, CFunction, Emission, by_isa, not_with_vectors, render
 from ..geometry import Ring, Stripe
-from ..requant import RequantTable
+from ..requant import RequantTable, multiplied
 from .base import Kernel, Layer, register
 from .coded import decode_work, is_coded
 from .helium_depthwise import depthwise, work
@@ -57,7 +57,7 @@ class Strips:
         sy, sx = op.stride
         if op.weight.shape[2:] != (3, 3) or sy != sx or sy > 2 or ow < 2:
             return None
-        if isinstance(op.requant, Thresholds):  # the strips multiply and shift
+        if multiplied(op.requant) is None:  # the strips multiply and shift
             return None
         most = 6 if sy == 1 else 2 if small else 4
         chunk = chunk_of(rows, most, 1.0 / sy)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...lowering.qgraph import QConv, Requant
+from ...lowering.qgraph import QConv
 from ..emit import CArray, CFunction, Emission, by_isa, render
 from ..geometry import Geometry, align4
-from ..requant import RequantTable, requantization
+from ..requant import RequantTable, code_bits, multiplied, requantization
 from ..tables import RequantizedTable, counter_type
 from .base import Kernel, Layer, register
 from .depthwise import depthwise_name, is_depthwise, plane_over_plane
@@ -78,12 +78,12 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
     forms = frozenset({"ternary"})
 
     def applies(self, layer: Layer[QConv]) -> bool:
-        op = layer.op
+        op, r = layer.op, multiplied(layer.op.requant)
         return (
             is_depthwise(op)
             and lists_fit(op.weight)
-            and isinstance(op.requant, Requant)
-            and int(op.requant.multiplier.min()) > -32768  # its negative fits, too
+            and r is not None
+            and int(r.multiplier.min()) > -32768  # its negative fits, too
             and layer.graph.tensors[op.output].shape[2] >= 4
         )
 
@@ -114,12 +114,13 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         }
 
     def table(self, layer: Layer[QConv]) -> RequantizedTable:
-        r = layer.op.requant
-        assert isinstance(r, Requant)
+        r = multiplied(layer.op.requant)
+        assert r is not None
         weight = layer.op.weight.reshape(len(layer.op.weight), -1)
         taps = tap_lists(weight, strip_geometry(layer).offsets())
         multiplier = (r.multiplier * np.where(taps.flipped, -1, 1)).astype(np.int16)
-        q = requantization(layer.prefix, replace(r, multiplier=multiplier))
+        turned = replace(r, multiplier=multiplier)
+        q = requantization(layer.prefix, turned, code_bits(layer.op.requant))
         elem = counter_type(int(taps.values.max()))
         width, zeros = (8 if elem == "uint8_t" else 16), int((taps.values == 0).sum())
         lists = CArray(

@@ -41,4 +41,7 @@ def store4(
     mask = f", vctp32q({valid})" if valid < 4 else ""
     p, behind = "_p" if mask else "", f" + {at}" if at else ""
     codes = _codes(q, sums, residual, f"r{behind}", mask)
-    return codes + f"vstrbq{p}_u32(o{behind}, sc_clamp4(v){mask});"
+    clamped = "sc_clamp4(v)"
+    if q.bits < 8:
+        clamped = f"vminq_u32({clamped}, vdupq_n_u32({2**q.bits - 1}))"
+    return codes + f"vstrbq{p}_u32(o{behind}, {clamped}{mask});"

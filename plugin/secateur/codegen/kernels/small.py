@@ -15,7 +15,7 @@ from ...lowering.qgraph import (
 )
 from ..emit import CFunction, Emission, environment, render
 from ..geometry import Ring, Stripe
-from ..requant import RequantTable, inlined, requantization, wide_code
+from ..requant import RequantTable, inlined, multiplied, requantization, wide_code
 from ..tables import Table
 from .base import Kernel, Layer, Op, Plain, register
 
@@ -164,7 +164,7 @@ class Rescale(Kernel[QRescale, OptionalTable]):
 
     def table(self, layer: Layer[QRescale]) -> OptionalTable:
         r = layer.op.requant
-        several = isinstance(r, Thresholds) and r.values.size > 1
+        several = isinstance(r, Thresholds) and r.values.size > 1 and r.line is None
         return OptionalTable.of(layer, r if several else None)
 
     def emit(self, layer: Layer[QRescale], table: OptionalTable) -> Emission:
@@ -172,9 +172,11 @@ class Rescale(Kernel[QRescale, OptionalTable]):
         n = layer.graph.tensors[op.output].size
         name = f"rescale_{layer.c_name}"
         q, r = table.q or requantization(layer.prefix, op.requant), op.requant
-        if isinstance(r, Requant):
-            m, c = inlined(r)
+        line = multiplied(r)
+        if line is not None:
+            m, c = inlined(line)
         else:
+            assert isinstance(r, Thresholds)
             m, c = int(r.flip[0]), int(r.values[0, 0]) if r.values.size == 1 else 1
         kinds = layer.ctype(op.inputs[0]), layer.ctype(op.output)
         text = _macro("rescale", name, n, q, m, c, *kinds)

@@ -192,7 +192,7 @@ class TernaryRows(RowExecutor):
             tile = "rows, tile, requant, o"
             offsets = tuple(g.out_offsets())
             together = offsets == (0, 4, 8, 12)
-            if layer.compact and together and _codes_fit_lanes(layer.op, q):
+            if layer.compact and together and q.bits == 8 and _codes_fit_lanes(layer.op, q):
                 made = _tile_function(steps, None)
                 shifts = f"{q.shift} + 256 * {q.unit_bits}" if q.unit_bits else str(q.shift)
                 tile += f", requant + {2 * g.co}, {g.out_plane}, {shifts}"

@@ -8,7 +8,6 @@ import numpy as np
 
 from ....lowering.qgraph import QConv
 from ...emit import CFunction, Emission, render
-from ...requant import requantization
 from ..base import Kernel, Layer, add
 from ..coded import coded, is_coded, rows_of
 from .executor import RowExecutor, Rows, RowTable, Slots
@@ -54,7 +53,7 @@ class TiledConv(Kernel[QConv, RowTable]):
         return self.executor.rows(layer, self.schedule(layer))
 
     def table(self, layer: Layer[QConv]) -> RowTable:
-        rows, q = self._rows(layer), requantization(layer.prefix, layer.op.requant)
+        rows, q = self._rows(layer), self.executor.requant(layer)
         others = self.executor.others(layer)
         if not is_coded(layer.encoded):
             arrays = (rows.array(layer.prefix), *others, q.array)

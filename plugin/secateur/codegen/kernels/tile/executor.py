@@ -14,6 +14,7 @@ import numpy as np
 
 from ....lowering.qgraph import QConv
 from ...emit import DTYPES, CArray, CFunction
+from ...requant import RequantTable, requantization
 from ...tables import RequantizedTable, counter_type
 from ..base import Layer
 from ..coded import Coded
@@ -100,6 +101,10 @@ class RowExecutor(ABC):
     @abstractmethod
     def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         """The executable rows."""
+
+    def requant(self, layer: Layer[QConv]) -> RequantTable:
+        """The requantization of the layer's sums."""
+        return requantization(layer.prefix, layer.op.requant)
 
     def others(self, layer: Layer[QConv]) -> tuple[CArray, ...]:
         """Arrays beside the rows."""

@@ -154,6 +154,26 @@ SC_INLINE uint32_t sc_clamp16(int32_t lo, int32_t hi)
         sc_code_;                                                                       \
     })
 
+/* v >> f, clamped to n bits without sign, f a constant in 1..31, n one in 1..7. */
+#define sc_level(v, f, n)                                                              \
+    __extension__({                                                                     \
+        uint32_t sc_level_;                                                             \
+        __asm__("usat %0, %3, %1, asr %2"                                               \
+                : "=r"(sc_level_)                                                       \
+                : "r"((int32_t)(v)), "I"(f), "I"(n));                                   \
+        sc_level_;                                                                      \
+    })
+
+/* Two of them, of lo >> 16 and hi >> 16, in lanes. */
+#define sc_levels16(lo, hi, n)                                                         \
+    __extension__({                                                                     \
+        uint32_t sc_levels_;                                                            \
+        __asm__("pkhtb %0, %1, %2, asr #16\n\tusat16 %0, %3, %0"                        \
+                : "=r"(sc_levels_)                                                      \
+                : "r"((int32_t)(hi)), "r"((int32_t)(lo)), "I"(n));                      \
+        sc_levels_;                                                                     \
+    })
+
 /* v >> f, clamped to 16 bits, f a constant in 1..31. */
 #define sc_short(v, f)                                                                    \
     __extension__({                                                                      \

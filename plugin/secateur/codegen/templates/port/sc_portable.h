@@ -149,6 +149,14 @@ SC_INLINE uint32_t sc_clamp16(int32_t lo, int32_t hi)
 
 #define sc_code(v, f) sc_clamp((int32_t)(v) >> (f))
 
+SC_INLINE uint32_t sc_level_of(int32_t v, int32_t most)
+{
+    return v < 0 ? 0u : v > most ? (uint32_t)most : (uint32_t)v;
+}
+
+#define sc_level(v, f, n) sc_level_of((int32_t)(v) >> (f), (1 << (n)) - 1)
+#define sc_levels16(lo, hi, n) (sc_level(lo, 16, n) | sc_level(hi, 16, n) << 16)
+
 SC_INLINE int32_t sc_short_of(int32_t v)
 {
     return v < -32768 ? -32768 : v > 32767 ? 32767 : v;
