@@ -8,7 +8,8 @@ out; float, int8, and trained on to 4-bit weights (QuantizedNN), to ternary ones
 (Ternarize) and, an LSTM of 64 units, to 80 % zeros anywhere and in blocks (Prune); answers that an
 int8 TensorFlow Lite model of the same network gives alike. Text: the next character of the Python
 sources of the Keras package (Apache-2.0) as installed, an LSTM of 64 units, in bits per character;
-the last tenth of its files is held out.
+the last tenth of its files is held out. Its weights have 4, 3 and 2 bits, then its hidden states as
+well (quantize_activations).
 
 Trained networks are kept in build/recurrent, so that what is interrupted goes on;
 benchmarks/results/recurrent.json has the rows that there are. `--trained` measures what is trained.
@@ -59,9 +60,10 @@ KINDS: dict[str, Callable[[int], keras.callbacks.Callback]] = {
     "80 % zeros in blocks of 2 by 4": lambda steps: _pruned(steps, (2, 4)),
     "ternary, 60 % zeros": lambda steps: sc.Ternarize(sparsity=0.6, end_step=steps // 2),
 }
+STATES = ", states too"  #: hidden states of as many bits as the weights
 HAPT_KINDS, TEXT_KINDS = (
     ("4 bit", "ternary, 60 % zeros"),
-    ("4 bit", "3 bit", "2 bit", "float, trained on"),
+    ("4 bit", "3 bit", "2 bit", *(f"{n} bit{STATES}" for n in (4, 3, 2)), "float, trained on"),
 )
 #: Of the LSTM of 64 units; those with LONGER behind it for so many epochs, at another rate.
 PRUNED = tuple(f"{kind}{longer}" for longer in ("", LONGER) for kind in KINDS if "80 %" in kind)
@@ -279,7 +281,10 @@ def _text_float(path: Path) -> keras.Model:
 
 def _text_more(start: str, kind: str, path: Path) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return _text_fit(_started(start), MORE_STEPS, RATE, [KINDS[kind](MORE_STEPS)])
+    model, weights = _started(start), kind.removesuffix(STATES)
+    if weights != kind:
+        model = sc.quantize_activations(model, int(kind.split()[0]))
+    return _text_fit(model, MORE_STEPS, RATE, [KINDS[weights](MORE_STEPS)])
 
 
 def _text_row(model: keras.Model) -> dict[str, Any]:

@@ -44,6 +44,15 @@ from .callbacks import (
     QuantActivation as QuantActivation,
 )
 from .callbacks import (
+    QuantGRUCell as QuantGRUCell,
+)
+from .callbacks import (
+    QuantLSTMCell as QuantLSTMCell,
+)
+from .callbacks import (
+    QuantSimpleRNNCell as QuantSimpleRNNCell,
+)
+from .callbacks import (
     QuantizedNN as QuantizedNN,
 )
 from .callbacks import (

@@ -50,6 +50,8 @@ def recurrent_graphs(draw: st.DrawFn) -> tuple[Graph, np.ndarray]:
             "function": (draw(st.sampled_from(("tanh", "relu", "softsign"))), ()),
             "gate": (draw(st.sampled_from(("sigmoid", "hard_sigmoid"))), ()),
         }  # fmt: skip
+        if attrs["function"] != ("relu", ()) and (cell != "gru" or attrs["reset_after"]):
+            attrs["hidden_levels"] = draw(st.sampled_from((0, 0, 1, 7, 127)))
         kinds = (draw(st.sampled_from(KINDS)), draw(st.sampled_from(KINDS)))
         t = layer(b, rng, t, f"layer{i}", cell, draw(st.integers(1, 9)), kinds, **attrs)
     if draw(st.booleans()):

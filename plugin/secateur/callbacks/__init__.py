@@ -13,6 +13,7 @@ from secateur.callbacks.power_of_two import PowerOfTwo
 from secateur.callbacks.projection import Projection
 from secateur.callbacks.prune import Prune
 from secateur.callbacks.quant_activation import QuantActivation, quantize_activations
+from secateur.callbacks.quant_cells import QuantGRUCell, QuantLSTMCell, QuantSimpleRNNCell
 from secateur.callbacks.quantized_nn import QuantizedNN
 from secateur.callbacks.sensitivity import LayerPlan, Sensitivity, sensitivity
 from secateur.callbacks.smart_deal import SmartDeal
@@ -39,6 +40,9 @@ __all__ = [
     "Projection",
     "Prune",
     "QuantActivation",
+    "QuantGRUCell",
+    "QuantLSTMCell",
+    "QuantSimpleRNNCell",
     "QuantizedNN",
     "Sensitivity",
     "SmartDeal",

@@ -17,6 +17,7 @@ product; with `kind="sign"` code 0 is -1 and code 1 is +1, so XNOR/popcount is.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from secateur.callbacks import quant_cells
 from secateur.callbacks.arguments import check, checked
 from secateur.callbacks.select import Pattern, matches
 from secateur.errors import ModelError
@@ -176,21 +178,29 @@ def quantize_activations(
     levels: str = "uniform",
     include: Sequence[Pattern] | None = None,
 ) -> keras.Model:
-    """A copy of `model` with its ReLUs turned into `QuantActivation`s.
+    """A copy of `model` whose ReLUs are `QuantActivation`s and whose hidden states have few bits.
 
     Layers keep their names and weights; the copy is not compiled. ReLU layers and
     `Activation("relu")` are replaced; behind a layer with a ReLU inside (`activation="relu"`)
-    comes one of its own, called NAME_activation.
+    comes one of its own, called NAME_activation. LSTM, GRU, SimpleRNN (and RNN of their cells,
+    Bidirectional) become an RNN of the same name with a `QuantLSTMCell` or the like; with
+    kind="sign", learned levels or one bit they stay, and a warning says so.
 
     Args:
         model: functional or Sequential, built.
-        bits, kind, levels: see `QuantActivation`.
-        include: names (with * and ?) of the layers whose ReLUs to turn; None for all.
+        bits, kind, levels: see `QuantActivation`; recurrent layers take any bits of 2..8.
+        include: names (with * and ?) of the layers to turn; None for all.
 
     Raises:
-        ModelError: the model has no such ReLU.
+        ModelError: the model has no such layer, or a recurrent one has no form of few bits.
+
+    Example:
+        small = sc.quantize_activations(model, 4)
+        small.compile("adam", "mse")
+        small.fit(x, y, callbacks=[sc.QuantizedNN(weight_bits=4, activation_bits=4)])
     """
-    replaced, fused = [], []
+    replaced, fused, left = [], [], []
+    states = kind == "relu" and levels == "uniform" and bits > 1
 
     def swap(layer: keras.layers.Layer) -> keras.layers.Layer:
         is_relu = getattr(layer, "activation", None) is keras.activations.relu
@@ -198,6 +208,11 @@ def quantize_activations(
             is_relu and isinstance(layer, keras.layers.Activation)
         )
         wanted = include is None or any(matches(layer, p) for p in include)
+        if wanted and quant_cells.is_recurrent(layer):
+            if states:
+                replaced.append(layer.name)
+                return quant_cells.quantized(layer, bits)
+            left.append(layer.name)
         if wanted and alone:
             replaced.append(layer.name)
             return QuantActivation(bits, kind, levels=levels, name=layer.name)
@@ -226,9 +241,18 @@ def quantize_activations(
         copy = keras.models.clone_model(model, clone_function=swap, call_function=call)
     if not replaced and not fused:
         named = "" if include is None else f" named {', '.join(map(str, include))}"
-        raise ModelError(f"quantize_activations: model {model.name!r} has no ReLU layer{named}")
+        raise ModelError(
+            f"quantize_activations: model {model.name!r} has no ReLU or recurrent layer{named} to "
+            f"take {bits} bit{'s' * (bits > 1)} of kind {kind!r}, {levels} levels"
+        )
+    if left:
+        warnings.warn(
+            f"the hidden states of {', '.join(map(repr, left))} keep 8 bits: they have evenly "
+            "spaced levels of 2 bits or more only",
+            stacklevel=2,
+        )
     for layer in model.layers:
-        if layer.name not in replaced and layer.weights:
+        if layer.weights:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
     return copy
 
@@ -255,6 +279,8 @@ def check_activations(
         return
     found = [x for x in model.layers if isinstance(x, QuantActivation)]
     if any(x.bits == bits and kind in (None, x.kind) for x in found):
+        return
+    if kind in (None, "relu") and any(bits in quant_cells.state_bits(x) for x in model.layers):
         return
     asked = f"{bits}, {kind!r}" if kind else str(bits)
     raise ModelError(

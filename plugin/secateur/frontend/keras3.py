@@ -25,11 +25,12 @@ from secateur.frontend.layers import Ref, SourceLayer, add_layers, kind_of_other
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
-#: The one layer from outside Keras that a file may name: this package's own.
+#: The layers from outside Keras that a file may name, and where they are: this package's own.
 _OWN = {
-    "module": "secateur.callbacks.quant_activation",
-    "class_name": "QuantActivation",
-    "registered_name": "secateur>QuantActivation",
+    "QuantActivation": "secateur.callbacks.quant_activation",
+    "QuantLSTMCell": "secateur.callbacks.quant_cells",
+    "QuantGRUCell": "secateur.callbacks.quant_cells",
+    "QuantSimpleRNNCell": "secateur.callbacks.quant_cells",
 }
 
 
@@ -123,7 +124,7 @@ def _layer(op: Any, node: Any, tensors: dict[int, str]) -> SourceLayer:
         shown = shown_as(kind, args, kwargs)
         return SourceLayer(f"ops.{kind}", op.name, config, {}, args, kwargs, shown=shown)
     if kind == "Lambda" or not (
-        type(op).__module__.startswith("keras.") or type(op).__module__ == _OWN["module"]
+        type(op).__module__.startswith("keras.") or type(op).__module__ in _OWN.values()
     ):
         kind = kind_of_others(kind, get_registered_name(type(op)))
     try:
@@ -188,8 +189,8 @@ def open_model(path: Path) -> Any:
     refuse_code(config, path)
     try:
         keras = import_keras()
-        if _OWN["registered_name"] in str(config):  # others need no TensorFlow to be read
-            import secateur.callbacks.quant_activation  # noqa: F401  registers the layer
+        if "secateur>" in str(config):  # others need no TensorFlow to be read
+            import secateur.callbacks  # noqa: F401  registers the layers
     except ImportError as e:
         raise ModelError(
             f"{path} needs Keras 3 to be read ({e}); run: {extras.install('train')}"
@@ -274,7 +275,8 @@ def refuse_code(
             f"layer '{layer}' in {path} is a Lambda, whose code is never executed from a file; "
             "replace it with a Keras layer"
         )
-    own = all(config.get(key) == name for key, name in _OWN.items())
+    named = f"secateur>{kind}" == config.get("registered_name")
+    own = named and isinstance(kind, str) and _OWN.get(kind) == module
     foreign = str(module).split(".")[0] not in packages and not own
     if module is not None and kind is not None and foreign:
         raise ModelError(

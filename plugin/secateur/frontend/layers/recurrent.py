@@ -17,6 +17,7 @@ from .base import SourceLayer, handles, refuse, spreads
 _CELLS = {
     "LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn",
     "LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn",
+    "QuantLSTMCell": "lstm", "QuantGRUCell": "gru", "QuantSimpleRNNCell": "rnn",
 }  # fmt: skip
 _KINDS = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
 
@@ -119,6 +120,15 @@ def _emit(b: Builder, run: _Run, tensor: str) -> list[str]:
             turns, u = b.nominal(y)
             h = b.without(b.cut(f"{y}_last", y, (turns - 1, 0), (1, u)), 0)
         states.append(h)
+        if (
+            attrs.get("hidden_levels")
+            and attrs["cell"] == "gru"
+            and layer.config.get("return_state")
+        ):
+            raise refuse(
+                layer, "returns the state that it keeps beside its few bits",
+                "give return_state=False and use its output",
+            )  # fmt: skip
         if attrs["cell"] == "lstm":
             of = {**attrs, "of": y}
             states.append(b.emit("cell_state", f"{y}_cell_out", [source], None, of, params))
@@ -156,6 +166,8 @@ def _node(
             params["bias"] = bias
     if cell == "gru":
         attrs["reset_after"] = bool(config.get("reset_after", True))
+    if bits := int(config.get("state_bits", 0)):
+        attrs["hidden_levels"] = 2 ** (bits - 1) - 1
     if params["kernel"].shape[1] != GATES[cell] * len(params["recurrent"]):
         raise refuse(layer, f"has a kernel {params['kernel'].shape}", "build the layer anew")
     return attrs, params

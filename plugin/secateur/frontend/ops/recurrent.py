@@ -34,6 +34,7 @@ _ATTRS = {
     "reset_after": True,  # a GRU's reset gate acts behind the recurrent product
     "stateful": False,  # the state is kept from one call to the next
     "step": False,  # one turn, of a stream that keeps the state
+    "hidden_levels": 0,  # the hidden state is a multiple of 1 / levels within -1..1; 0: calibrated
     "cell_clip": 0.0,  # an LSTM's cell state is kept within +- so much; 0: it is not
 }
 _PARAMS = {
@@ -79,8 +80,9 @@ def trace(node: Node, x: Array) -> Trace:
     a = (rows.reshape(n * turns, -1) @ kernel + bias).reshape(n, turns, -1)
     f, g = node.attr("function"), node.attr("gate")
     cell, clip = node.attr("cell"), np.float32(node.attr("cell_clip"))
+    levels = int(node.attr("hidden_levels"))
     h = np.zeros((n, u), np.float32)
-    c = np.zeros((n, u), np.float32)
+    c, state = h, h  # a GRU keeps its state as it is beside what it gives
     hs, cs, bs = [], [], []
     for t in range(turns):
         p = a[:, t]
@@ -99,9 +101,11 @@ def trace(node: Node, x: Array) -> Trace:
                 b = b.copy()
                 b[:, 2 * u :] = (r * h) @ recurrent[:, 2 * u :] + second[2 * u :]
                 r = np.float32(1.0)
-            h = z * h + (1 - z) * evaluate(f, p[:, 2 * u :] + r * b[:, 2 * u :])
+            h = state = z * state + (1 - z) * evaluate(f, p[:, 2 * u :] + r * b[:, 2 * u :])
         else:
             h = evaluate(f, p + b)
+        if levels:
+            h = np.floor(h * np.float32(levels) + np.float32(0.5)) / np.float32(levels)
         hs.append(h)
         cs.append(c)
         bs.append(b)

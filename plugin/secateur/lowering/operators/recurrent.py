@@ -244,7 +244,13 @@ class _Parts:
         self.cell = str(node.attr("cell"))
         self.units = int(node.params["recurrent"].shape[0])
         low, high = lo.ranges[f"{node.output}/hidden"]
-        self.hidden = self.tensor("hidden_before", self.units, *affine(low, high))
+        levels = int(node.attr("hidden_levels"))
+        scale, zero = (1 / levels, levels) if levels else affine(low, high)
+        self.hidden = self.tensor("hidden_before", self.units, scale, zero)
+        if 0 < levels < 127:  # codes 0 .. 2 * levels
+            planes = tuple(1 << k for k in range((2 * levels).bit_length()))
+            self.hidden = replace(self.hidden, planes=planes)
+            lo.q.tensors[self.hidden.name] = self.hidden
         self.kernel = _alike(quantize_weights(node.params["kernel"].T))
         self.recurrent = _alike(quantize_weights(node.params["recurrent"].T))
         self.point = self._point()
@@ -326,7 +332,7 @@ def _wide_requant(
 ) -> ShortRequant:
     """Constants from the sums of x with `weights` to int16 of `scale`. Raises DoesNotFitError."""
     w = weights.values.astype(np.int64)
-    low, high = 255 * np.minimum(w, 0).sum(axis=1), 255 * np.maximum(w, 0).sum(axis=1)
+    low, high = x.top * np.minimum(w, 0).sum(axis=1), x.top * np.maximum(w, 0).sum(axis=1)
     b = np.zeros(len(w)) if bias is None else bias.astype(np.float64)
     r, _ = requantize(
         x.scale * weights.scale / scale, b / scale, x.zero_point * w.sum(axis=1), low, high
