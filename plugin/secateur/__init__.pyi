@@ -47,13 +47,13 @@ from .callbacks import (
     QuantGRUCell as QuantGRUCell,
 )
 from .callbacks import (
+    QuantizedNN as QuantizedNN,
+)
+from .callbacks import (
     QuantLSTMCell as QuantLSTMCell,
 )
 from .callbacks import (
     QuantSimpleRNNCell as QuantSimpleRNNCell,
-)
-from .callbacks import (
-    QuantizedNN as QuantizedNN,
 )
 from .callbacks import (
     Sensitivity as Sensitivity,
