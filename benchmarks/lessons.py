@@ -145,6 +145,18 @@ LESSONS = (
         (Conv(0, (3, 3), pads=(1, 1, 1, 1)), Conv(0, (3, 3), (2, 2), (0, 0, 1, 1))),
         only="dense",
     ),
+    # filters along a line
+    Lesson(
+        "line",
+        (40, 36, 1),
+        (
+            Conv(0, (10, 1)),
+            Conv(0, (15, 1)),
+            Conv(0, (3, 1), pads=(2, 0, 0, 0)),
+            Conv(0, (7, 1), pads=(3, 0, 3, 0)),
+        ),
+    ),
+    Lesson("line_short", (20, 1, 9), (Conv(0, (1, 5)), Conv(0, (1, 8)), Conv(0, (1, 9)))),
     # inputs of a model beside which nothing counts
     Lesson("picture", (3, 24, 32), (Conv(2, (1, 1), (8, 8)),), only="dense"),
     Lesson("film", (4, 20, 20), (Conv(2, (1, 1), (10, 10)),), only="dense"),
@@ -328,7 +340,10 @@ class _Builder:
 
 
 #: Lessons of small layers, in which every kernel and decoder is counted as compiled for size, too.
-SHORT = ("sensor", "patch", "thumb", "tiny", "short", "row", "newest", "planes", "blocks")
+SHORT = (
+    "sensor", "patch", "thumb", "tiny", "short", "row", "newest", "planes", "blocks", "line",
+    "line_short",
+)  # fmt: skip
 
 #: Those whose lists are walked in a loop where kernels are written for both speed and size.
 LOOPED = ("short", "row", "narrow")
