@@ -70,8 +70,11 @@ def specimens() -> dict[tuple[str, str], QGraph]:
     """For each pair of a kernel and an encoding a graph of one layer that it executes."""
     found: dict[tuple[str, str], QGraph] = {}
     for kind in KINDS:
-        for what in ("pointwise", "window", "depthwise", "dense", "wide", "small plane"):
-            shape = {"dense": (40, 1, 1), "wide": (40, 1, 1), "small plane": (12, 2, 3)}
+        for what in ("pointwise", "window", "depthwise", "line", "dense", "wide", "small plane"):
+            shape = {
+                "dense": (40, 1, 1), "wide": (40, 1, 1), "small plane": (12, 2, 3),
+                "line": (12, 9, 1),
+            }  # fmt: skip
             c = Chain("g", shape.get(what, (12, 9, 8)), 0, zero=0)
             if what in ("pointwise", "small plane"):
                 c.conv(12, (1, 1), kind)
@@ -79,6 +82,8 @@ def specimens() -> dict[tuple[str, str], QGraph]:
                 c.conv(8, (3, 3), kind, pads=(1, 1, 1, 1))
             elif what == "depthwise":
                 c.conv(12, (3, 3), kind, depthwise=True, pads=(1, 1, 1, 1))
+            elif what == "line":
+                c.conv(12, (5, 1), kind, depthwise=True)
             else:
                 c.dense(24 if what == "dense" else 70, kind)
             for k in candidates(c.graph.ops[0], c.graph):
