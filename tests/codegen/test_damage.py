@@ -25,7 +25,11 @@ from .qgraphs import KINDS, Chain, codes
 
 #: Kernels of bit planes need packed tensors: tests/codegen/test_binary.py.
 #: Planes and 16-bit activations: their rows are unpacked by what the kernels tried here use, too.
-ELSEWHERE = {"conv_binary", "dense_binary", "wide_conv", "wide_dense", "wide_depthwise"}
+#: Bytes of few-bit codes need a layer before them: tests/codegen/test_ternary_bytes.py.
+ELSEWHERE = {
+    "conv_binary", "dense_binary", "wide_conv", "wide_dense", "wide_depthwise",
+    "conv_ternary_bytes",
+}  # fmt: skip
 
 _DAMAGE = """
 #include "{name}/src/{name}.h"
