@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from secateur import targets
+from secateur.codegen.kernels.depthwise_ternary import Bytes
 from secateur.codegen.plan import candidates, make_plan
 from secateur.lowering import levels, reference
 from secateur.lowering.qgraph import QConv, QGraph
@@ -16,6 +17,7 @@ from secateur.lowering.requant import requantize
 from secateur.targets import tools
 
 from .qgraphs import Chain, Pads, bounds, codes
+from .test_depthwise import SHAPES
 from .test_limits import PLACES, run
 
 FORCE = "ternary/conv_ternary_bytes"
@@ -105,6 +107,41 @@ def test_bytes_are_added(place: str, last: int, optimize: str, tmp_path: Path) -
     for g, x in zip(graphs, inputs, strict=True):
         assert np.unique(reference.run(g, x)).size > 3
     run(graphs, inputs, place, tmp_path, {"conv1": FORCE}, optimize)
+
+
+def depthwise_layers() -> list[QGraph]:
+    """Shapes of `test_depthwise` behind a layer of four bits, or of two for many taps: taps of one
+    sign, of both, as many as a byte holds, none."""
+    out = []
+    for i, (image, k, stride, pads) in enumerate(SHAPES):
+        c = Chain("d", (5, *image), seed=i, zero=(0, 77)[i % 2])
+        leveled(c.conv(9, (1, 1), "ternary"), even(4 if k[0] * k[1] <= 9 else 2))
+        w = (c.rng.integers(-1, 2, (9, 1, *k)) * (c.rng.random((9, 1, *k)) < 0.7)).astype(np.int8)
+        w[0], w[1], w[2] = 0, 1, -1
+        w[3], w[3, 0, 0, 0], w[4], w[4, 0, -1, -1] = 1, -1, -1, 1
+        c.conv(9, k, "", stride, pads, depthwise=True, weight=w)
+        out.append(leveled(c, even(4)).graph if i % 2 else spread(c).graph)
+    return out
+
+
+@pytest.mark.parametrize("optimize", ["latency", "flash"])
+@pytest.mark.parametrize("place", PLACES)
+def test_depthwise_taps_are_added_in_bytes(place: str, optimize: str, tmp_path: Path) -> None:
+    graphs, force = depthwise_layers(), {"conv1": "ternary/depthwise_ternary"}
+    for g in graphs:
+        assert "_bytes(const uint8_t *plane" in make_plan(g, force).library.files["src/d.c"]
+    run(graphs, [codes(g, 4) for g in graphs], place, tmp_path, force, optimize)
+
+
+def test_depthwise_sums_that_leave_a_byte_take_lanes() -> None:
+    """Eighteen taps of fifteen; nine of each sign."""
+    for taps, fits in ((np.ones((1, 17)), True), (np.ones((1, 18)), False)):
+        assert bool(Bytes.of(taps.astype(np.int8), 15)) == fits
+    both = np.array([[1] * 8 + [-1] * 9])
+    assert Bytes.of(both, 15) == Bytes(135)
+    assert Bytes.of(np.array([[1] * 9 + [-1] * 9]), 15) is None
+    # the most that any channel takes off is in every channel with both signs
+    assert Bytes.of(np.array([[1, *[-1] * 8], [*[1] * 8, -1]]), 15) == Bytes(120)
 
 
 @pytest.mark.emulator

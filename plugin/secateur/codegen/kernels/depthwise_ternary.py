@@ -19,6 +19,7 @@ from ..tables import RequantizedTable, counter_type
 from .base import Kernel, Layer, register
 from .depthwise import depthwise_name, is_depthwise, plane_over_plane
 from .rows.ternary import lists_fit
+from .rows.ternary_bytes import top_code
 from .tile.schedule import band_halves, band_phases
 
 #: Most rows whose lanes fit in registers.
@@ -52,6 +53,28 @@ class Taps:
 
     values: np.ndarray  #: int64: a channel's lists
     flipped: np.ndarray  #: bool [channels]: its taps are all -1 and listed as if they were +1
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """How sums of few bits are held, four bytes to a word: no carry leaves a byte."""
+
+    most: int  #: from which what the -1 taps of a channel with both signs come to is taken
+
+    @property
+    def turn(self) -> int:
+        """That in every byte of a word."""
+        return 0x01010101 * self.most
+
+    @classmethod
+    def of(cls, weight: np.ndarray, top: int) -> Bytes | None:
+        """Of int8 [channels, taps] on codes up to `top`; None where they do not fit."""
+        minus, plus = (weight < 0).sum(axis=1), (weight > 0).sum(axis=1)
+        both = (minus > 0) & (plus > 0)
+        most = top * int(minus[both].max(initial=0))
+        last = most + top * int(plus[both].max(initial=0))
+        fits = max(last, top * int((minus + plus).max(initial=0))) <= 255
+        return cls(most) if fits else None
 
 
 def tap_lists(weight: np.ndarray, offsets: np.ndarray) -> Taps:
@@ -103,12 +126,17 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         taps = float(np.count_nonzero(op.weight))
         w = op.weight.reshape(g.co, -1)
         both = float(np.count_nonzero(np.any(w > 0, axis=1) & np.any(w < 0, axis=1)))
-        return {
+        made = {
             "taps": strips * taps,
             "words": strips * g.th * taps,
             "changes": strips * g.th * both,
             "strips": strips * live,
             "stores": strips * g.th * live,
+        }
+        if _bytes(layer):
+            made = {f"byte_{unit}": n for unit, n in made.items()}
+        return {
+            **made,
             "copied" if g.phases == 1 else "split": float(g.co * g.h * g.w),
             "planes": float(g.co),
         }
@@ -119,7 +147,11 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         weight = layer.op.weight.reshape(len(layer.op.weight), -1)
         taps = tap_lists(weight, strip_geometry(layer).offsets())
         multiplier = (r.multiplier * np.where(taps.flipped, -1, 1)).astype(np.int16)
-        turned = replace(r, multiplier=multiplier)
+        offset, sums = r.offset.astype(np.int64), _bytes(layer)
+        if sums:
+            both = np.any(weight > 0, axis=1) & np.any(weight < 0, axis=1)
+            offset = offset - np.where(both, sums.most, 0) * multiplier.astype(np.int64)
+        turned = replace(r, multiplier=multiplier, offset=offset)
         q = requantization(layer.prefix, turned, code_bits(layer.op.requant))
         elem = counter_type(int(taps.values.max()))
         width, zeros = (8 if elem == "uint8_t" else 16), int((taps.values == 0).sum())
@@ -133,7 +165,7 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
 
     def emit(self, layer: Layer[QConv], table: RequantizedTable) -> Emission:
         g, q, elem = strip_geometry(layer), table.q, table.arrays[0].ctype
-        strip = _strip_function(g, q, elem, layer.compact)
+        strip = _strip_function(g, q, elem, layer.compact, _bytes(layer))
         name = f"{depthwise_name(layer.op, g.co, g.oh, g.ow)}_ternary"
         text = render(
             "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem, strip=strip.name,
@@ -144,13 +176,22 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         return Emission(f"{name}({', '.join(args)});", [strip, CFunction(name, text)])
 
 
-def _strip_function(g: Geometry, q: RequantTable, elem: str, compact: bool) -> CFunction:
+def _bytes(layer: Layer[QConv]) -> Bytes | None:
+    """How a layer's sums are held in bytes; None: in 16-bit lanes."""
+    x, weight = layer.graph.tensors[layer.op.inputs[0]], layer.op.weight
+    return Bytes.of(weight.reshape(len(weight), -1), top_code(x))
+
+
+def _strip_function(
+    g: Geometry, q: RequantTable, elem: str, compact: bool, sums: Bytes | None
+) -> CFunction:
     """The routine that makes all columns of `g.th` output rows of a channel; `compact`: codes of
     four columns a turn, less code for a tenth more instructions."""
     offsets = [r * g.step * g.row_pitch for r in range(g.th)]
     # reach of a load and of a store; one multiplication makes a code of a lane
     assembler = max(offsets[-1], g.th * g.ow) < 4096 and q.pre_shift == 0 and 0 < q.shift < 32
+    name = f"taps{elem[4:-2]}_{g.th}x{g.ow}{'_bytes' if sums else ''}"
     return by_isa(
-        f"taps{elem[4:-2]}_{g.th}x{g.ow}", "depthwise_taps", *(["dsp"] if assembler else []), g=g,
-        q=q, elem=elem, offsets=offsets, looped=compact and g.th > 1,
+        name, "depthwise_taps", *(["dsp"] if assembler else []), g=g, q=q, elem=elem,
+        offsets=offsets, looped=compact and g.th > 1 and not sums, bytes=sums,
     )  # fmt: skip
