@@ -258,8 +258,8 @@ def stacks(draw: st.DrawFn) -> QGraph:
 
 def codes(graph: QGraph, n: int, seed: int = 0) -> np.ndarray:
     """int8 inputs [n, ...]: all least, all greatest, then random ones."""
-    shape = graph.interface_shape(graph.input)
-    q = np.random.default_rng(seed).integers(-128, 128, (n, *shape)).astype(np.int8)
+    shape, top = graph.interface_shape(graph.input), graph.tensors[graph.input].top - 128
+    q = np.random.default_rng(seed).integers(-128, top + 1, (n, *shape)).astype(np.int8)
     q[0] = -128
-    q[1:2] = 127
+    q[1:2] = top
     return q

@@ -9,6 +9,7 @@ array. The arena's regions are guarded, so that an overrun from one into another
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,7 @@ from .qgraphs import KINDS, Chain, codes
 
 #: Kernels of bit planes need packed tensors: tests/codegen/test_binary.py.
 #: Planes and 16-bit activations: their rows are unpacked by what the kernels tried here use, too.
-#: Bytes of few-bit codes need a layer before them: tests/codegen/test_ternary_bytes.py.
-ELSEWHERE = {
-    "conv_binary", "dense_binary", "wide_conv", "wide_dense", "wide_depthwise",
-    "conv_ternary_bytes",
-}  # fmt: skip
+ELSEWHERE = {"conv_binary", "dense_binary", "wide_conv", "wide_dense", "wide_depthwise"}
 
 _DAMAGE = """
 #include "{name}/src/{name}.h"
@@ -74,13 +71,17 @@ def specimens() -> dict[tuple[str, str], QGraph]:
     """For each pair of a kernel and an encoding a graph of one layer that it executes."""
     found: dict[tuple[str, str], QGraph] = {}
     for kind in KINDS:
-        for what in ("pointwise", "window", "depthwise", "line", "dense", "wide", "small plane"):
+        for what in (
+            "pointwise", "window", "depthwise", "line", "dense", "wide", "small plane", "few bits",
+        ):  # fmt: skip
             shape = {
                 "dense": (40, 1, 1), "wide": (40, 1, 1), "small plane": (12, 2, 3),
                 "line": (12, 9, 1),
             }  # fmt: skip
             c = Chain("g", shape.get(what, (12, 9, 8)), 0, zero=0)
-            if what in ("pointwise", "small plane"):
+            if what == "few bits":  # of a network's input, so that there is one layer
+                c.top = c.graph.tensors["x"] = replace(c.top, planes=(1, 2, 4, 8))
+            if what in ("pointwise", "small plane", "few bits"):
                 c.conv(12, (1, 1), kind)
             elif what == "window":
                 c.conv(8, (3, 3), kind, pads=(1, 1, 1, 1))
