@@ -6,7 +6,8 @@
 Trains what is not in build/methods-long, one fit after the other (seed by seed, the methods whose
 short fits say least first), so that it may be stopped and started again at any time. Then writes
 benchmarks/results/methods_long.json, a list of {network, method, accuracies, curves, ...}, and
-docs/methods-long.md with its charts, of what is trained. `--share`: of the steps, for a trial in a
+docs/methods-long.md with its charts, of what is trained; rows and seeds that the file has of other
+machines, of as many steps, stay. `--share`: of the steps, for a trial in a
 folder of its own, without a page. The recipes are in benchmarks/recipes/long.py.
 """
 
@@ -50,7 +51,9 @@ def main() -> None:
     if args.train_only:
         return
     rows = [r for n in networks for m in chosen if (r := _row(folder, n, m, args.measure))]
-    if args.network is None and args.only is None and args.share == 1:
+    if args.share == 1:
+        networks, chosen = list(long.NETWORKS.values()), list(long.METHODS)
+        rows = _with_known(rows, json.loads(RESULTS.read_text(encoding="utf-8")))
         write_json(RESULTS, rows)
         print(f"wrote {RESULTS}")
         there = {(r["network"], r["method"]) for r in rows}
@@ -58,6 +61,31 @@ def main() -> None:
             n.title: [m.name for m in chosen if (n.name, m.name) not in there] for n in networks
         }
         print(f"wrote {write_page(ROOT / 'docs' / 'methods-long.md', rows, missing)}")
+
+
+def _with_known(rows: list[Row], known: list[Row]) -> list[Row]:
+    """The rows of this run, with seeds that only `known` has, and the known ones of others; in the
+    order of networks and methods."""
+    found = {(r["network"], r["method"]): r for r in known}
+    for r in rows:
+        key = r["network"], r["method"]
+        old = found.get(key)
+        if old and all(old[k] == r[k] for k in ("steps", "batch", "last", "what")):
+            r = _joined(r, old)
+        found[key] = r
+    order = [(n, m.name) for n in long.NETWORKS for m in long.METHODS]
+    return [found[key] for key in order if key in found]
+
+
+def _joined(new: Row, old: Row) -> Row:
+    """Both rows' seeds, in order; a seed of both is the new one."""
+    lists = ("accuracies", "settled", "curves")
+    by_seed = {
+        seed: [r[k][i] for k in lists] for r in (old, new) for i, seed in enumerate(r["seeds"])
+    }
+    seeds = sorted(by_seed)
+    columns = zip(*(by_seed[s] for s in seeds), strict=True)
+    return {**new, "seeds": seeds, **dict(zip(lists, map(list, columns), strict=True))}
 
 
 def _train(network: long.Network, method: long.Long, seed: int, share: float, file: Path) -> None:

@@ -68,3 +68,21 @@ def test_the_page(tmp_path: Path) -> None:
     assert "**Not trained yet.** KWS: Ternarize, XNOR-Net.\n" in text
     assert "| XNOR | signs | 8 bits | 4,800 x 100 | 81.00 | 80.00 82.00 81.00 | +0.10 -0.20" in text
     assert "XNOR" in (tmp_path / "methods-long-kws.svg").read_text()
+
+
+def test_rows_and_seeds_of_other_machines_stay() -> None:
+    from benchmarks.methods_long import _with_known
+
+    def row(method: str, seeds: list[int], steps: int = 9) -> dict[str, object]:
+        of = [[s, steps] for s in seeds]
+        return {
+            "network": "kws", "method": method, "what": "w", "steps": steps, "batch": 1,
+            "last": True, "seeds": seeds, "accuracies": of, "settled": of, "curves": of,
+        }  # fmt: skip
+
+    known = [row("XNOR", [0]), row("Ternarize 85%", [0, 2], 9), row("LQNet", [0], 8)]
+    made = _with_known([row("Ternarize 85%", [1, 2]), row("LQNet", [1])], known)
+    assert [r["method"] for r in made] == ["XNOR", "Ternarize 85%", "LQNet"]
+    assert made[1]["seeds"] == [0, 1, 2]
+    assert made[1]["curves"] == [[0, 9], [1, 9], [2, 9]]
+    assert made[2]["seeds"] == [1]  # of another recipe
