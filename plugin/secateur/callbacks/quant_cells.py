@@ -38,8 +38,10 @@ class _FewBits:
     activation: Any
     name: str
 
-    def _take(self, bits: int) -> None:
-        kind, name = type(self).__name__, getattr(self.activation, "__name__", "?")
+    def __init__(self, units: int, state_bits: int = 4, **kwargs: Any) -> None:
+        super().__init__(units, **kwargs)  # type: ignore[call-arg]
+        bits, kind = state_bits, type(self).__name__
+        name = getattr(self.activation, "__name__", "?")
         if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
             raise ModelError(f"{kind}: state_bits={bits!r} is not one of 2..8")
         if name not in BOUNDED:
@@ -73,10 +75,6 @@ class QuantLSTMCell(_FewBits, keras.layers.LSTMCell):
         keras.layers.RNN(sc.QuantLSTMCell(64, state_bits=4), return_sequences=True)
     """
 
-    def __init__(self, units: int, state_bits: int = 4, **kwargs: Any) -> None:
-        super().__init__(units, **kwargs)
-        self._take(state_bits)
-
     def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
         """(h_q, [h_q, c])."""
         _, (h, c) = super().call(inputs, states, training=training)
@@ -98,10 +96,6 @@ class QuantSimpleRNNCell(_FewBits, keras.layers.SimpleRNNCell):
     Example:
         keras.layers.RNN(sc.QuantSimpleRNNCell(32, state_bits=4))
     """
-
-    def __init__(self, units: int, state_bits: int = 4, **kwargs: Any) -> None:
-        super().__init__(units, **kwargs)
-        self._take(state_bits)
 
     def call(self, sequence: Any, states: Any, training: bool = False) -> Any:
         """(h_q, [h_q])."""
@@ -129,8 +123,7 @@ class QuantGRUCell(_FewBits, keras.layers.GRUCell):
     """
 
     def __init__(self, units: int, state_bits: int = 4, **kwargs: Any) -> None:
-        super().__init__(units, **kwargs)
-        self._take(state_bits)
+        super().__init__(units, state_bits, **kwargs)
         if not self.reset_after:
             raise ModelError(f"QuantGRUCell '{self.name}' has reset_after=False; leave it True")
 
