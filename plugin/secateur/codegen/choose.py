@@ -6,8 +6,8 @@ uses it, and code tables are shared. So a choice is improved layer by layer, and
 that can take the same candidate at once, by what the whole image becomes: bytes (constants as they
 would be stored, code as code_size.py estimates it) and cycles. That is done for several weights of
 one against the other and for both ways to compile; of what comes out, each `optimize` gets what it
-promises. Of plans whose cycles are alike that of the fewest instructions is the faster one: cycles
-depend on more than the core, and instructions can be counted.
+promises. The fastest of them is so by cycles and by instructions, where it can be: cycles depend on
+more than the core, and instructions can be counted.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from .code_size import compiled_texts, pieces, startup_bytes, step_bytes
 from .costs import Cost, cost, price_of
 from .ends import copy_function, end_work, ends
 from .kernels.base import COMPACT
+from .optimize import WEIGHTS
 
 if TYPE_CHECKING:
     from .plan import Candidate
 
 #: Weights of bytes against cycles with which choices are improved.
-LEANINGS = (0.0, 0.3, 0.5, 0.7, 1.0)
+LEANINGS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 
 #: How kernels are written (`Layer.weight`) and, from COMPACT on, compiled; a budget of flash is
 #: looked for in one more way, written for speed and compiled for size.
@@ -41,6 +42,10 @@ WAYS_WITHIN = (*WAYS, COMPACT)
 #: Plans whose cycles, instructions or bytes differ by a smaller factor are taken for equal:
 #: estimates tell no better, and nothing is paid for a gain that may not be there.
 ALIKE_CYCLES, ALIKE_INSTRUCTIONS, ALIKE_BYTES = 1.015, 1.005, 1.03
+
+#: Share of cycles that the fastest plan may give up so that none beside it executes less: cycles
+#: are of memory that does not wait, and where flash waits every instruction takes longer.
+YIELDED_CYCLES = 1.08
 
 #: Bytes by which a plan between the others is smaller than the fastest, at least: of an image of a
 #: kilobyte estimates are off by as much.
@@ -68,10 +73,21 @@ class Option:
     cycles: float
     instructions: float
 
+    @property
+    def figures(self) -> tuple[int, int, int]:
+        """What it is judged by."""
+        return round(self.bytes), round(self.cycles), round(self.instructions)
+
     def dominates(self, other: Option) -> bool:
         """Whether it is as good in everything and better in something."""
-        mine, its = ((o.bytes, o.cycles, o.instructions) for o in (self, other))
+        mine, its = self.figures, other.figures
         return mine != its and all(a <= b for a, b in zip(mine, its, strict=True))
+
+    def faster_somehow(self, other: Option) -> bool:
+        """Whether it takes fewer cycles, or instructions, or no more of these than estimates tell
+        apart."""
+        few = ALIKE_INSTRUCTIONS * other.instructions
+        return self.cycles < other.cycles or self.instructions < few
 
 
 @dataclass(frozen=True)
@@ -111,14 +127,29 @@ class PlanSearch:
 
     def ranked(self, weight: float, max_slowdown: float) -> list[Option]:
         """All choices that no other dominates, the best first."""
+        return self._ranked(weight, max_slowdown, self._fastest(max_slowdown))
+
+    def _fastest(self, max_slowdown: float) -> Option:
+        """The choice of fewest cycles that the others offered beside it do not beat by
+        instructions, if there is one that takes hardly more cycles than any."""
+        least = min(o.cycles for o in self.front)
+        # of what estimates cannot tell apart the smaller one
+        near = [o for o in self.front if o.cycles <= ALIKE_CYCLES * least]
+        few = ALIKE_INSTRUCTIONS * min(o.instructions for o in near)
+        first = min((o for o in near if o.instructions <= few), key=lambda o: o.bytes)
+        rest = (o for o in self.front if o.cycles <= YIELDED_CYCLES * least)
+        for o in (first, *sorted(rest, key=lambda o: o.cycles)):
+            offered = (self._ranked(w, max_slowdown, o)[0] for w in WEIGHTS.values())
+            if not any(p.faster_somehow(o) for p in offered if p is not o):
+                return o
+        return first
+
+    def _ranked(self, weight: float, max_slowdown: float, fastest: Option) -> list[Option]:
+        """The same, where `fastest` is what time is the only wish for."""
         front = self.front
         least = min(o.cycles for o in front)
-        # of what estimates cannot tell apart: the smaller one for time, the faster one for flash
-        near = [o for o in front if o.cycles <= ALIKE_CYCLES * least]
-        few = ALIKE_INSTRUCTIONS * min(o.instructions for o in near)
-        fastest = min((o for o in near if o.instructions <= few), key=lambda o: o.bytes)
         allowed = [o for o in front if o.cycles <= max_slowdown * least or o is fastest]
-        # never larger than the fastest, where estimates cannot tell the two apart
+        # never larger than the fastest, where estimates cannot tell the two apart: the faster one
         most = min(fastest.bytes, ALIKE_BYTES * min(o.bytes for o in allowed))
         smallest = min((o for o in allowed if o.bytes <= most), key=lambda o: o.cycles)
 
@@ -142,8 +173,9 @@ class PlanSearch:
 
     @cached_property
     def front(self) -> list[Option]:
-        """The choices found that none of the others dominates."""
-        found = [o for way in self.ways for o in self._found(way)]
+        """The choices found that none of the others dominates; of those alike the first."""
+        every = [o for way in self.ways for o in self._found(way)]
+        found = list({o.figures: o for o in reversed(every)}.values())[::-1]
         return [o for o in found if not any(p.dominates(o) for p in found)]
 
     def _found(self, way: float) -> Iterator[Option]:
