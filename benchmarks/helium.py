@@ -1,12 +1,13 @@
 """Dense, sparse and ternary networks on a Cortex-M55 with Helium, which only QEMU has.
 
     python -m benchmarks.helium [--networks kws] [--optimize latency]
-    python -m benchmarks.helium --fit
+    python -m benchmarks.helium --fit [--families dense] [--lessons row,short]
 
 The first prints instructions per inference, counted in QEMU, with the peer's beside them, and
 writes build/bench/helium.json. The second counts layers of benchmarks/lessons.py, one a run, and
-fits the prices by which layers are planned for this core. The simulator that `make bench` uses has
-no vectors; cycles of this core are a rough estimate (docs/cycle-model.md).
+fits the prices by which layers are planned for this core; `--families` those of some kernels
+alone, `--lessons` to some lessons alone: what they do not teach stays. The simulator that
+`make bench` uses has no vectors; cycles of this core are a rough estimate (docs/cycle-model.md).
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from benchmarks.cost_model import PRICES, Sample, fit, samples, save
 from benchmarks.render import helium
 
 from secateur import cores, targets
-from secateur.codegen.costs import price_in
-from secateur.codegen.kernels import Kernel, all_kernels
+from secateur.codegen.costs import price_in, work_of
+from secateur.codegen.kernels import Kernel, Layer, all_kernels, get
 from secateur.codegen.kernels.coded import is_coded
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QGraph
@@ -68,16 +69,21 @@ def count(graph: QGraph, ways: dict[str, str], x: np.ndarray) -> tuple[Plan, int
     return plan, counted
 
 
-def lessons() -> Iterator[Sample]:
+def lessons(
+    families: Collection[str] = (), names: Collection[str] | None = None
+) -> Iterator[Sample]:
     """Layers to learn from, each in an image of its own, the model's two ends taken off: what two
-    layers take less than twice one."""
+    layers take less than twice one. Of `families` alone, if any are given, and of the lessons with
+    `names`."""
     from benchmarks.lessons import SHORT, WAYS
 
-    yield from _counted(WAYS[0], None)
-    yield from _counted(WAYS[2], SHORT)
+    yield from _counted(WAYS[0], names, families)
+    yield from _counted(WAYS[2], [n for n in SHORT if names is None or n in names], families)
 
 
-def _counted(way: float, names: Collection[str] | None) -> Iterator[Sample]:
+def _counted(
+    way: float, names: Collection[str] | None, families: Collection[str]
+) -> Iterator[Sample]:  # fmt: skip
     """Layers of the lessons with `names` (all, if None), written and compiled as `way` says."""
     from benchmarks.lessons import prepared
 
@@ -89,7 +95,10 @@ def _counted(way: float, names: Collection[str] | None) -> Iterator[Sample]:
             shape = graph.tensors[op.output].shape
             weight = getattr(op, "weight", None)
             coding = encoded.encoding if encoded else ""
-            key = (p.kernel, coding, graph.tensors["x"].shape, shape, np.shape(weight))
+            if families and p.kernel not in families:
+                continue
+            units = frozenset(work_of(get(p.kernel), Layer(op, graph, encoded, plan.weight), CORE))
+            key = (p.kernel, coding, units, graph.tensors["x"].shape, shape, np.shape(weight))
             if is_coded(encoded) or seen[key] == VECTORS.get(p.kernel, 0):
                 continue
             seen[key] += 1
@@ -113,20 +122,22 @@ def _has_vectors(family: str) -> bool:
     return any(type(k).vector_work is not Kernel.vector_work for k in kernels)
 
 
-def refit() -> None:
+def refit(families: Collection[str] = (), names: Collection[str] | None = None) -> None:
     """Write the prices of this core: fitted where a layer was counted, else the instructions of a
-    Cortex-M33, whose scalar code it executes. No cycles are known: instructions stand for them."""
-    prices = json.loads(PRICES.read_text(encoding="utf-8"))
+    Cortex-M33, whose scalar code it executes; where only some were to be counted, else what was
+    there. No cycles are known: instructions stand for them."""
     learned = []
-    for sample in lessons():
+    for sample in lessons(families, names):
         learned.append(sample)
         print(f"  {sample.source}: {sample.kernel}, {sample.counted[0]:,.0f}", flush=True)
-    own = {
+    prices = json.loads(PRICES.read_text(encoding="utf-8"))
+    some = bool(families) or names is not None
+    own = prices[CORE] if some else {
         family: {u: [x for x in p[::2] for _ in (0, 1)] for u, p in units.items()}
         for family, units in prices["cortex-m33"].items()
-    }
+    }  # fmt: skip
     for family, units in fit(learned, cores.get(CORE).isa).items():
-        there = {} if _has_vectors(family) else own.get(family, {})
+        there = {} if _has_vectors(family) and not some else own.get(family, {})
         own[family] = {**there, **units}
     prices[CORE] = own
     save(prices)
@@ -146,11 +157,14 @@ def main() -> int:
     parser.add_argument("--networks", default="kws,resnet8,lenet5,lenet300")
     parser.add_argument("--optimize", default="latency")
     parser.add_argument("--fit", action="store_true", help="fit this core's prices in costs.json")
+    parser.add_argument("--families", help="fit the prices of these kernels alone")
+    parser.add_argument("--lessons", help="learn from these lessons alone")
     parser.add_argument("--inputs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=OUT / "helium.json")
     args = parser.parse_args()
     if args.fit:
-        refit()
+        refit(args.families.split(",") if args.families else (),
+              args.lessons.split(",") if args.lessons else None)  # fmt: skip
         return 0
     args.out.parent.mkdir(parents=True, exist_ok=True)
     jobs = list(prepare(args.networks.split(","), [CORE], args.optimize, args.inputs))

@@ -157,6 +157,22 @@ LESSONS = (
         ),
     ),
     Lesson("line_short", (20, 1, 9), (Conv(0, (1, 5)), Conv(0, (1, 8)), Conv(0, (1, 9)))),
+    # two values a row: few of the rarer one and many, windows and none
+    Lesson(
+        "levels",
+        (10, 12, 12),
+        (
+            Conv(16, (1, 1)),
+            Conv(4, (1, 1)),
+            Conv(40, (1, 1)),
+            Conv(8, (3, 3), pads=(1, 1, 1, 1)),
+            Conv(24, (3, 3)),
+            Conv(3, (5, 5)),
+            Conv(20, (3, 3), (2, 2), (0, 0, 1, 1)),
+            Conv(10, (3, 3), pads=(1, 1, 1, 1), residual=True),
+        ),
+        only="two_level",
+    ),
     # inputs of a model beside which nothing counts
     Lesson("picture", (3, 24, 32), (Conv(2, (1, 1), (8, 8)),), only="dense"),
     Lesson("film", (4, 20, 20), (Conv(2, (1, 1), (10, 10)),), only="dense"),
@@ -342,7 +358,7 @@ class _Builder:
 #: Lessons of small layers, in which every kernel and decoder is counted as compiled for size, too.
 SHORT = (
     "sensor", "patch", "thumb", "tiny", "short", "row", "newest", "planes", "blocks", "line",
-    "line_short",
+    "line_short", "levels",
 )  # fmt: skip
 
 #: Those whose lists are walked in a loop where kernels are written for both speed and size.

@@ -59,11 +59,12 @@ class TwoLevelRows(RowExecutor):
         return (levels_array(layer),)
 
     def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
-        mask = split_of(layer).mask
-        each, every = (13.3, 17.0) if s.g.pointwise else (15.0, 27.0)
-        all_inputs = every * mask.shape[1] + 60.0
-        per_tile = each * np.count_nonzero(mask) + 165.0 * s.g.co + all_inputs
-        return {"instructions": s.g.tiles * per_tile}
+        mask, tiles = split_of(layer).mask, float(s.g.tiles)
+        window = "" if s.g.pointwise else "window_"
+        return {
+            f"{window}taps": tiles * np.count_nonzero(mask), "stores": tiles * s.g.co,
+            f"{window}inputs": tiles * mask.shape[1], "tiles": tiles,
+        }  # fmt: skip
 
     def title(self, s: TileSchedule) -> str:
         return f"Two values a row, {s.key}: the rarer one's inputs per {s.g.tw}x{s.g.th} tile."
