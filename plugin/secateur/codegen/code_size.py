@@ -170,8 +170,8 @@ class CodeSizes:
     called: Mapping[str, tuple[str, ...]]  #: what those call themselves
     stems: Mapping[str, float]  #: by `stem_of`: measured bytes relative to the text's prices
     prices: Mapping[str, float]  #: of what `counted` counts
-    #: of what `step_counts` counts; of "functions" and of their "bytes": what it saves or costs
-    #: that they are parts of another
+    #: of what `step_counts` counts; of "functions", of their "bytes" and of those of "helpers":
+    #: what it saves or costs that they are parts of another
     steps: Mapping[str, float]
 
     def own(self, text: str) -> float:
@@ -242,7 +242,8 @@ def pieces(text: str, core: str, small: bool) -> Mapping[str, float]:
     """Bytes on a core, compiled for speed or (small) for size: of a function's `text`, and of what
     it uses that a program has once."""
     sizes = sizes_of(core, small)
-    return {text: sizes.own(text), **sizes.used(text)}
+    inside = 1 + sizes.steps.get("helpers", 0.0)
+    return {text: sizes.own(text)} | {n: inside * b for n, b in sizes.used(text).items()}
 
 
 def step_bytes(steps: Sequence[str], arrays: int, core: str, small: bool) -> float:
