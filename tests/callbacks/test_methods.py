@@ -461,7 +461,7 @@ def test_quantize_activations_keeps_weights_and_splits_fused_relus() -> None:
     one = sc.quantize_activations(model, 1, "sign", include=["*2"])
     low = [x.name for x in one.layers if isinstance(x, sc.QuantActivation)]
     assert low == ["relu2"]
-    with pytest.raises(ModelError, match="no ReLU layer named nothing"):
+    with pytest.raises(ModelError, match="no ReLU or recurrent layer named nothing"):
         sc.quantize_activations(model, 2, include=["nothing"])
     layers = keras.layers
     fused = keras.Sequential([layers.Input((4,)), layers.Dense(3, activation="relu", name="d")])
@@ -484,5 +484,5 @@ def test_quantize_activations_keeps_weights_and_splits_fused_relus() -> None:
     )
     names = [x.name for x in sc.quantize_activations(functional, 4, include=["c"]).layers]
     assert names[1:4] == ["b", "c", "c_activation"]
-    with pytest.raises(ModelError, match="no ReLU layer"):
+    with pytest.raises(ModelError, match="no ReLU or recurrent layer"):
         sc.quantize_activations(dense(), 2)
