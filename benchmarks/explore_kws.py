@@ -73,7 +73,8 @@ activations.
 
 The first three networks were trained by the draft of the benchmark with these recipes, and
 their instructions and bytes are those of the kernels of that time; a fresh run trains them
-anew. Libraries end in logits: the softmax is left out.
+anew: on another machine the first recipe's network gave 85.55 % on the test clips, one more look
+at them. Libraries end in logits: the softmax is left out.
 """
 
 
