@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secateur import cores
+from secateur import cores, targets
 from secateur.codegen import memory
+from secateur.codegen.ends import ends, joined, split
 from secateur.codegen.plan import Plan, make_plan
+from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
 from secateur.targets import tools
 from secateur.targets.builders import elf
@@ -351,6 +353,18 @@ def on(
     if why := tools.missing(cores.get(place).compiler):
         pytest.skip(why)
     return on_core(place, plans, inputs, folder)
+
+
+def same_on_vectors(p: Plan, graph: QGraph, x: np.ndarray, folder: Path) -> None:
+    """`p`, a plan of `graph`, gives the reference's bytes as firmware of an emulated Cortex-M55."""
+    target = targets.get("qemu")
+    if why := tools.missing("arm-none-eabi-gcc") or target.available():
+        pytest.skip(why)
+    image = targets.build(p.library.save(folder / "library"), "mps3_an547", folder / "build")
+    raw = target.run(image, joined(ends(graph, graph.inputs, "input"), [x])).outputs
+    (got,) = split(ends(graph, graph.outputs, "output"), raw.reshape(len(x), -1))
+    want = reference.run(graph, x)
+    np.testing.assert_array_equal(got.reshape(want.shape), want)
 
 
 def on_qemu(plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path) -> list[np.ndarray]:

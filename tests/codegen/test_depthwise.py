@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import targets
 from secateur.codegen.plan import candidates, make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph, Requant
-from secateur.targets import tools
 
 from .qgraphs import Chain, Pads, codes
+from .run_c import same_on_vectors
 from .test_limits import PLACES, lane_rows, run, whole
 
 FORCE = "ternary/depthwise_ternary"
@@ -54,15 +53,8 @@ def test_ternary_depthwise_layers(place: str, optimize: str, tmp_path: Path) -> 
 
 @pytest.mark.emulator
 def test_ternary_depthwise_layers_on_a_cortex_m55(tmp_path: Path) -> None:
-    target = targets.get("qemu")
-    if why := tools.missing("arm-none-eabi-gcc") or target.available():
-        pytest.skip(why)
     graph = layers()[0]
-    library = make_plan(graph, FORCE).library.save(tmp_path / "library")
-    x = codes(graph, 4)
-    got = target.run(targets.build(library, "mps3_an547", tmp_path / "build"), x).outputs
-    expected = reference.run(graph, x)
-    np.testing.assert_array_equal(got.reshape(expected.shape), expected)
+    same_on_vectors(make_plan(graph, FORCE), graph, codes(graph, 4), tmp_path)
 
 
 @pytest.mark.parametrize("place", PLACES)

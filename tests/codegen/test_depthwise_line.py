@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import targets
 from secateur.codegen.kernels.depthwise_line import TAPS
 from secateur.codegen.plan import candidates, make_plan
-from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
-from secateur.targets import tools
 
 from .qgraphs import Chain, Pads, codes
+from .run_c import same_on_vectors
 from .test_limits import PLACES, run
 
 NAME = "depthwise_line"
@@ -69,15 +67,8 @@ def test_a_line_is_made_over_its_input(place: str, tmp_path: Path) -> None:
 
 @pytest.mark.emulator
 def test_lines_on_a_cortex_m55(tmp_path: Path) -> None:
-    target = targets.get("qemu")
-    if why := tools.missing("arm-none-eabi-gcc") or target.available():
-        pytest.skip(why)
     graph = _layer((1, 40), (1, 7), (0, 3, 0, 3))
-    library = make_plan(graph, f"dense/{NAME}").library.save(tmp_path / "library")
-    x = codes(graph, 4)
-    got = target.run(targets.build(library, "mps3_an547", tmp_path / "build"), x).outputs
-    expected = reference.run(graph, x)
-    np.testing.assert_array_equal(got.reshape(expected.shape), expected)
+    same_on_vectors(make_plan(graph, f"dense/{NAME}"), graph, codes(graph, 4), tmp_path)
 
 
 def test_what_is_no_line_of_few_taps_is_left_to_others() -> None:

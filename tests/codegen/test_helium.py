@@ -8,26 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import targets
 from secateur.codegen.plan import Plan, make_plan
-from secateur.lowering import reference
 from secateur.lowering.qgraph import QConv, QGraph, Thresholds
-from secateur.targets import tools
 
 from .qgraphs import Chain, bounds, codes
+from .run_c import same_on_vectors
 
 pytestmark = pytest.mark.emulator
 
 
 def check(graph: QGraph, plan: Plan, tmp_path: Path) -> None:
     """`plan` on the emulated board gives the reference's bytes."""
-    target = targets.get("qemu")
-    if why := tools.missing("arm-none-eabi-gcc") or target.available():
-        pytest.skip(why)
-    x = codes(graph, 5)
-    image = targets.build(plan.library.save(tmp_path / "library"), "mps3_an547", tmp_path / "build")
-    got = target.run(image, x).outputs.reshape(len(x), -1)
-    np.testing.assert_array_equal(got, reference.run(graph, x).reshape(len(x), -1))
+    same_on_vectors(plan, graph, codes(graph, 5), tmp_path)
 
 
 @pytest.mark.parametrize("side", [(1, 3), (4, 5), (6, 16)])

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur import targets
 from secateur.codegen.kernels.depthwise_ternary import Bytes
 from secateur.codegen.plan import candidates, make_plan
 from secateur.lowering import levels, reference
 from secateur.lowering.qgraph import QConv, QGraph
 from secateur.lowering.requant import requantize
-from secateur.targets import tools
 
 from .qgraphs import Chain, Pads, bounds, codes
+from .run_c import same_on_vectors
 from .test_depthwise import SHAPES
 from .test_limits import PLACES, run
 
@@ -147,15 +146,9 @@ def test_depthwise_sums_that_leave_a_byte_take_lanes() -> None:
 @pytest.mark.emulator
 @pytest.mark.parametrize("which", [0, 1, 3])
 def test_bytes_are_added_on_a_cortex_m55(which: int, tmp_path: Path) -> None:
-    target = targets.get("qemu")
-    if why := tools.missing("arm-none-eabi-gcc") or target.available():
-        pytest.skip(why)
     graph = layers(4)[which]
     plan = make_plan(graph, {"conv1": FORCE}, "latency")
-    x = codes(graph, 4)
-    image = targets.build(plan.library.save(tmp_path / "library"), "mps3_an547", tmp_path / "build")
-    expected = reference.run(graph, x)
-    np.testing.assert_array_equal(target.run(image, x).outputs.reshape(expected.shape), expected)
+    same_on_vectors(plan, graph, codes(graph, 4), tmp_path)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from secateur import targets
 from secateur.codegen.ends import ends, joined, split
 from secateur.codegen.plan import Plan, make_plan
 from secateur.errors import ModelError
@@ -211,17 +210,8 @@ def test_random_graphs_on_cores(graphs: list[QGraph]) -> None:
 
 @pytest.mark.emulator
 def test_on_a_core_with_vectors(tmp_path: Path) -> None:
-    target = targets.get("qemu")
-    if why := tools.missing("arm-none-eabi-gcc") or target.available():
-        pytest.skip(why)
     q = wide(graph_of("residual"))
-    plan = make_plan(q)
-    x = given_codes(q, 4, 0)
-    image = targets.build(plan.library.save(tmp_path / "library"), "mps3_an547", tmp_path / "build")
-    raw = target.run(image, joined(ends(q, q.inputs, "input"), [x])).outputs
-    (got,) = split(ends(q, q.outputs, "output"), raw.reshape(len(x), -1))
-    want = ref.run(q, x)
-    np.testing.assert_array_equal(got.reshape(want.shape), want)
+    run_c.same_on_vectors(make_plan(q), q, given_codes(q, 4, 0), tmp_path)
 
 
 def test_what_has_no_form_is_named_with_the_way_out() -> None:

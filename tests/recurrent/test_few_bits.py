@@ -76,6 +76,20 @@ def test_a_layer_keeps_its_name_weights_and_arguments() -> None:
     assert again.layers[1].cell.state_bits == 4
 
 
+def test_what_holds_cells_keeps_its_name_and_stays_frozen() -> None:
+    cells = keras.layers.StackedRNNCells([keras.layers.LSTMCell(3), keras.layers.GRUCell(4)],
+                                         name="stack")  # fmt: skip
+    both = keras.layers.Bidirectional(keras.layers.LSTM(3, return_sequences=True), name="both",
+                                      dtype="float64")  # fmt: skip
+    whole = keras.Sequential([keras.Input((5, 2)), both, keras.layers.RNN(cells, name="deep")])
+    both.trainable = False
+    few = sc.quantize_activations(whole, 4)
+    both, deep = few.layers
+    assert (both.name, both.trainable, both.compute_dtype) == ("both", False, "float64")
+    assert not both.trainable_weights
+    assert (deep.name, deep.cell.name) == ("deep", "stack")
+
+
 @pytest.mark.parametrize("place", run_c.PLACES)
 def test_the_same_bytes_in_c(place: str, tmp_path: Path) -> None:
     plans, given, expected = [], [], []

@@ -165,9 +165,8 @@ def quantized(layer: keras.layers.Layer, bits: int) -> keras.layers.Layer:
     config = layer.get_config()
     if isinstance(layer, keras.layers.Bidirectional):
         ahead, back = (quantized(x, bits) for x in (layer.forward_layer, layer.backward_layer))
-        return keras.layers.Bidirectional(
-            ahead, layer.merge_mode, backward_layer=back, name=layer.name
-        )
+        taken = {k: config[k] for k in ("name", "trainable", "dtype")}
+        return keras.layers.Bidirectional(ahead, layer.merge_mode, backward_layer=back, **taken)
     return keras.layers.RNN(
         _few(layer.cell, bits, layer.name), **{k: config[k] for k in _TAKEN if k in config}
     )
@@ -175,7 +174,8 @@ def quantized(layer: keras.layers.Layer, bits: int) -> keras.layers.Layer:
 
 def _few(cell: keras.layers.Layer, bits: int, owner: str) -> keras.layers.Layer:
     if isinstance(cell, keras.layers.StackedRNNCells):
-        return keras.layers.StackedRNNCells([_few(c, bits, owner) for c in cell.cells])
+        cells = [_few(c, bits, owner) for c in cell.cells]
+        return keras.layers.StackedRNNCells(cells, name=cell.name)
     twin = _TWINS.get(type(cell))
     if twin is None and not isinstance(cell, _FewBits):
         raise ModelError(

@@ -26,7 +26,7 @@ from ..tile.schedule import (
     tile_taps,
     weight_matrix,
 )
-from .ternary import LANE, ColumnSteps, ternary_rows
+from .ternary import LANE, ColumnSteps, TileRows, ternary_rows
 
 #: Columns of a part: at most, and at least so that bytes are worth it.
 MOST, LEAST = 17, 12
@@ -67,16 +67,12 @@ def part_rows(weight: np.ndarray, offsets: np.ndarray, unit: int, columns: int) 
 
 
 @dataclass(frozen=True)
-class ByteRows:
-    """What a routine of one layer's rows has in its code."""
+class ByteRows(TileRows):
+    """The same where inputs have few bits."""
 
     top: int  #: the largest code of the inputs
     most: int  #: columns of a part
     parts: bool  #: there are rows in several
-    co: int
-    plane: int  #: bytes from a row's codes to the next row's
-    q: RequantTable
-    out_offsets: tuple[int, ...]  #: of the codes of groups of four pixels
 
     @property
     def pattern(self) -> int:
@@ -157,7 +153,8 @@ class TernaryBytes(RowExecutor):
         steps = ColumnSteps.of(table.rows.form.elem, s, not layer.small)
         several = bool(part_counts(weight_matrix(layer.op), columns_of(x)).max() > 1)
         rows = ByteRows(
-            top_code(x), columns_of(x), several, g.co, g.out_plane, table.q, tuple(g.out_offsets())
+            g.co, g.out_plane, table.q, tuple(g.out_offsets()),
+            top=top_code(x), most=columns_of(x), parts=several,
         )  # fmt: skip
         made = _tile_function(steps, rows)
         return RowCode([made], Slots(whole=f"{made.name}(rows, tile, requant, o);"))
