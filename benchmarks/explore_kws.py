@@ -132,9 +132,14 @@ class Clips:
         self.validation = (x[:n][held], y[:n][held])
         keep = ~np.concatenate([held, held])
         self.x, self.y = x[keep], y[keep]
+        self.all = self.often(x, y)
+
+    @staticmethod
+    def often(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Clips and words, rare words three times."""
         counts = np.bincount(y)
         rare = np.flatnonzero((counts < counts.mean() / 2)[y])
-        self.all = (np.concatenate([x, x[rare], x[rare]]), np.concatenate([y, y[rare], y[rare]]))
+        return np.concatenate([x, x[rare], x[rare]]), np.concatenate([y, y[rare], y[rare]])
 
     def rows(self, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         """Clips and soft labels that `recipe` trains on."""

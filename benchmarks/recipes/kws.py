@@ -136,17 +136,19 @@ def fit(
     data: tuple[np.ndarray, np.ndarray],
     steps: int,
     seed: int,
+    rate: float = RATE,
 ) -> keras.Model:
     """Train `model` for `steps` of `BATCH` clips under `callbacks`; a copy without optimizer.
 
-    data: x float32 [n, 49, 10, 1] and labels float32 [n, 12], probabilities.
+    data: x float32 [n, 49, 10, 1] and labels float32 [n, 12], probabilities. rate: of
+    the first step; it falls to 0 along a cosine.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0  # few levels regularize enough
-    rate = keras.optimizers.schedules.CosineDecay(RATE, steps)
     loss = keras.losses.CategoricalCrossentropy()
-    model.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
+    falling = keras.optimizers.schedules.CosineDecay(rate, steps)
+    model.compile(keras.optimizers.Adam(falling), loss, jit_compile=False)
     batches = _batches(*data, seed)
     model.fit(batches, steps_per_epoch=steps, callbacks=list(callbacks), verbose=0)
     return plain(model)

@@ -7,12 +7,14 @@ import argparse
 import tensorflow as tf
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """A parser with `--train-only`, `--trained`, `--measure` and `--threads`."""
+def parser(description: str, measured: bool = True) -> argparse.ArgumentParser:
+    """A parser with `--threads` and, where there is something kept to measure, `--train-only`,
+    `--trained` and `--measure`."""
     out = argparse.ArgumentParser(description=description)
-    out.add_argument("--train-only", action="store_true", help="stop before measuring")
-    out.add_argument("--trained", action="store_true", help="leave out what is not trained yet")
-    out.add_argument("--measure", action="store_true", help="measure again what is trained")
+    if measured:
+        out.add_argument("--train-only", action="store_true", help="stop before measuring")
+        out.add_argument("--trained", action="store_true", help="leave out what is not trained yet")
+        out.add_argument("--measure", action="store_true", help="measure again what is trained")
     out.add_argument("--threads", type=int, default=0, help="threads of an operation; 0: all")
     return out
 
