@@ -112,7 +112,8 @@ def _row(folder: Path, network: long.Network, method: long.Long, again: bool) ->
     row = {
         "network": network.name, "title": network.title,
         "method": method.name, "what": method.method.what,
-        "steps": round(method.times * network.steps), "batch": network.batch,
+        "steps": round(method.times * network.steps) + network.still(method),
+        "batch": network.batch,
         "last": method.last, "seeds": [s for s, _ in files],
         "accuracies": [round(a, 2) for a in accuracies],
         "settled": [round(long.settled(c), 2) for c in curves],
@@ -136,7 +137,7 @@ def _accuracy(network: long.Network, file: Path, again: bool) -> float:
 def _file(folder: Path, network: long.Network, method: long.Long, seed: int) -> Path:
     how = digest(
         network.steps, network.batch, network.rate, network.names, method.method.callbacks,
-        method.method.activations, method.last, method.times,
+        method.method.activations, method.last, method.times, method.still,
     )  # fmt: skip
     plain = "".join(c if c.isalnum() else "_" for c in method.name.replace("%", ""))
     return folder / f"{network.name}-{plain}-{seed}-{how}.keras"

@@ -47,6 +47,34 @@ def test_binary_inputs_have_the_papers_block_order() -> None:
     assert [step for step, _ in curve] == list(range(1, 9))
 
 
+def test_kernels_stay_for_the_last_steps() -> None:
+    from dataclasses import replace
+
+    from benchmarks.recipes import lenet, long, mnist
+
+    rng = np.random.default_rng(0)
+    images = mnist.images(rng.integers(0, 256, (256, 28, 28), dtype=np.uint8))
+    part = images, np.arange(256) % 10
+    network = long.Network(
+        "lenet5", "toy", ["conv2", "ip1", "ip2"], 4, 64, 1e-3, lambda: (part,) * 3,
+        lambda n: lenet.lenet5(), lambda x: x, logits=True,
+    )  # fmt: skip
+    moving = next(m for m in long.METHODS if m.name == "Ternarize")
+    assert network.still(replace(moving, still=1.0)) == 0  # LeNet-5 has no batch norm of its own
+    moving = replace(moving, method=replace(moving.method, norm=True), still=0.0)
+    before, short = network.train(moving, seed=0)
+    after, curve = network.train(replace(moving, still=1.0), seed=0)
+    assert [step for step, _ in curve] == list(range(1, 9))
+    assert curve[:4] == short
+    for name in ("conv1", "conv2", "ip1", "ip2"):  # those without the method, too
+        pair = [m.get_layer(name).kernel.numpy() for m in (before, after)]
+        assert np.array_equal(*pair)
+    norms = [x.name for x in after.layers if isinstance(x, keras.layers.BatchNormalization)]
+    gammas = [[m.get_layer(n).gamma.numpy() for n in norms] for m in (before, after)]
+    assert norms
+    assert not any(map(np.array_equal, *gammas))
+
+
 def test_a_fit_has_settled_when_its_end_gains_nothing() -> None:
     from benchmarks.recipes.long import settled
 
