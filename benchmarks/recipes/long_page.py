@@ -79,4 +79,8 @@ which kernels stay and batch norm trains on: while ternary kernels move, its ave
 every channel keeps its length and turns as fast as the rate says, where Ternarize's latent weights
 may grow. With moving kernels alone Ternarize 85% had 89.40 % on the spotter, in 2,400 steps.
 LeNet-5's rows of both are of fits of moving kernels.
+
+With equal steps HypersphericalTernary 85% ends 0.7 points below Ternarize 85% on the spotter's
+held-out clips and 2.6 below on the test clips, of one seed each (one standard error is 0.9): both
+curves are flat at the end, so that more steps of batch norm would not close that.
 """
