@@ -67,7 +67,7 @@ class ConvDense(Kernel[QConv, StoredTable]):
     def _dots(self, layer: Layer[QConv], g: Geometry) -> Dots | None:
         """The form for cores with dual multiply-accumulate, where there is one of its own."""
         d = dots_plan(layer, g)
-        return Dots(g, d, unrolled(d), layer.small) if d else None
+        return Dots(g, d, unrolled(d), layer.weight) if d else None
 
     def overwrites(self, layer: Layer[QConv]) -> tuple[int, ...]:
         g = self.geometry(layer)

@@ -8,13 +8,13 @@ little RAM allows, because its rows are widened again for every tile.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...lowering.qgraph import QConv, Requant
 from ..emit import CFunction, render
 from ..geometry import Geometry
 from ..requant import RequantTable
-from .base import Layer
+from .base import SMALL, Layer
 from .pairs import DensePlan, PairRows, dense_plan
 
 #: Pixels of the shortest and of the longest pointwise tile.
@@ -22,8 +22,11 @@ SHORT, LONG = 16, 64
 #: Bytes of scratch that a tile may take beyond the shortest's where the tensors around it have
 #: four times as many.
 MORE = 2048
-#: Most words of a turn of the loop where code counts little, and weights beside which it does.
-UNROLLED, ROOMY = 8, 8192
+#: Most words of a tile that are written out, beside fewer weights, where code counts; and weights
+#: that are many.
+WRITTEN, BRIEF, ROOMY = 20, 10, 4096
+#: Bytes from the begin of a double word that a load reaches.
+REACH = 1020
 
 
 def dots_plan(layer: Layer[QConv], g: Geometry) -> DensePlan | None:
@@ -33,15 +36,46 @@ def dots_plan(layer: Layer[QConv], g: Geometry) -> DensePlan | None:
         return None
     if not g.pointwise:
         return d
-    planes = d.planes
-    pixels = min(_tile(layer, g, 4 * planes), g.ow)  # a short row's band is no longer than it
-    # the routine's code is to be small beside the rows
-    most = UNROLLED if g.ci * g.co >= ROOMY or layer.weight < 0.5 else 4
-    unroll = next(u for u in range(most, 0, -1) if planes % u == 0)
+    pixels = min(_tile(layer, g, 4 * d.planes), g.ow)  # a short row's band is no longer than it
+    pitch = -(-pixels // 4) * 4 if made_again(g, pixels) else pixels
     return replace(
-        d, x_step=pixels, row_pitch=pixels, plane_pitch=pixels,
-        taps=tuple(pixels * u for u in range(unroll)), outer=(planes // unroll, pixels * unroll),
-    )  # fmt: skip
+        d, x_step=pixels, row_pitch=pitch, plane_pitch=pitch, taps=(0,), outer=(d.planes, pitch)
+    )
+
+
+def made_again(g: Geometry, step: int) -> bool:
+    """Whether what is left of a row or of the last tile, of `step` pixels, is made with some of the
+    pixels before it: routines for less than four pixels pay in short rows."""
+    last = g.ow % step if step and g.ow > step else g.ow
+    return last >= 4 and (g.ow >= SHORT or g.ow % 4 == 3)
+
+
+class Run(NamedTuple):
+    """How a routine goes over the words of a tile."""
+
+    head: int  #: words before the loop
+    turn: int  #: words of a turn
+    turns: int
+
+    @classmethod
+    def of(cls, words: int, most: int) -> Run:
+        """The fewest turns with `most` words written out."""
+        if words <= most:
+            return cls(words, 0, 0)
+        turns = next(t for t in range(2, words) if cls._written(words, t) <= most)
+        turn = (words - 1) // turns
+        return cls(words - turn * turns, turn, turns)
+
+    @staticmethod
+    def _written(words: int, turns: int) -> int:
+        turn = (words - 1) // turns
+        return words - turn * turns + turn
+
+    @classmethod
+    def small(cls, words: int) -> Run:
+        """A loop alone, of a few words."""
+        turn = next(u for u in range(4, 0, -1) if words % u == 0)
+        return cls(0, turn, words // turn)
 
 
 def _tile(layer: Layer[QConv], g: Geometry, pixel: int) -> int:
@@ -61,7 +95,7 @@ class Dots:
     g: Geometry
     d: DensePlan
     unrolled: bool  #: all rows of a window are written out
-    small: bool  #: code counts more than time
+    weight: float  #: of bytes against cycles
 
     @property
     def pixels(self) -> tuple[int, ...]:
@@ -74,15 +108,29 @@ class Dots:
 
     @property
     def again(self) -> bool:
-        """Whether what is left of a row or of the last tile is made with some of the pixels
-        before it: routines for less than four pixels pay in short rows."""
-        g, d = self.g, self.d
-        last = g.ow % d.x_step if d.x_step and g.ow > d.x_step else g.ow
-        return last >= 4 and (g.ow >= SHORT or g.ow % 4 == 3)
+        """Whether four pixels are made where fewer are left."""
+        return made_again(self.g, self.d.x_step)
+
+    @property
+    def small(self) -> bool:
+        """Whether code counts more than time."""
+        return self.weight >= SMALL
+
+    @property
+    def run(self) -> Run:
+        """Over a pointwise layer's words."""
+        words = self.d.planes
+        if self.small:
+            return Run.small(words)
+        # the routine's code is to be small beside the rows
+        roomy = self.g.ci * self.g.co >= ROOMY or self.weight < 0.5
+        return Run.of(words, WRITTEN if roomy else BRIEF)
 
     @property
     def straight(self) -> bool:
         """Whether there is no loop over words."""
+        if self.d.x_step:
+            return not self.run.turns
         return self.d.outer[0] == 1 and (self.d.inner[0] == 1 or self.unrolled)
 
     def bands(self) -> int:
@@ -100,6 +148,8 @@ class Dots:
             fours, rest = fours + 1, 0
         made = lines * g.co / 2
         turns = 0 if self.straight else d.outer[0] * (1 if self.unrolled else d.inner[0])
+        if d.x_step:
+            turns = self.run.turns
         return {
             "dots": made * fours * words,
             "dot_turns": made * (fours + (rest > 0)) * turns,
@@ -111,11 +161,13 @@ class Dots:
         }
 
     def _registers(self, pixels: int, residual: bool) -> dict[str, str]:
-        """What a routine keeps on the stack, and the register in which it is made: both channels'
-        constants where there are many groups of pixels, their address where they are read once."""
+        """What a routine keeps on the stack, and the register in which it is made: what every group
+        of pixels needs lies first, as it is loaded."""
         out = {"k": "r2", "o": "r3"}
         if pixels == 4:
-            out = {"o": "r3", "end": "r4", "m0": "r5", "c0": "r6", "m1": "r7", "c1": "r8"}
+            out = {"m": "r4", "c0": "r5", "c1": "r6", "o": "r7", "end": "r8"}
+            if not self.straight or 4 * self.d.pair_words > REACH:  # the weights' begin
+                out = {"w": "r1", **out}
         if not self.straight:
             out["w_end"] = "r9"
         if residual:
@@ -127,13 +179,16 @@ class Dots:
     def _routines(self, op: QConv, q: RequantTable) -> dict[int, CFunction]:
         """Pixels at once -> routine."""
         d = self.d
+        run = self.run if d.x_step else None
         loops = f"{d.outer[0]}x{d.inner[0]}x{len(d.taps)}"
+        if run:
+            loops = f"{run.head}_{run.turns}x{run.turn}" if run.turns else f"{run.head}"
         out = {}
         for p in self.pixels:
             name = f"dots{p}_{loops}"
             text = render(
                 "dots.dsp.c.j2", name=name, p=p, d=d, q=q, straight=self.straight,
-                unroll=self.unrolled, small=self.small,
+                unroll=self.unrolled, small=self.small, run=run,
                 registers=self._registers(p, op.residual is not None), plane=self.g.out_plane,
                 residual=op.residual, res_plane=self.g.res_plane,
             )  # fmt: skip
@@ -167,7 +222,9 @@ class Dots:
         """`fill`, with a form of its own where it widens whole words."""
         if self._words is None:
             return fill
-        text = render("dots_band.c.j2", name=fill.name, g=self.g, d=self.d, **self._words)
+        text = render(
+            "dots_band.c.j2", name=fill.name, g=self.g, d=self.d, again=self.again, **self._words
+        )
         return CFunction(fill.name, fill.text, {**fill.forms, "dsp": text})
 
     @property
