@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from secateur.codegen.kernels.dots import Run
 from secateur.codegen.plan import make_plan
+from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
 
+from . import run_c
 from .qgraphs import Chain, Pads, codes
 from .test_limits import PLACES, run
 
@@ -35,6 +39,17 @@ DENSE: tuple[tuple[tuple[int, int, int], int, tuple[int, int], tuple[int, int], 
     ((9, 4, 3), 2, (3, 3), (1, 1), SAME),
     ((1, 10, 49), 4, (4, 10), (2, 2), (1, 4, 1, 5)),
     ((2, 6, 70), 2, (5, 5), (1, 1), (2, 2, 2, 2)),
+    ((3, 9, 10), 4, (3, 3), (1, 1), SAME),
+    ((3, 6, 5), 2, (2, 3), (1, 1), NONE),
+    ((3, 9, 7), 4, (3, 2), (2, 2), (1, 1, 0, 1)),
+    ((3, 33, 35), 4, (3, 3), (2, 2), SAME),
+    ((3, 5, 4), 2, (3, 3), (1, 1), (0, 2, 0, 0)),
+    ((5, 7, 18), 4, (2, 2), (1, 1), (0, 0, 1, 1)),
+    ((50, 3, 3), 2, (1, 1), (1, 1), NONE),
+    ((46, 1, 6), 4, (1, 1), (1, 1), NONE),
+    ((49, 1, 3), 4, (1, 1), (1, 1), NONE),
+    ((130, 3, 9), 32, (1, 1), (1, 1), NONE),
+    ((80, 3, 3), 64, (1, 1), (1, 1), NONE),
 )
 
 #: image, pads of a 3x3 depthwise layer of stride 2
@@ -45,12 +60,12 @@ STRIDED: tuple[tuple[tuple[int, int], Pads], ...] = (
 
 
 def dense_layers() -> list[QGraph]:
-    """Every shape, and two layers with a residual."""
+    """Every shape, and pairs of layers with a residual, of planes that end in each way."""
     out = []
     for i, (shape, co, k, stride, pads) in enumerate(DENSE):
         c = Chain("d", shape, seed=i, zero=(0, 77)[i % 2])
         out.append(c.conv(co, k, ("int8", "extreme")[i % 2], stride, pads).graph)
-    for shape in ((6, 5, 7), (4, 6, 8)):
+    for shape in ((6, 5, 7), (4, 6, 8), (6, 3, 2), (6, 13, 3)):
         c = Chain("r", shape, seed=9, zero=3).conv(8, (3, 3), "int8", pads=SAME)
         c.conv(8, (1, 1), "int8", residual="t0", zero=5)
         out.append(c.conv(8, (3, 3), "int8", pads=SAME, residual="t1").graph)
@@ -69,10 +84,52 @@ def strided_layers() -> list[QGraph]:
     return out
 
 
+@pytest.mark.parametrize("optimize", ["balanced", "latency", "flash"])
 @pytest.mark.parametrize("place", PLACES)
-def test_dense_convolutions(place: str, tmp_path: Path) -> None:
+def test_dense_convolutions(place: str, optimize: str, tmp_path: Path) -> None:
+    """Words of a tile are written out in several numbers, or looped over."""
     graphs = dense_layers()
-    run(graphs, [codes(g, 3) for g in graphs], place, tmp_path, "dense/conv_dense")
+    x = [codes(g, 3) for g in graphs]
+    run(graphs, x, place, tmp_path, "dense/conv_dense", optimize)
+
+
+def test_words_before_a_loop() -> None:
+    """As many turns as the words written out ask for, and none is left out."""
+    for words in range(1, 300):
+        for most in (10, 20):
+            r = Run.of(words, most)
+            assert r.head + r.turn * r.turns == words
+            assert r.head > 0
+            assert r.head + r.turn <= max(most, 2)
+            assert (r.turns == 0) == (words <= most)
+
+
+def test_three_channels_take_fifteen_words() -> None:
+    """The third one's taps are pairs of neighbours; rows of weights are widened once."""
+    c = Chain("d", (3, 33, 35), seed=4, zero=5)
+    graph = c.conv(4, (3, 3), "int8", (2, 2), SAME).graph
+    text = make_plan(graph, "dense/conv_dense", "latency").library.files["src/d.c"]
+    assert "dots4_15_" in text
+    assert "widened + co" in text
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_three_channels_in_a_chain(place: str, tmp_path: Path) -> None:
+    """Rows of a ring hold the lone channel's words, too."""
+    graphs = []
+    for stride in (1, 2):
+        c = Chain("c", (4, 20, 22), seed=stride, zero=4).conv(3, (3, 3), "int8", pads=SAME)
+        graph = c.conv(4, (3, 3), "int8", (stride, stride), SAME).graph
+        graphs.append(graph)
+    plans = []
+    for i, g in enumerate(graphs):
+        g.name = f"c{i}"
+        plans.append(make_plan(g, "dense/conv_dense", "latency", chains=[("conv0", "conv1", 2, 2)]))
+    x = [codes(g, 3) for g in graphs]
+    for g, a, y in zip(graphs, x, run_c.on(place, plans, x, tmp_path), strict=True):
+        expected = reference.run(g, a).reshape(len(a), -1)
+        np.testing.assert_array_equal(y, expected)
+    assert "_ring" in plans[0].library.files["src/c0.c"]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -59,8 +59,10 @@ class ConvDense(Kernel[QConv, StoredTable]):
         """The band of cores with Helium, and the bytes of the largest of all cores' band and
         weights: the words', but for a few shapes."""
         g = self.geometry(layer)
-        d, dots = dense_plan(layer, g), dots_plan(layer, g)
-        words = 4 * ((dots or d).band_words + d.pair_words)
+        d, dots = dense_plan(layer, g), self._dots(layer, g)
+        words = 4 * (d.band_words + d.pair_words)
+        if dots:  # other cores read a tile without a band
+            words = dots.scratch if g.pointwise else max(words, dots.scratch)
         t = turned(g, words)
         return t, max(words, (t.bytes + 3) & ~3)
 
@@ -110,7 +112,7 @@ class ConvDense(Kernel[QConv, StoredTable]):
             return {f"point_{u}" if u in loops else u: n for u, n in self.work(layer).items()}
         return {
             **dots.work(),
-            **pair_work(layer, g, dots.bands()),
+            **pair_work(layer, g, dots.widened()),
             **residual_work(layer),
             **decode_work(layer.encoded),
         }
@@ -160,6 +162,8 @@ class ConvDense(Kernel[QConv, StoredTable]):
         fill = CFunction(band_name, band, {"helium": ""})
         functions = [fill]
         if dots := self._dots(layer, g):
+            if dots.d.lone:
+                rows = pair_rows(layer, table.stored, g, dots.d, f"scratch + {room}")
             functions, forms["dsp"] = dots.convolution(op, q, rows, fill, name, title)
             functions.append(CFunction(tile_name, tile.text, {"dsp": "", "helium": ""}))
         elif d.block == 2:

@@ -15,18 +15,21 @@ from ..emit import CFunction, render
 from ..geometry import Geometry
 from ..requant import RequantTable
 from .base import SMALL, Layer
-from .pairs import DensePlan, PairRows, dense_plan
+from .pairs import DensePlan, PairRows, by_word, dense_plan
 
 #: Pixels of the shortest and of the longest pointwise tile.
 SHORT, LONG = 16, 64
 #: Bytes of scratch that a tile may take beyond the shortest's where the tensors around it have
 #: four times as many.
 MORE = 2048
-#: Most words of a tile that are written out, beside fewer weights, where code counts; and weights
-#: that are many.
-WRITTEN, BRIEF, ROOMY = 20, 10, 4096
+#: Most words of a tile that are written out: where cycles count more, beside so many weights, and
+#: beside fewer.
+MOST, MANY, FEW = 20, 16, 10
+ROOMY = 4096
 #: Bytes from the begin of a double word that a load reaches.
 REACH = 1020
+#: Bytes of the rows of weights that are widened once and kept for all bands.
+RESIDENT = 1024
 
 
 def dots_plan(layer: Layer[QConv], g: Geometry) -> DensePlan | None:
@@ -35,12 +38,29 @@ def dots_plan(layer: Layer[QConv], g: Geometry) -> DensePlan | None:
     if d.block != 2 or type(r) is not Requant or not 0 < r.shift < 32:
         return None
     if not g.pointwise:
-        return d
+        return _with_lone(layer, g, d)
     pixels = min(_tile(layer, g, 4 * d.planes), g.ow)  # a short row's band is no longer than it
     pitch = -(-pixels // 4) * 4 if made_again(g, pixels) else pixels
     return replace(
         d, x_step=pixels, row_pitch=pitch, plane_pitch=pitch, taps=(0,), outer=(d.planes, pitch)
     )
+
+
+def _with_lone(layer: Layer[QConv], g: Geometry, d: DensePlan) -> DensePlan:
+    """`d`, with words of neighbours for the last of an odd number of channels where all words of a
+    window can be written out: of three channels' 3x3 weights 15 words, else 18."""
+    lone = tuple(t * 2 // g.sx for t in range((g.kw + 1) // 2))
+    full = g.ci // 2 * g.kh * g.kw
+    if not d.by_channel or g.ci % 2 == 0 or g.sx > 2 or layer.weight >= SMALL:
+        return d
+    reach = 4 * ((g.kh - 1) * d.row_pitch + max(d.taps)) + 8
+    if by_word(layer, g) or full + g.kh * len(lone) > MANY or reach > REACH:
+        return d
+    if (g.w - 1 + g.pads[1]) // g.sx >= d.row_pitch // len(d.sources):
+        return d  # some columns are read by no window
+    # of several output rows, all channels' words are equally far apart
+    pitch = max(g.ow, 4) + lone[-1] if d.rows == 1 else d.row_pitch
+    return replace(d, lone=lone, lone_pitch=pitch)
 
 
 def made_again(g: Geometry, step: int) -> bool:
@@ -123,26 +143,44 @@ class Dots:
         if self.small:
             return Run.small(words)
         # the routine's code is to be small beside the rows
-        roomy = self.g.ci * self.g.co >= ROOMY or self.weight < 0.5
-        return Run.of(words, WRITTEN if roomy else BRIEF)
+        most = MANY if self.g.ci * self.g.co >= ROOMY else FEW
+        return Run.of(words, MOST if self.weight < 0.5 else most)
 
     @property
     def straight(self) -> bool:
         """Whether there is no loop over words."""
         if self.d.x_step:
             return not self.run.turns
+        if self.d.lone:
+            return True
         return self.d.outer[0] == 1 and (self.d.inner[0] == 1 or self.unrolled)
 
     def bands(self) -> int:
-        """How often the band is filled in an inference, and all rows are widened."""
+        """How often the band is filled in an inference."""
         g, d = self.g, self.d
         return g.calls * (-(-g.ow // d.x_step) if d.x_step else -(-g.oh // d.rows))
+
+    @property
+    def resident(self) -> bool:
+        """Whether all rows are widened once, and kept."""
+        g, d = self.g, self.d
+        return not g.pointwise and g.oh > d.rows and 2 * g.co * d.pair_words <= RESIDENT
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of the band and of widened rows."""
+        rows = self.g.co // 2 if self.resident else 1
+        return 4 * (self.d.band_words + rows * self.d.pair_words)
+
+    def widened(self) -> int:
+        """How often all rows are widened in an inference."""
+        return self.g.calls if self.resident else self.bands()
 
     def work(self) -> dict[str, float]:
         """Units of a layer's sums and codes, and of its band."""
         g, d = self.g, self.d
         bands, lines = self.bands(), g.calls * g.oh
-        words = d.outer[0] * d.inner[0] * len(d.taps)
+        words = d.words
         fours, rest = g.ow // 4, g.ow % 4
         if rest and self.again:
             fours, rest = fours + 1, 0
@@ -181,6 +219,8 @@ class Dots:
         d = self.d
         run = self.run if d.x_step else None
         loops = f"{d.outer[0]}x{d.inner[0]}x{len(d.taps)}"
+        if d.lone:
+            loops = f"{d.words}_{d.full}x{d.inner[0]}x{len(d.taps)}"
         if run:
             loops = f"{run.head}_{run.turns}x{run.turn}" if run.turns else f"{run.head}"
         out = {}
@@ -214,7 +254,7 @@ class Dots:
         text = render(
             "conv_dots.c.j2", name=name, title=title, g=self.g, d=self.d, q=q, source=rows.source,
             band_name=fill.name, residual=op.residual is not None, expand=expand,
-            again=self.again, **names,
+            again=self.again, resident=self.resident, **names,
         )  # fmt: skip
         return helpers, text
 
@@ -238,6 +278,7 @@ class Dots:
             return None
         phases = len(d.sources)
         pitch = d.row_pitch // phases
+        lone = self._lone if d.lone else {}
 
         def place(x: int) -> int | None:
             j, phase = divmod(x + g.pads[1], g.sx)
@@ -253,4 +294,22 @@ class Dots:
             "at": tuple(None if j is None else j - start for j in columns[:4]) if whole else (),
             "tail": columns[whole:],
             "pads": [j for j in range(d.row_pitch) if j not in columns],
+            **lone,
         }
+
+    @property
+    def _lone(self) -> dict[str, Any]:
+        """How the words of the last channel are made: by loads of four columns from column `first`
+        on, the words from `word` on, `loads` times; and those at the edges, by their columns."""
+        g, d = self.g, self.d
+        count = max(g.ow, 4) + d.lone[-1]
+        word = -(-g.pads[1] // g.sx)
+        first = word * g.sx - g.pads[1]
+        step = 4 // g.sx  # words of four columns; without stride those of the next one begin three
+        reach = (g.w - first - (2 - g.sx)) // 4
+        loads = max(0, min(reach, (count - word) // step))
+        columns = {
+            j: j * g.sx - g.pads[1] for j in (*range(word), *range(word + loads * step, count))
+        }
+        edges = {j: [x if 0 <= x < g.w else None for x in (c, c + 1)] for j, c in columns.items()}
+        return {"lone": {"first": first, "word": word, "loads": loads, "edges": edges}}

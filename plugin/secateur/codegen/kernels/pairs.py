@@ -54,16 +54,31 @@ class DensePlan:
     inner: tuple[int, int]  #: (count, pitch) around the taps
     outer: tuple[int, int]  #: (count, pitch) around that
     crossed: bool = False  #: channels 4k and 4k+2, 4k+1 and 4k+3 are pairs; else neighbours
+    #: Word offsets of the last channel's taps in a row of its own, where it makes words of
+    #: neighbours in a row; () where it has words to itself, and where it is one of a pair.
+    lone: tuple[int, ...] = ()
+    lone_pitch: int = 0  #: of those rows
+
+    @property
+    def full(self) -> int:
+        """Planes of words of two channels."""
+        return self.planes - bool(self.lone)
 
     @property
     def band_words(self) -> int:
         """Words of the band."""
-        return self.planes * self.plane_pitch
+        return self.full * self.plane_pitch + self.in_rows * self.lone_pitch
+
+    @property
+    def words(self) -> int:
+        """Words of a widened weight row."""
+        outer = self.outer[0] - bool(self.lone)
+        return self.inner[0] * (outer * len(self.taps) + len(self.lone))
 
     @property
     def pair_words(self) -> int:
         """Words of the widened weight rows."""
-        return self.block * self.outer[0] * self.inner[0] * len(self.taps)
+        return self.block * self.words
 
 
 def plan(g: Geometry, crossed: bool = True) -> DensePlan:
@@ -171,7 +186,7 @@ def dense_plan(layer: Layer[QConv], g: Geometry) -> DensePlan:
     return plan(g, crossed=not layer.index_bits)
 
 
-def _by_word(layer: Layer[QConv], g: Geometry) -> bool:
+def by_word(layer: Layer[QConv], g: Geometry) -> bool:
     """Whether the rows lie such that words follow one another; else they are unpacked first."""
     if bits := layer.index_bits:
         return bits == 4 or not (g.kw if g.ci == 1 else g.ci) % 2
@@ -183,7 +198,7 @@ def _by_word(layer: Layer[QConv], g: Geometry) -> bool:
 def pair_scratch(layer: Layer[QConv], g: Geometry) -> int:
     """Bytes of scratch of `pair_rows`, of the rows one by one, too."""
     bits = layer.index_bits
-    table = table_bytes(bits) if bits and _by_word(layer, g) else 0
+    table = table_bytes(bits) if bits and by_word(layer, g) else 0
     return max(table, row_bytes(stored_rows(layer), again=True))
 
 
@@ -191,7 +206,7 @@ def pair_work(layer: Layer[QConv], g: Geometry, bands: int) -> dict[str, float]:
     """Units of widening all rows for every one of `bands`."""
     weights = float(bands * g.co * g.ci * g.kh * g.kw)
     bits = layer.index_bits
-    if not _by_word(layer, g):
+    if not by_word(layer, g):
         return {"expanded": weights, **index_work(layer, weights)}
     if bits and table_bytes(bits):
         unit = "nibbles" if bits == 4 else "looked_up"
@@ -205,7 +220,7 @@ def pair_table(layer: Layer[QConv], g: Geometry, d: DensePlan) -> Stored:
     """The rows of `layer` in the order in which words are made of them."""
     natural = stored_rows(layer)
     pairs, singles = stored_order(g, d)
-    if not _by_word(layer, g):
+    if not by_word(layer, g):
         return natural
     if natural.bits:
         order = np.concatenate([pairs.reshape(-1), singles])
@@ -228,7 +243,7 @@ def pair_rows(
 ) -> PairRows:
     """C for the rows of `pair_table`, with scratch at `buffer` (a C expression)."""
     source = row_source(stored, buffer, again=True)
-    if not _by_word(layer, g):
+    if not by_word(layer, g):
         return PairRows(source, _one_by_one(g, d, source.next_row), source)
     runs = _Runs.of(g, d)
     if bits := stored.bits:
@@ -239,12 +254,12 @@ def pair_rows(
                 f"uint8_t *const table = {buffer}; /* the weights that two indices name */\n"
                 f"sc_pair_table(table, book, {levels}, {bits});"
             )
-        by_word = replace(source, start=start, rewind="const uint8_t *index_row = index;")
+        words = replace(source, start=start, rewind="const uint8_t *index_row = index;")
         form: _Form = (
             _Nibbles(d.block, stored.stride) if bits == 4
             else _Indices(d.block, stored.stride, bits)
         )  # fmt: skip
-        return PairRows(by_word, _walk(runs, form, layer.small), source)
+        return PairRows(words, _walk(runs, form, layer.small), source)
     form = _Bytes(d.block, g.ci * g.kh * g.kw, g.ci % 4 == 0)
     return PairRows(source, _walk(runs, form, layer.small), source, form.quads)
 
