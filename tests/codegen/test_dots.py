@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur.codegen.kernels.dots import Run
+from secateur.codegen.kernels.dots import Walk
 from secateur.codegen.plan import make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
@@ -97,7 +97,7 @@ def test_words_before_a_loop() -> None:
     """As many turns as the words written out ask for, and none is left out."""
     for words in range(1, 300):
         for most in (10, 20):
-            r = Run.of(words, most)
+            r = Walk.of(words, most)
             assert r.head + r.turn * r.turns == words
             assert r.head > 0
             assert r.head + r.turn <= max(most, 2)

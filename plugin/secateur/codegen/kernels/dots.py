@@ -70,7 +70,7 @@ def made_again(g: Geometry, step: int) -> bool:
     return last >= 4 and (g.ow >= SHORT or g.ow % 4 == 3)
 
 
-class Run(NamedTuple):
+class Walk(NamedTuple):
     """How a routine goes over the words of a tile."""
 
     head: int  #: words before the loop
@@ -78,7 +78,7 @@ class Run(NamedTuple):
     turns: int
 
     @classmethod
-    def of(cls, words: int, most: int) -> Run:
+    def of(cls, words: int, most: int) -> Walk:
         """The fewest turns with `most` words written out."""
         if words <= most:
             return cls(words, 0, 0)
@@ -92,7 +92,7 @@ class Run(NamedTuple):
         return words - turn * turns + turn
 
     @classmethod
-    def small(cls, words: int) -> Run:
+    def small(cls, words: int) -> Walk:
         """A loop alone, of a few words."""
         turn = next(u for u in range(4, 0, -1) if words % u == 0)
         return cls(0, turn, words // turn)
@@ -137,14 +137,14 @@ class Dots:
         return self.weight >= SMALL
 
     @property
-    def run(self) -> Run:
+    def run(self) -> Walk:
         """Over a pointwise layer's words."""
         words = self.d.planes
         if self.small:
-            return Run.small(words)
+            return Walk.small(words)
         # the routine's code is to be small beside the rows
         most = MANY if self.g.ci * self.g.co >= ROOMY else FEW
-        return Run.of(words, MOST if self.weight < 0.5 else most)
+        return Walk.of(words, MOST if self.weight < 0.5 else most)
 
     @property
     def straight(self) -> bool:
