@@ -2,11 +2,12 @@
 
     python -m benchmarks.code_size [--targets cortex-m4]
     python -m benchmarks.code_size --fit [--targets ...]
-    python -m benchmarks.code_size --new [--targets ...] [--lessons image,separable]
+    python -m benchmarks.code_size --new [--targets ...] [--lessons image,separable | --plans]
     python -m benchmarks.code_size --rest [--targets ...]
 
 `--fit` writes codegen/code_sizes.json: every function that kernels write for the lessons of the
-cost model (over their inputs and in chains, too) and for random networks is compiled for each core,
+cost model (over their inputs and in chains, too), for random networks and in plans of the networks
+that are benchmarks here (of all their candidates it would take hours) is compiled for each core,
 both ways, and its bytes are read from the object; those of what it calls and a program has once,
 from the linked program. Functions that differ in numbers only share an entry. What calls the
 functions, and what they save or cost as parts of the whole, has prices that are fitted to linked
@@ -24,10 +25,11 @@ import argparse
 import json
 import subprocess
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +219,39 @@ def chained(lessons: Collection[str] | None = None) -> list[Unit]:
         for _, plan, _ in taught.chained(cores.DEFAULT, None, lessons, way):
             out += [Unit(tuple(its)) for its in plan.library.functions]
     return out
+
+
+def planned(targets: Sequence[str]) -> list[Unit]:
+    """What plans of the networks that are benchmarks here consist of."""
+    from benchmarks import promises
+    from benchmarks.networks import (
+        CALIBRATION,
+        all_networks,
+        encodings_of,
+        more_networks,
+        projected,
+    )
+
+    import secateur
+
+    def graphs() -> Iterator[tuple[QGraph, Mapping[str, str] | str | None]]:
+        for make in promises.NETWORKS.items():
+            yield make[1](make[0]).graph, None
+        for network in chain(all_networks(), more_networks(("ad", "sww"))):
+            for encoding in encodings_of(network.graph):
+                yield secateur.convert(
+                    projected(network.graph, encoding), network.inputs[:CALIBRATION],
+                    name=network.name, encodings=encoding.force,
+                ).qgraph, encoding.force  # fmt: skip
+
+    out: dict[str, Unit] = {}
+    for graph, force in graphs():
+        for core in targets:
+            for optimize in ("balanced", "flash", "latency"):
+                for its in make_plan(graph, force, optimize, core=core).library.functions:
+                    out.setdefault("\n".join(f.code(tuple(ISAS)) for f in its), Unit(its))
+        print(f"{graph.name}: {len(out)} units so far", flush=True)
+    return list(out.values())
 
 
 def _ways(c: Candidate) -> Iterator[Layer[Any]]:
@@ -424,10 +459,14 @@ def fit_steps(found: Sequence[Sample], small: bool) -> dict[str, float]:
         arrays = sum(map(len, s.library.arrays.values()))
         counts = step_counts(s.library.steps, arrays)
         helpers = sum(used.values())
-        rows.append({**counts, "functions": len(texts), "bytes": own, "helpers": helpers})
+        joined: Counter[str] = Counter()
+        for t in texts:
+            joined.update(sizes.joined(t))
+        rows.append({**counts, **joined, "helpers": helpers})
         rest.append(s.linked - own - helpers)
         total.append(s.linked + s.library.constant_bytes / 4)
-    usual = {"library": 250.0, "arrays": 10.0, "functions": -10.0, "bytes": 0.0, "helpers": 0.0}
+    usual = {"library": 250.0, "arrays": 10.0, "functions": -10.0, "bytes": 0.0, "apart": 4.0,
+             "helpers": 0.0}  # fmt: skip
     spread = {"library": 100.0, "functions": 20.0, "bytes": 0.1, "helpers": 0.1}
     return solve(rows, np.array(rest), lambda k: spread.get(k, 6.0), lambda k: usual.get(k, 4.0),
                  1 / np.array(total))  # fmt: skip
@@ -473,12 +512,16 @@ def _columns(table: dict[str, Any], isa: str, keys: list[str]) -> None:
             its["functions"] = [there.get(k) for k in keys]
 
 
-def fit(targets: Sequence[str], new: bool, lessons: Collection[str] | None = None) -> None:
+def fit(
+    targets: Sequence[str], new: bool, lessons: Collection[str] | None = None, plans: bool = False
+) -> None:
     """Write code_sizes.json anew for `targets`; what it says of other cores stays. `new`: compile
     those functions alone of which nothing is known yet, and leave the prices of texts; `lessons`:
-    of these alone, and leave the prices of calls, too."""
+    of these alone, and leave the prices of calls, too; `plans`: of the benchmarks' networks alone.
+    """
     table = known()
-    every = [*units(corpus(lessons)), *chained(lessons)]
+    every = [] if plans else [*units(corpus(lessons)), *chained(lessons)]
+    every += [] if lessons else planned(targets)
     print(f"{len(every)} units", flush=True)
     for isa in dict.fromkeys(cores.get(c).isa for c in targets):
         mine = [c for c in targets if cores.get(c).isa == isa]
@@ -557,12 +600,14 @@ def main() -> int:
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--new", action="store_true", help="measure functions that are not known")
     parser.add_argument("--lessons", help="with --new: functions of these lessons alone")
+    parser.add_argument("--plans", action="store_true", help="with --new: functions of the plans "
+                        "of benchmarks alone")  # fmt: skip
     parser.add_argument("--rest", action="store_true", help="fit to linked libraries alone")
     parser.add_argument("--count", type=int, default=40)
     args = parser.parse_args()
     targets = args.targets.split(",")
     if args.fit or args.new:
-        fit(targets, args.new, args.lessons.split(",") if args.lessons else None)
+        fit(targets, args.new, args.lessons.split(",") if args.lessons else None, args.plans)
     elif args.rest:
         fit_rest(targets, known())
     print("| core | mean error of code | largest | within 8 % |\n|---|---|---|---|")

@@ -23,7 +23,7 @@ from importlib import resources
 from typing import Any
 
 from .. import cores
-from .emit import CFunction
+from .emit import CFunction, is_apart
 
 #: How a library is compiled.
 MODES = ("fast", "small")
@@ -170,14 +170,20 @@ class CodeSizes:
     called: Mapping[str, tuple[str, ...]]  #: what those call themselves
     stems: Mapping[str, float]  #: by `stem_of`: measured bytes relative to the text's prices
     prices: Mapping[str, float]  #: of what `counted` counts
-    #: of what `step_counts` counts; of "functions", of their "bytes" and of those of "helpers":
-    #: what it saves or costs that they are parts of another
+    #: of what `step_counts` counts; of what `joined` counts and of the bytes of "helpers": what it
+    #: saves or costs that they are parts of a whole
     steps: Mapping[str, float]
 
     def own(self, text: str) -> float:
         """Bytes that a function of this text adds to a library."""
-        rest = self.steps.get("functions", 0.0)
-        return (1 + self.steps.get("bytes", 0.0)) * self.apart(text) + rest
+        counts = self.joined(text)
+        return self.apart(text) + sum(n * self.steps.get(w, 0.0) for w, n in counts.items())
+
+    def joined(self, text: str) -> dict[str, float]:
+        """A function that stays one, or one that compilers may write into its callers."""
+        if is_apart(text):
+            return {"apart": 1.0}
+        return {"functions": 1.0, "bytes": self.apart(text)}
 
     def apart(self, text: str) -> float:
         """Bytes of a function of this text that stands alone."""

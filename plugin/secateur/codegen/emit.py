@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,6 +120,31 @@ class CFunction:
             out.append("#else" if i + 1 == len(forms) else f"#{'el' if i else ''}if {ISAS[isa]}")
             out.append(text or "/* not called */")
         return "\n".join([*out, "#endif"])
+
+
+#: Statements from which on a function is no part of its caller. A compiler would write what is
+#: called once into it, down to NAME_run, where the loops of many layers share one set of registers:
+#: up to a fifth more instructions than the same code apart, and another size than was planned with.
+APART_STATEMENTS = 20
+
+#: A static function's head, with its body where that follows.
+FUNCTION = re.compile(
+    r"^(?P<attributes>__attribute__\(\([\w, ]+\)\) )?static (?:[\w*]+ )+\*?\w+\("
+    r"(?P<body>[^;{]*\{.*?^\})?",
+    re.M | re.S,
+)
+
+
+def is_long(function: re.Match[str]) -> bool:
+    """Whether what `FUNCTION` found has to say that it stays a function."""
+    statements = (function["body"] or "").count(";")
+    return function["attributes"] is None and statements >= APART_STATEMENTS
+
+
+def is_apart(text: str) -> bool:
+    """Whether a function of this text (or the first one in it) stays one."""
+    m = FUNCTION.search(text)
+    return m is not None and (m["attributes"] is not None or is_long(m))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .arena import ArenaMap
 from .chain import Chain
 from .chain_code import code, place
 from .descriptor import header
-from .emit import CTYPES, ISAS, CArray, CFunction, Constant, Emission, render
+from .emit import CTYPES, FUNCTION, ISAS, CArray, CFunction, Constant, Emission, is_long, render
 from .ends import End, Ends, copy_function, ends
 from .kernels import AnyKernel, Layer, get
 from .loop_code import LoopCode, TimedCode, stream_code
@@ -125,9 +125,13 @@ def _rename(text: str, renames: dict[str, str]) -> str:
 
 def _in_section(text: str, prefix: str) -> str:
     """The C of static functions and tables, each where PREFIX_CODE_SECTION and PREFIX_CONST_SECTION
-    put it."""
-    begin = r"^(?=(?:__attribute__\(\([\w, ]+\)\) )?static (?:[\w*]+ )+\*?\w+\()"
-    text = re.sub(begin, f"{prefix}_CODE_SECTION\n", text, flags=re.M)
+    put it; those that stay functions say so."""
+
+    def section(m: re.Match[str]) -> str:
+        alone = "SC_APART " if is_long(m) else ""
+        return f"{prefix}_CODE_SECTION\n{alone}{m[0]}"
+
+    text = FUNCTION.sub(section, text)
     return re.sub(r"\b(?=static const \w+ \w+\[)", f"{prefix}_CONST_SECTION ", text)
 
 
