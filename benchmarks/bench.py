@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -84,34 +83,17 @@ class Row:
 
 def prepare(names: list[str], cores: list[str], optimize: str, inputs: int) -> Iterator[Job]:
     """Convert every network in every encoding; one job a core."""
-    from benchmarks.networks import (
-        CALIBRATION,
-        all_networks,
-        encodings_of,
-        more_networks,
-        projected,
-    )
+    from benchmarks.networks import converted
 
-    import secateur
     from secateur.codegen.plan import make_plan
 
-    known = (n for n in all_networks() if n.name in names)
-    for network in chain(known, more_networks(names)):
-        print(f"{network.name}: {network.source}", flush=True)
-        for i, encoding in enumerate(encodings_of(network.graph)):
-            compiled = secateur.convert(
-                projected(network.graph, encoding),
-                network.inputs[:CALIBRATION],
-                name=network.name,
-                optimize=optimize,
-                encodings=encoding.force,
-            )
-            x = compiled.quantize(network.inputs[-inputs:])
-            expected = compiled.run(x).reshape(inputs, -1)
-            for core in cores:
-                compiled.plan = make_plan(compiled.qgraph, encoding.force, optimize, core=core)
-                folder = compiled.save(OUT / core / f"{network.name}-{i}" / "library")
-                yield Job(network.name, encoding.name, core, folder, x, expected)
+    for network, i, encoding, compiled in converted(names, optimize):
+        x = compiled.quantize(network.inputs[-inputs:])
+        expected = compiled.run(x).reshape(inputs, -1)
+        for core in cores:
+            compiled.plan = make_plan(compiled.qgraph, encoding.force, optimize, core=core)
+            folder = compiled.save(OUT / core / f"{network.name}-{i}" / "library")
+            yield Job(network.name, encoding.name, core, folder, x, expected)
 
 
 def measure(job: Job) -> Row:

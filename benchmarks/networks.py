@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -212,3 +213,24 @@ def projected(graph: Graph, encoding: Encoding) -> Graph:
         if node.op in ("conv2d", "dense") or (node.op == "depthwise_conv2d" and encoding.depthwise):
             node.params["kernel"] = encoding.project(node.params["kernel"])
     return out
+
+
+def converted(
+    names: Sequence[str], optimize: str = "balanced"
+) -> Iterator[tuple[Network, int, Encoding, Any]]:
+    """Those of `names` in every encoding: the network, the encoding's number, the encoding, the
+    converted model."""
+    import secateur
+
+    known = (n for n in all_networks() if n.name in names)
+    for network in chain(known, more_networks(names)):
+        print(f"{network.name}: {network.source}", flush=True)
+        for i, encoding in enumerate(encodings_of(network.graph)):
+            compiled = secateur.convert(
+                projected(network.graph, encoding),
+                network.inputs[:CALIBRATION],
+                name=network.name,
+                optimize=optimize,
+                encodings=encoding.force,
+            )
+            yield network, i, encoding, compiled

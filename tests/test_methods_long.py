@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,18 +22,25 @@ def test_every_method_is_trained_once() -> None:
     assert not next(m for m in long.METHODS if m.name == "XNOR").last  # as its paper has it
 
 
-def test_binary_inputs_have_the_papers_block_order() -> None:
+def toy(images: int) -> Any:
+    """LeNet-5 for four steps on so many images of noise."""
     from benchmarks.recipes import lenet, long, mnist
 
-    import secateur.callbacks as sc
-
     rng = np.random.default_rng(0)
-    images = mnist.images(rng.integers(0, 256, (512, 28, 28), dtype=np.uint8))
-    part = images, np.arange(512) % 10
-    network = long.Network(
+    noise = mnist.images(rng.integers(0, 256, (images, 28, 28), dtype=np.uint8))
+    part = noise, np.arange(images) % 10
+    return long.Network(
         "lenet5", "toy", ["conv2", "ip1", "ip2"], 4, 64, 1e-3, lambda: (part,) * 3,
         lambda n: lenet.lenet5(), lambda x: x, logits=True,
     )  # fmt: skip
+
+
+def test_binary_inputs_have_the_papers_block_order() -> None:
+    from benchmarks.recipes import long
+
+    import secateur.callbacks as sc
+
+    network = toy(512)
     xnor = next(m for m in long.METHODS if m.name == "XNOR")
     model, curve = network.train(xnor, seed=0)
     signs = [i for i, x in enumerate(model.layers) if isinstance(x, sc.QuantActivation)]
@@ -50,15 +58,9 @@ def test_binary_inputs_have_the_papers_block_order() -> None:
 def test_kernels_stay_for_the_last_steps() -> None:
     from dataclasses import replace
 
-    from benchmarks.recipes import lenet, long, mnist
+    from benchmarks.recipes import long
 
-    rng = np.random.default_rng(0)
-    images = mnist.images(rng.integers(0, 256, (256, 28, 28), dtype=np.uint8))
-    part = images, np.arange(256) % 10
-    network = long.Network(
-        "lenet5", "toy", ["conv2", "ip1", "ip2"], 4, 64, 1e-3, lambda: (part,) * 3,
-        lambda n: lenet.lenet5(), lambda x: x, logits=True,
-    )  # fmt: skip
+    network = toy(256)
     moving = next(m for m in long.METHODS if m.name == "Ternarize")
     assert network.still(replace(moving, still=1.0)) == 0  # LeNet-5 has no batch norm of its own
     moving = replace(moving, method=replace(moving.method, norm=True), still=0.0)
