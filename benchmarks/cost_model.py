@@ -23,7 +23,7 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +93,19 @@ class Counter:
         self._known(core)[key] = found
         write(self.folder / f"counts_{core}.json", json.dumps(self.known[core]) + "\n")
 
+    def once(
+        self, plan: Plan, core: str, what: bytes, measure: Callable[[], dict[str, list[float]]]
+    ) -> dict[str, list[float]]:
+        """What `measure` finds of a plan, or found when it was asked for `what` before."""
+        key = _digest(plan, core, what)
+        if key not in self._known(core):
+            self._remember(core, key, measure())
+        return self.known[core][key]
+
     def count(self, plan: Plan, core: str, x: np.ndarray) -> dict[str, list[float]]:
         """[instructions, cycles] by layer, the mean over the inputs x int8 [n, size]."""
-        key = _digest(plan, core, x.tobytes())
-        if key not in self._known(core):
+
+        def measure() -> dict[str, list[float]]:
             with tempfile.TemporaryDirectory() as tmp:
                 folder = plan.library.save(Path(tmp) / "library")
                 found = profile(
@@ -106,18 +115,20 @@ class Counter:
             for s in found.steps:
                 steps[s.layer][0] += s.instructions
                 steps[s.layer][1] += s.cycles
-            self._remember(core, key, dict(steps))
-        return self.known[core][key]
+            return dict(steps)
+
+        return self.once(plan, core, x.tobytes(), measure)
 
     def flash(self, plan: Plan, core: str) -> float:
         """Bytes of model and runtime in a linked image, the serial harness excluded."""
-        key = _digest(plan, core, b"flash")
-        if key not in self._known(core):
+
+        def measure() -> dict[str, list[float]]:
             with tempfile.TemporaryDirectory() as tmp:
                 folder = plan.library.save(Path(tmp) / "library")
                 sizes = gcc.build(folder, boards.load(TARGETS[core]), Path(tmp) / "build").sizes
-            self._remember(core, key, {"flash": [sizes.total - sizes.harness]})
-        return self.known[core][key]["flash"][0]
+            return {"flash": [sizes.total - sizes.harness]}
+
+        return self.once(plan, core, b"flash", measure)["flash"][0]
 
 
 def _digest(plan: Plan, core: str, more: bytes) -> str:

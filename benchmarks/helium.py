@@ -6,7 +6,8 @@
 The first prints instructions per inference, counted in QEMU, with the peer's beside them, and
 writes build/bench/helium.json. The second counts layers of benchmarks/lessons.py, one a run, and
 fits the prices by which layers are planned for this core; `--families` those of some kernels
-alone, `--lessons` to some lessons alone: what they do not teach stays. The simulator that
+alone, `--lessons` to some lessons alone: what they do not teach stays. Counts are kept in
+build/bench, so that only what has changed is counted again. The simulator that
 `make bench` uses has no vectors; cycles of this core are a rough estimate (docs/cycle-model.md).
 """
 
@@ -16,7 +17,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.bench import OUT, Job, Row, prepare, write
-from benchmarks.cost_model import PRICES, Sample, fit, samples, save
+from benchmarks.cost_model import PRICES, Counter, Sample, fit, samples, save
 from benchmarks.render import helium
 
 from secateur import cores, targets
@@ -58,15 +59,21 @@ def measure(job: Job) -> Row:
     )  # fmt: skip
 
 
-def count(graph: QGraph, ways: dict[str, str], x: np.ndarray) -> tuple[Plan, int]:
+def count(
+    graph: QGraph, ways: dict[str, str], x: np.ndarray, counter: Counter
+) -> tuple[Plan, float]:
     """The plan of `graph` with encodings and kernels as given, and its instructions."""
     plan = make_plan(graph, ways, "latency", core=CORE)
-    with tempfile.TemporaryDirectory() as tmp:
-        library = plan.library.save(Path(tmp) / "library")
-        image = targets.build(library, BOARD, Path(tmp) / "build")
-        counted = Qemu(run_time=600.0, estimate=False).run(image, x).instructions
-    assert counted is not None
-    return plan, counted
+
+    def measure() -> dict[str, list[float]]:
+        with tempfile.TemporaryDirectory() as tmp:
+            library = plan.library.save(Path(tmp) / "library")
+            image = targets.build(library, BOARD, Path(tmp) / "build")
+            counted = Qemu(run_time=600.0, estimate=False).run(image, x).instructions
+        assert counted is not None
+        return {"all": [counted]}
+
+    return plan, counter.once(plan, CORE, x.tobytes(), measure)["all"][0]
 
 
 def lessons(
@@ -87,10 +94,12 @@ def _counted(
     """Layers of the lessons with `names` (all, if None), written and compiled as `way` says."""
     from benchmarks.lessons import prepared
 
-    seen: Counter[tuple[object, ...]] = Counter()
-    ends: dict[tuple[object, ...], int] = {}
+    seen: dict[tuple[object, ...], int] = defaultdict(int)
+    ends: dict[tuple[object, ...], float] = {}
+    counter = Counter()
     for graph, plan, x in prepared(CORE, names, way):  # `way` is that of `count`, too, meanwhile
-        for op in graph:
+        # those that read one another have no image of their own
+        for op in (op for op in graph if set(op.inputs) <= set(graph.inputs)):
             p, encoded = plan.layers[op.name], plan.encoded.get(op.name)
             shape = graph.tensors[op.output].shape
             weight = getattr(op, "weight", None)
@@ -98,7 +107,8 @@ def _counted(
             if families and p.kernel not in families:
                 continue
             units = frozenset(work_of(get(p.kernel), Layer(op, graph, encoded, plan.weight), CORE))
-            key = (p.kernel, coding, units, graph.tensors["x"].shape, shape, np.shape(weight))
+            read = graph.tensors[op.inputs[0]].shape
+            key = (p.kernel, coding, units, read, shape, np.shape(weight))
             if is_coded(encoded) or seen[key] == VECTORS.get(p.kernel, 0):
                 continue
             seen[key] += 1
@@ -106,11 +116,13 @@ def _counted(
             again = replace(op, name="again", output="again")
             tensors = {t: graph.tensors[t] for t in (*op.inputs, op.output)}
             one = replace(graph, ops=[op], tensors=tensors, outputs=(op.output,))
-            done, n = count(one, {op.name: way}, x)
+            done, n = count(one, {op.name: way}, x, counter)
             if (x.shape, shape) not in ends:
                 tensors = {**tensors, "again": replace(graph.tensors[op.output], name="again")}
                 two = replace(one, ops=[op, again], tensors=tensors, outputs=("again",))
-                ends[x.shape, shape] = 2 * n - count(two, {op.name: way, "again": way}, x)[1]
+                ends[x.shape, shape] = (
+                    2 * n - count(two, {op.name: way, "again": way}, x, counter)[1]
+                )
             nothing = {"input": [0.0, 0.0], "output": [0.0, 0.0], op.name: [0.0, 0.0]}
             sample, _ = samples(graph.name, one, done, CORE, nothing)
             n -= ends[x.shape, shape]
