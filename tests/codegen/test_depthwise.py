@@ -17,7 +17,7 @@ from .test_limits import PLACES, lane_rows, run, whole
 
 FORCE = "ternary/depthwise_ternary"
 #: image, kernel, stride, pads: rows of one strip and of several, columns that are no multiple of
-#: four, phases, a kernel past a byte's reach, one that is a single tap
+#: four (one left over, more), phases, a kernel past a byte's reach, one that is a single tap
 SHAPES: tuple[tuple[tuple[int, int], tuple[int, int], tuple[int, int], Pads], ...] = (
     ((5, 25), (3, 3), (1, 1), (1, 1, 1, 1)),
     ((12, 8), (3, 3), (1, 1), (1, 1, 1, 1)),
@@ -26,6 +26,7 @@ SHAPES: tuple[tuple[tuple[int, int], tuple[int, int], tuple[int, int], Pads], ..
     ((6, 22), (2, 4), (3, 3), (1, 2, 0, 1)),
     ((3, 4), (1, 1), (1, 1), (0, 0, 0, 0)),
     ((4, 33), (1, 1), (1, 2), (0, 0, 0, 0)),
+    ((13, 9), (3, 3), (1, 1), (1, 1, 1, 1)),
 )
 
 

@@ -121,7 +121,8 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         op = layer.op
         g = strip_geometry(layer)
-        strips = float(-(-g.oh // g.th) * -(-g.ow // 4))
+        down, alone = float(-(-g.oh // g.th)), _alone(g, layer.compact)
+        strips = down * -(-(g.ow - alone) // 4)
         live = float(np.count_nonzero(np.any(op.weight, axis=(1, 2, 3))))
         taps = float(np.count_nonzero(op.weight))
         w = op.weight.reshape(g.co, -1)
@@ -135,6 +136,12 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         }
         if _bytes(layer):
             made = {f"byte_{unit}": n for unit, n in made.items()}
+        if alone:
+            made |= {
+                "columns": down * live,
+                "column_taps": down * g.th * taps,
+                "column_stores": down * g.th * live,
+            }
         return {
             **made,
             "copied" if g.phases == 1 else "split": float(g.co * g.h * g.w),
@@ -165,15 +172,18 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
 
     def emit(self, layer: Layer[QConv], table: RequantizedTable) -> Emission:
         g, q, elem = strip_geometry(layer), table.q, table.arrays[0].ctype
-        strip = _strip_function(g, q, elem, layer.compact, _bytes(layer))
+        alone, sums = _alone(g, layer.compact), _bytes(layer)
+        strip = _strip_function(g, q, elem, layer.compact, sums, g.ow - alone)
+        columns = [_column_function(g, q, elem, sums)] if alone else []
         name = f"{depthwise_name(layer.op, g.co, g.oh, g.ow)}_ternary"
         text = render(
             "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem, strip=strip.name,
-            phases=band_phases(g), halves=band_halves(g), copied=min(g.h, g.in_rows - g.pads[0]),
+            column=columns and columns[0].name, phases=band_phases(g), halves=band_halves(g),
+            copied=min(g.h, g.in_rows - g.pads[0]),
             title=f"Ternary depthwise {g.kh}x{g.kw} convolution, {g.co} channels of {g.oh}x{g.ow}.",
         )  # fmt: skip
         args = [*table.names, layer.inputs[0], layer.output, layer.scratch]
-        return Emission(f"{name}({', '.join(args)});", [strip, CFunction(name, text)])
+        return Emission(f"{name}({', '.join(args)});", [strip, *columns, CFunction(name, text)])
 
 
 def _bytes(layer: Layer[QConv]) -> Bytes | None:
@@ -182,16 +192,38 @@ def _bytes(layer: Layer[QConv]) -> Bytes | None:
     return Bytes.of(weight.reshape(len(weight), -1), top_code(x))
 
 
+def _alone(g: Geometry, compact: bool) -> bool:
+    """Whether one column is made byte by byte: it alone would be left over for another four."""
+    return g.ow % 4 == 1 and not compact
+
+
+def _name(g: Geometry, elem: str, sums: Bytes | None, columns: int) -> str:
+    return f"taps{elem[4:-2]}_{g.th}x{columns}{'_bytes' if sums else ''}"
+
+
+def _row_offsets(g: Geometry) -> list[int]:
+    """Where in the plane the rows of a strip lie, from the first."""
+    return [r * g.step * g.row_pitch for r in range(g.th)]
+
+
+def _column_function(g: Geometry, q: RequantTable, elem: str, sums: Bytes | None) -> CFunction:
+    """The routine that makes one column of `g.th` output rows of a channel."""
+    name = _name(g, elem, sums, 1)
+    text = render(
+        "depthwise_column.c.j2", name=name, g=g, q=q, elem=elem, offsets=_row_offsets(g), bytes=sums
+    )  # fmt: skip
+    return CFunction(name, text)
+
+
 def _strip_function(
-    g: Geometry, q: RequantTable, elem: str, compact: bool, sums: Bytes | None
+    g: Geometry, q: RequantTable, elem: str, compact: bool, sums: Bytes | None, cols: int
 ) -> CFunction:
-    """The routine that makes all columns of `g.th` output rows of a channel; `compact`: codes of
-    four columns a turn, less code for a tenth more instructions."""
-    offsets = [r * g.step * g.row_pitch for r in range(g.th)]
+    """The routine that makes `cols` columns of `g.th` output rows of a channel; `compact`: codes
+    of four columns a turn, less code for a tenth more instructions."""
+    offsets = _row_offsets(g)
     # reach of a load and of a store; one multiplication makes a code of a lane
     assembler = max(offsets[-1], g.th * g.ow) < 4096 and q.pre_shift == 0 and 0 < q.shift < 32
-    name = f"taps{elem[4:-2]}_{g.th}x{g.ow}{'_bytes' if sums else ''}"
     return by_isa(
-        name, "depthwise_taps", *(["dsp"] if assembler else []), g=g, q=q, elem=elem,
-        offsets=offsets, looped=compact and g.th > 1 and not sums, bytes=sums,
+        _name(g, elem, sums, cols), "depthwise_taps", *(["dsp"] if assembler else []), g=g, q=q,
+        elem=elem, offsets=offsets, cols=cols, looped=compact and g.th > 1 and not sums, bytes=sums,
     )  # fmt: skip
