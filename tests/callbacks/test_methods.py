@@ -312,19 +312,48 @@ def test_one_bit_qnn_gradient_is_hard_tanh() -> None:
 
 
 @pytest.mark.parametrize("stretch", [False, True])
-def test_hyperspherical_steps_turn_and_if_asked_stretch(stretch: bool) -> None:
-    options = {"initial_sparsity": 0.4, "every": 1, "train_radius": stretch}
+@pytest.mark.parametrize("rank", ["direction", "latent"])
+def test_hyperspherical_by_hand(stretch: bool, rank: str) -> None:
+    options = {"initial_sparsity": 0.4, "every": 1, "train_radius": stretch, "rank": rank}
     callback = sc.HypersphericalTernary(0.5, 0, 2, 4, **options)
     steps = by_hand(callback, 6)
-    for weight, slope, before, after in steps[1:]:  # the latent weight once it is ternary
-        length = np.linalg.norm(weight, axis=0)
-        direction = weight / length
+    radius = np.linalg.norm(steps[0][0], axis=0)
+    for index, (weight, slope, before, after) in enumerate(steps):
+        direction = weight / np.linalg.norm(weight, axis=0)
         move = -RATE * slope
         radial = (move * direction).sum(axis=0)
-        turned = before + move - radial * direction
-        length = length + radial if stretch else length
-        assert_latent(after, length * turned / np.linalg.norm(turned, axis=0))
-    assert np.mean(steps[-1][0] == 0) == 0.5
+        wanted = before + move - radial * direction
+        kept = after != 0  # the last reset is that of step 2
+        assert kept.all() or index == 0
+        assert_latent(after, wanted * kept)
+        np.testing.assert_allclose(np.linalg.norm(weight, axis=0), radius, rtol=1e-5)
+        radius = radius + radial if stretch else radius
+    weight, _, latent, _ = steps[-1]
+    size = np.abs(latent)
+    if rank == "direction":
+        size = size / np.linalg.norm(latent, axis=0)
+    np.testing.assert_array_equal(weight != 0, size > np.median(size))
+    np.testing.assert_array_equal(np.sign(weight), np.sign(latent) * (weight != 0))
+
+
+def test_a_channel_that_has_turned_much_turns_slower() -> None:
+    """k moves of the length of v, each across it, leave sqrt(k + 1) times that length."""
+    callback = sc.HypersphericalTernary(0.5, 0, 8, 8, initial_sparsity=0.0)
+    model = dense(keras.optimizers.SGD(RATE), bias=False)
+    x, y = samples(model, 8)
+    model.fit(x, y, batch_size=8, verbose=0, callbacks=[callback])
+    (projection,), weight = callback.projections, kernel(model, "dense")
+    projection.latent.assign(weight)
+    projection.step.assign(2)  # the first one takes the radius from the weight
+    rng, square = np.random.default_rng(0), (weight**2).sum(axis=0)
+    for k in range(1, 30):
+        move = rng.normal(size=weight.shape).astype(np.float32)
+        move -= (move * weight).sum(axis=0) / square * weight
+        move *= np.sqrt(square / (move**2).sum(axis=0))
+        turned = projection.project(projection.absorb(move, weight), None).numpy()
+        cosine = (turned * weight).sum(axis=0) / square
+        np.testing.assert_allclose(cosine, np.sqrt(k / (k + 1)), rtol=1e-5)
+        weight = turned
 
 
 def test_sparse_binary_keeps_its_cap() -> None:
@@ -370,6 +399,7 @@ def test_every_state_resumes(case: str, tmp_path: Path) -> None:
         (lambda: sc.TernaryTTQ(threshold=1.0), "threshold=1.0"),
         (lambda: sc.TernaryTTQ(update="max"), "update 'max'"),
         (lambda: sc.HypersphericalTernary(0.4), "initial_sparsity"),
+        (lambda: sc.HypersphericalTernary(rank="row"), "rank 'row'"),
         (lambda: sc.QuantizedNN(9), "weight_bits=9"),
         (lambda: sc.TernaryTWN(begin_step=-1), "begin_step=-1"),
         (lambda: sc.SmartDeal(include=["depthwise"]), "is depthwise"),

@@ -21,7 +21,10 @@ _LEAST = 1e-6  #: shortest vector that still has a direction
 
 
 class HQ(Projection):
-    """One weight whose output channels are points on spheres, later their ternary directions."""
+    """One weight whose output channels are points on spheres, later their ternary directions.
+
+    The latent weight is the vector that a point is the direction of: its length is free.
+    """
 
     method = "HypersphericalTernary"
 
@@ -31,10 +34,12 @@ class HQ(Projection):
         prune: Schedule,
         grow: Schedule,
         train_radius: bool = False,
+        rank: str = "direction",
         depthwise: bool = False,
     ):
         super().__init__(variable, prune.begin, depthwise)
         self.prune, self.grow, self.train_radius = prune, grow, train_radius
+        self.rank = rank
         shape = [1] * len(self.axes) + list(variable.shape[len(self.axes) :])
         self.radius = self.add_state("radius", np.ones(shape, np.float32))
 
@@ -44,16 +49,18 @@ class HQ(Projection):
         return max(self.begin_step, self.grow.last)
 
     def absorb(self, delta: Tensor, previous: Tensor) -> Tensor:
-        """The radial part of a move goes to the radius, the rest turns the latent direction."""
+        """The radial part of a move goes to the radius, the rest turns the latent vector.
+
+        Its length is not set back: moves across a vector lengthen it, so that it turns less and
+        less, as under a derivative that goes through |v|. Set back, all channels would turn as
+        fast as the rate says until the end.
+        """
         assert self.latent is not None
         direction = previous / self._length(previous)
         radial = tf.reduce_sum(delta * direction, self.axes, keepdims=True)
-        turned = self.latent.value + delta - radial * direction
-        radius = tf.convert_to_tensor(self.radius.value)
         if self.train_radius:
-            radius = tf.maximum(radius + radial, _LEAST)
-            self.radius.assign(radius)
-        return radius * turned / self._length(turned)
+            self.radius.assign(tf.maximum(self.radius.value + radial, _LEAST))
+        return self.latent.value + delta - radial * direction
 
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """The nearest point: on the sphere at first, later ternary."""
@@ -62,26 +69,26 @@ class HQ(Projection):
         first = tf.equal(step, self.begin_step)
         radius = tf.where(first, self._length(value), self.radius.value)
         self.radius.assign(radius)
-        unit = value / self._length(value)
+        size = tf.abs(value if self.rank == "latent" else value / self._length(value))
 
-        def pruned() -> Tensor:  # zeroed weights train on from zero: nothing is masked
+        def pruned() -> tuple[Tensor, Tensor]:
             kept = tf.cond(
                 self.prune.due(step),
-                lambda: keep_largest(tf.abs(unit), self.prune.at(step, 0.0)),
-                lambda: tf.ones_like(unit),
+                lambda: keep_largest(size, self.prune.at(step, 0.0)),
+                lambda: tf.ones_like(size),
             )
-            return radius * unit * kept / self._length(unit * kept)
+            latent = value * kept  # zeroed weights train on from zero: nothing is masked
+            return latent, radius * latent / self._length(latent)
 
-        def ternary() -> Tensor:
-            kept = keep_largest(tf.abs(unit), self.grow.at(step, self.prune.final))
+        def ternary() -> tuple[Tensor, Tensor]:
+            kept = keep_largest(size, self.grow.at(step, self.prune.final))
             kept = kept if mask is None else kept * mask
             count = tf.reduce_sum(kept, self.axes, keepdims=True)
-            sign = tf.where(unit < 0, -1.0, 1.0) * kept
-            return radius / tf.sqrt(tf.maximum(count, 1.0)) * sign
+            sign = tf.where(value < 0, -1.0, 1.0) * kept
+            return value, radius / tf.sqrt(tf.maximum(count, 1.0)) * sign
 
-        reached = step >= max(1, self.grow.begin)
-        result = tf.cond(reached, ternary, pruned)
-        self.latent.assign(tf.where(reached, radius * unit, result))
+        latent, result = tf.cond(step >= max(1, self.grow.begin), ternary, pruned)
+        self.latent.assign(latent)
         return result
 
     def levels(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,20 +107,22 @@ class HQ(Projection):
 class HypersphericalTernary(Compression):
     """Ternary weights reached over the sphere (HQ).
 
-    Every output channel is w = r u, |u| = 1, and a step only turns u:
+    Every output channel is w = r u, u = v / |v|, and a step only turns its latent vector v:
 
-        u <- (v + dw - <dw, u> u) / |.|        v the latent vector, |v| = r
+        v <- v + dw - <dw, w> w / |w|^2
+
+    so that |v| tends to grow and v to turn less and less, as with weight normalisation.
 
     r is the channel's length at `begin_step` instead of the paper's 1, so that layers without
     batch normalisation keep their size; with `train_radius` it takes the radial part of the steps,
     dr = <dw, u>. (Behind a layer, batch normalisation makes that part mere noise, which its moving
     averages then chase.)
 
-    1. `begin_step`..`ternary_step`: at every `every`-th step the share p(t) of smallest |u_i| of
-       the layer, rising from 0 to `initial_sparsity` along a cubic, is reset to 0 and trained on
-       from there. That opens a gap around zero and shrinks the cosine distance between u and its
-       ternary pattern, on which the straight-through gradient's bias depends.
-    2. `ternary_step`..`end_step`: w = r / sqrt(k) * sign(v) [|v| / r > t], k the channel's
+    1. `begin_step`..`ternary_step`: at every `every`-th step the share p(t) of smallest |u_i| (or
+       |v_i|, see `rank`) of the layer, rising from 0 to `initial_sparsity` along a cubic, is reset
+       to 0 and trained on from there. That opens a gap around zero and shrinks the cosine distance
+       between u and its ternary pattern, on which the straight-through gradient's bias depends.
+    2. `ternary_step`..`end_step`: w = r / sqrt(k) * sign(v) [|u_i| > t], k the channel's
        survivors, straight through to v; the threshold t rises step by step so that the share of
        zeros goes from `initial_sparsity` to `sparsity`. Then it stays.
 
@@ -126,6 +135,9 @@ class HypersphericalTernary(Compression):
         initial_sparsity: where pruning ends and the ternary threshold starts.
         every: steps between two resets.
         train_radius: see above; for networks without batch normalisation.
+        rank: which weights are small. "direction", the paper's: those of small |u_i|, which leaves
+            about as many to every channel; "latent": those of small |v_i|, so that channels whose
+            vectors are short leave theirs to others, with batch normalisation the better way.
         include, exclude, resume: see `Compression`; depthwise kernels only when included.
     """
 
@@ -140,6 +152,7 @@ class HypersphericalTernary(Compression):
         initial_sparsity: float = 0.5,
         every: int = 8,
         train_radius: bool = False,
+        rank: str = "direction",
         include: Sequence[Pattern] | None = None,
         exclude: Sequence[Pattern] = (),
         resume: str | os.PathLike[str] | None = None,
@@ -150,10 +163,15 @@ class HypersphericalTernary(Compression):
             f"HypersphericalTernary: initial_sparsity={initial_sparsity} is not in 0..sparsity; "
             f"give at most {sparsity}",
         )
-        self.train_radius = train_radius
+        require(
+            rank in ("direction", "latent"),
+            f"HypersphericalTernary: rank {rank!r} is unknown; use direction or latent",
+        )
+        self.train_radius, self.rank = train_radius, rank
         self.prune = Schedule(initial_sparsity, begin_step, ternary_step, every=every)
         self.grow = Schedule(sparsity, ternary_step, end_step)
 
     def make(self, target: Weight) -> Projection:
         """The projection for one weight."""
-        return HQ(target.variable, self.prune, self.grow, self.train_radius, target.depthwise)
+        how = self.prune, self.grow, self.train_radius, self.rank
+        return HQ(target.variable, *how, depthwise=target.depthwise)
