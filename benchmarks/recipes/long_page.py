@@ -104,7 +104,7 @@ The whole fits of the table have all of it, and are 1.2 points behind in the mid
 (2.6 before), where half a point was asked: a third seed cannot change that. What the curves show:
 
 * Between steps 1,500 and 2,300 the hyperspherical network swings between 48 and 89 % on held-out
-  clips, Ternarize's between 78 and 92: its ternary weights still turn over faster.
+  clips, Ternarize's between 78 and 92.
 * It ends at 95.4 and 94.3 % held out, Ternarize at 95.9 and 94.6, and its still steps are flat.
 * It is not that it learns the training clips too well: their cross entropy is 0.234 and 0.246,
   where Ternarize (seed 1) has 0.205. Zeros lie alike in both: 0 to 25 of 64 in a channel.
