@@ -11,59 +11,53 @@ that are benchmarks here (of all their candidates it would take hours) is compil
 both ways, and its bytes are read from the object; those of what it calls and a program has once,
 from the linked program. Functions that differ in numbers only share an entry. What calls the
 functions, and what they save or cost as parts of the whole, has prices that are fitted to linked
-libraries of the random networks; start-up code is what an image has beside library and harness.
+libraries (benchmarks/code_rest.py); start-up code is what an image has beside library and harness.
 `--new` compiles those functions alone that have no entry, `--rest` none.
 
 Without it, libraries of networks that belong to neither are linked, as the firmware is, but for
 harness and start-up code; what lies in flash beside the arrays is code. Printed is how far the
-estimates are off.
+estimates are off. `python -m benchmarks.code_networks` says so of the benchmarks' networks.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import multiprocessing
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.promises import BOARDS
+from benchmarks import code_rest, linking, promises
+from benchmarks.code_rest import PULL, TARGETS, Sample
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
-from elftools.elf.sections import SymbolTableSection
-from tests.codegen.qgraphs import KINDS, Chain
 
-from secateur import coding, cores
+from secateur import cores
 from secateur.codegen.code_size import (
     MODES,
     compiled_texts,
     counted,
     key_of,
     library_bytes,
-    sizes_of,
     stem_of,
-    step_counts,
 )
 from secateur.codegen.emit import ISAS, CFunction, Emission
 from secateur.codegen.ends import copy_function, ends
 from secateur.codegen.kernels import Layer
-from secateur.codegen.library import Functions, Library, decoder_header
+from secateur.codegen.library import Functions, decoder_header
 from secateur.codegen.plan import Candidate, candidates, make_plan
 from secateur.codegen.port import port
 from secateur.coding import sources
-from secateur.errors import ModelError
 from secateur.lowering.qgraph import QGraph
-from secateur.targets import boards, tools
-from secateur.targets.builders import gcc
+from secateur.targets import tools
 
-#: Core -> board whose start-up code is measured.
-TARGETS = {**BOARDS, "cortex-m3": "mps2_an385"}
 SIZES = Path("plugin/secateur/codegen/code_sizes.json")
 
 #: How layers may be written (`Layer.weight`).
@@ -72,35 +66,10 @@ WAYS = (0.0, 0.5, 1.0)
 #: Functions compiled of those that share a key, and candidates compiled together.
 ALIKE, TOGETHER = 1, 150
 
-#: Larger networks of whose plans functions are measured.
-PLANNED = ("kws", "resnet8", "lenet5", "lenet300", "ad", "sww")
-
-#: Libraries that tell what calls cost.
-LINKED = 80
-
-#: How much a price's distance from what is usual weighs against a relative error.
-PULL = 0.02
-
 #: Nothing becomes part of its caller that is not meant to, as every function is called by nobody.
 APART = ("-fno-ipa-icf", "-fno-inline-functions-called-once", "-fno-inline-small-functions",
          "-fno-ipa-sra", "-fno-ipa-cp", "-fkeep-static-functions", "-Wno-unused-function",
          "--param", "large-unit-insns=100000000")  # fmt: skip
-
-_SCRIPT = """SECTIONS {
-  .text 0x10000 : { *(.text .text.*) *(.rodata .rodata.* .srodata .srodata.*) }
-  .ARM.exidx : { *(.ARM.exidx*) }
-  .data 0x20000000 : { *(.data .data.* .sdata .sdata.* .bss .bss.* COMMON) }
-}
-"""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A library on a core."""
-
-    library: Library
-    core: str
-    linked: int  #: bytes of code
 
 
 @dataclass(frozen=True)
@@ -121,86 +90,6 @@ class Measured:
     uses: tuple[str, ...]
 
 
-def linked_code(library: Library, core: str) -> int:
-    """Bytes in flash of the library linked alone, its arrays and descriptors excluded."""
-    row, name = cores.get(core), library.name
-    with tempfile.TemporaryDirectory() as tmp:
-        home = library.save(Path(tmp) / "library") / "src"
-        program = Path(tmp) / "program.elf"
-        _link(core, [*sorted(home.glob("*.c"))], program, f"-D{name.upper()}_NO_STATIC_ARENA",
-              "-Wl,--gc-sections", f"-Wl,-u,{name}_run_in")  # fmt: skip
-        sizes = subprocess.run(
-            [row.architecture.prefix + "size", "-A", str(program)],
-            capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
-    total = next(int(s.split()[1]) for s in sizes.splitlines() if s.startswith(".text"))
-    return total - library.constant_bytes
-
-
-def _link(core: str, files: Sequence[Path], program: Path, *more: str) -> None:
-    row, script = cores.get(core), program.with_suffix(".ld")
-    script.write_text(_SCRIPT)
-    command = [
-        row.compiler, *row.machine, *tools.flags().COMPILE, "-g0", *row.architecture.link,
-        "-nostartfiles", f"-T{script}", "-Wl,--no-warn-rwx-segments", *more,
-        *map(str, files), "-o", str(program),
-    ]  # fmt: skip
-    tools.run(command, f"linking for {core}")
-
-
-def networks(count: int, seed: int = 0) -> Iterator[Chain]:
-    """Random networks of one to eight layers."""
-    rng = np.random.default_rng(seed)
-    for i in range(count):
-        kinds = rng.choice(KINDS, 2)
-        kind = lambda: str(rng.choice(kinds))  # noqa: B023, E731
-        image = rng.random() < 0.7
-        shape = tuple(map(int, rng.integers((1, 5, 5), (9, 14, 14)))) if image else (
-            int(rng.integers(1, 90)),)  # fmt: skip
-        c = Chain(f"net{i}", shape, int(rng.integers(1 << 30)), int(rng.choice([0, 3, 128])))
-        for _ in range(int(rng.integers(0, 6)) if image else 0):
-            _, h, w = c.top.shape
-            what, co = rng.random(), int(rng.integers(2, 25))
-            if what < 0.35:
-                c.conv(co, (1, 1), kind())
-            elif what < 0.6 and min(h, w) >= 3:
-                s = int(rng.choice([1, 1, 2]))
-                c.conv(co, (3, 3), kind(), (s, s), (1, 1, 1, 1) if rng.random() < 0.7 else (0,) * 4)
-            elif what < 0.85 and min(h, w) >= 3:
-                s = int(rng.choice([1, 1, 2]))
-                c.conv(0, (3, 3), kind(), (s, s), (1, 1, 1, 1), depthwise=True)
-            elif what < 0.92:
-                c.conv(c.top.shape[0], (1, 1), kind(), residual=c.top.name)
-            elif min(h, w) >= 4:
-                c.max_pool((2, 2), (2, 2), (0, 0, 0, 0))
-        for _ in range(int(rng.integers(0, 4)) or int(not c.graph.ops)):
-            c.dense(int(rng.integers(2, 65)), kind())
-        if c.graph.ops:
-            yield c
-
-
-def libraries(count: int, core: str, seed: int) -> Iterator[Library]:
-    """Libraries for a core, of random networks."""
-    rng = np.random.default_rng(seed)
-    encodings = [e.name for e in coding.all_encodings()]
-    for i, c in enumerate(networks(count, seed)):
-        # every other one is as the planner wants it
-        encoding = encodings[i // 2 % len(encodings)] if i % 2 else None
-        optimize = str(rng.choice(["latency", "flash", "balanced", "flash"]))
-        try:
-            yield make_plan(c.graph, encoding, optimize, core=core, portable=False).library
-        except ModelError:
-            continue
-
-
-def samples(core: str, count: int, seed: int) -> list[Sample]:
-    """Libraries of a core, linked."""
-    jobs = list(libraries(count, core, seed))
-    with ThreadPoolExecutor(2) as pool:
-        linked = list(pool.map(lambda library: linked_code(library, core), jobs))
-    return [Sample(*pair) for pair in zip(jobs, [core] * len(jobs), linked, strict=True)]
-
-
 def corpus(lessons: Collection[str] | None = None) -> list[QGraph]:
     """What functions are learned from: all lessons and random networks, or some lessons."""
     from benchmarks.lessons import graphs
@@ -208,7 +97,7 @@ def corpus(lessons: Collection[str] | None = None) -> list[QGraph]:
     named = None if lessons is None else tuple(lessons)
     return [
         *(g for g, _, _ in graphs(named)),
-        *(c.graph for c in (networks(100, 1) if lessons is None else ())),
+        *(c.graph for c in (code_rest.networks(100, 1) if lessons is None else ())),
     ]
 
 
@@ -224,19 +113,10 @@ def chained(lessons: Collection[str] | None = None) -> list[Unit]:
 
 
 def planned(targets: Sequence[str]) -> list[Unit]:
-    """What plans of the networks that are benchmarks here consist of, but for the two MobileNets:
-    to plan those for every core takes longer than all others."""
-    from benchmarks import promises
-    from benchmarks.networks import converted
-
-    def graphs() -> Iterator[tuple[QGraph, Mapping[str, str] | str | None]]:
-        for name, make in promises.NETWORKS.items():
-            yield make(name).graph, None
-        for _, _, encoding, compiled in converted(PLANNED):
-            yield compiled.qgraph, encoding.force
-
+    """What plans of the networks that are benchmarks here consist of."""
+    small = ((make(name).graph, None) for name, make in promises.NETWORKS.items())
     out: dict[str, Unit] = {}
-    for graph, force in graphs():
+    for graph, force in chain(small, code_rest.larger()):
         for core in targets:
             for optimize in ("balanced", "flash", "latency"):
                 for its in make_plan(graph, force, optimize, core=core).library.functions:
@@ -334,9 +214,9 @@ def compiled(group: Sequence[Unit], core: str, small: bool) -> tuple[dict[str, M
                    "-c", str(source), "-o", str(thing)], f"compiling for {core}")  # fmt: skip
         calls, tables = _calls(thing)
         program = folder / "all.elf"
-        _link(core, [thing], program, "-Wl,--unresolved-symbols=ignore-all",
+        linking.link(core, [thing], program, "-Wl,--unresolved-symbols=ignore-all",
               "-Wl,--no-gc-sections", "-Wl,-e0")  # fmt: skip
-        found = _symbols(program)
+        found = linking.symbols(program)
     own = {n: found[n] + sum(tables.get(t, 0) for t in calls[n]) for n in found}
     helpers = {
         n: Measured(size, _rest(calls[n], texts, tables)) for n, size in own.items()
@@ -375,17 +255,6 @@ def _calls(thing: Path) -> tuple[dict[str, set[str]], dict[str, int]]:
                 if name and name != function:
                     calls[function].add(name)
     return calls, tables
-
-
-def _symbols(program: Path) -> dict[str, int]:
-    """Bytes of the functions of a linked program, by name."""
-    with program.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        assert isinstance(table, SymbolTableSection)
-        return {
-            s.name: s["st_size"] for s in table.iter_symbols()
-            if s["st_info"]["type"] == "STT_FUNC" and s["st_size"]
-        }  # fmt: skip
 
 
 def measure(
@@ -429,58 +298,18 @@ def fit_text(functions: Mapping[str, Measured]) -> tuple[dict[str, float], dict[
     return prices, {s: round(float(np.clip(np.mean(r), 0.3, 3.0)), 2) for s, r in ratios.items()}
 
 
-def texts_of(library: Library, core: str) -> list[str]:
-    """Functions that a library has on a core."""
-    isa = cores.get(core).isa
-    return list(
-        dict.fromkeys(t for f in library.functions for t in compiled_texts(f, isa).values())
-    )
-
-
-def fit_steps(found: Sequence[Sample], small: bool) -> dict[str, float]:
-    """Prices of what calls functions, and of what those save or cost as parts of the whole: what
-    linked libraries have beside functions that stand alone."""
-    rows, rest, total = [], [], []
-    for s in found:
-        sizes, texts = sizes_of(s.core, small), texts_of(s.library, s.core)
-        own = sum(map(sizes.apart, texts))
-        used: dict[str, float] = {}
-        for t in texts:
-            used |= sizes.used(t)
-        arrays = sum(map(len, s.library.arrays.values()))
-        counts = step_counts(s.library.steps, arrays)
-        helpers = sum(used.values())
-        joined: Counter[str] = Counter()
-        for t in texts:
-            joined.update(sizes.joined(t))
-        rows.append({**counts, **joined, "helpers": helpers})
-        rest.append(s.linked - own - helpers)
-        total.append(s.linked + s.library.constant_bytes / 4)
-    usual = {"library": 250.0, "arrays": 10.0, "functions": -10.0, "bytes": 0.0, "apart": 4.0,
-             "helpers": 0.0}  # fmt: skip
-    spread = {"library": 100.0, "functions": 20.0, "bytes": 0.1, "helpers": 0.1}
-    return solve(rows, np.array(rest), lambda k: spread.get(k, 6.0), lambda k: usual.get(k, 4.0),
-                 1 / np.array(total))  # fmt: skip
-
-
-def startup(core: str) -> int:
-    """Bytes of an image that are neither the library's nor the harness'."""
-    library = next(libraries(1, core, 1))
-    with tempfile.TemporaryDirectory() as tmp:
-        folder = library.save(Path(tmp) / "library")
-        sizes = gcc.build(folder, boards.load(TARGETS[core]), Path(tmp) / "build").sizes
-    return sizes.total - sizes.harness - library.constant_bytes - linked_code(library, core)
-
-
 def fit_rest(targets: Sequence[str], table: dict[str, Any]) -> None:
     """Fit what is no function by itself to linked libraries, and write it."""
-    for core in targets:
-        table["cores"][core]["startup"] = startup(core)
-        save(table)
-        found = samples(core, LINKED, 1)
-        for small, mode in enumerate(MODES):
-            its = [s for s in found if s.library.small == bool(small)]
-            table["cores"][core][mode]["steps"] = fit_steps(its, bool(small))
+    save(table)  # what functions are alone is read from there
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        found = pool.map(code_rest.rest_of, targets, repeat(table), repeat(code_rest.larger()))
+        for core, its in zip(targets, found, strict=True):
+            row = table["cores"][core]
+            row["startup"] = its["startup"]
+            for mode in MODES:
+                row[mode] |= its[mode]
+            print(core, {mode: its[mode]["steps"] for mode in MODES}, flush=True)
     save(table)
 
 
@@ -548,6 +377,7 @@ def fit(
                     "functions": [there.get(k) for k in keys],
                     "helpers": old.get("helpers", {}) | {n: m.bytes for n, m in helpers.items()},
                     "called": old.get("called", {}) | called,
+                    "linked": old.get("linked", {}),
                     "stems": stems, "prices": prices, "steps": old.get("steps", {}),
                 }  # fmt: skip
                 print(core, mode, len(functions), "functions", len(helpers), "helpers", flush=True)
@@ -579,9 +409,7 @@ def save(table: dict[str, Any]) -> None:
 
 def error(s: Sample) -> float:
     """Relative error of an estimate of code."""
-    lib = s.library
-    arrays = sum(map(len, lib.arrays.values()))
-    return library_bytes(lib.functions, lib.steps, arrays, s.core, lib.small) / s.linked - 1
+    return library_bytes(s.library, s.core) / s.linked.code - 1
 
 
 def main() -> int:
@@ -603,7 +431,8 @@ def main() -> int:
         fit_rest(targets, known())
     print("| core | mean error of code | largest | within 8 % |\n|---|---|---|---|")
     for core in targets:
-        e = np.array([error(s) for s in samples(core, args.count, 2)])
+        judged = code_rest.samples(core, code_rest.libraries(args.count, core, 2))
+        e = np.array([error(s) for s in judged])
         print(
             f"| {core} | {np.abs(e).mean():.1%} | {e[np.abs(e).argmax()]:+.1%} | "
             f"{(np.abs(e) <= 0.08).sum()} of {len(e)} |", flush=True,

@@ -537,12 +537,20 @@ def network_hapt() -> str:
     )])  # fmt: skip
 
 
+def code_networks() -> str:
+    """How far estimates of code are from linked images, by core."""
+    from benchmarks.code_networks import page, read
+
+    return page(read(RESULTS / "code_networks.json"))
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
     "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
     "operators": operators,
     "silicon": silicon, "accelerators": accelerators, "rules": rules, "errors": errors,
-    "estimate_cost": estimate_cost, "promises": promises, "storage": storage,
+    "estimate_cost": estimate_cost, "code_networks": code_networks,
+    "promises": promises, "storage": storage,
     "combinations": combinations, "explored": explored,
     "streaming": streaming, "features": features,
     "recurrent": recurrent, "gates": gates,

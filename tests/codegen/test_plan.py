@@ -9,7 +9,14 @@ import pytest
 
 from secateur import cores
 from secateur.codegen import plan as planner
-from secateur.codegen.choose import ALIKE_BYTES, ALIKE_CYCLES, YIELDED_CYCLES, ternary_kept
+from secateur.codegen.choose import (
+    ALIKE_BYTES,
+    ALIKE_CYCLES,
+    YIELDED_CYCLES,
+    Option,
+    PlanSearch,
+    ternary_kept,
+)
 from secateur.codegen.kernels.base import COMPACT
 from secateur.codegen.optimize import MAX_SLOWDOWN, WEIGHTS
 from secateur.codegen.plan import Budget, candidates, make_plan
@@ -155,3 +162,16 @@ def test_flash_is_bounded_in_time(network: str, kind: str) -> None:
     assert strict.cycles <= 2.0 * fast.cycles
     assert small.flash <= strict.flash * ALIKE_BYTES
     assert small.flash <= fast.flash
+
+
+@pytest.mark.parametrize(("cycles", "chosen"), [(1080, 1000), (1050, 1050)])
+def test_balanced_is_the_fastest_of_what_estimates_cannot_tell_apart(
+    cycles: int, chosen: int
+) -> None:
+    search = PlanSearch.__new__(PlanSearch)
+    offers = [(11_000, 1000), (10_000, cycles), (8000, 2000)]
+    search.__dict__["front"] = [Option({}, 0.0, b, c, c) for b, c in offers]
+    assert search.best(0.5, 8.0).cycles == chosen
+    assert [o.cycles for o in search.ranked(0.5, 8.0)].count(chosen) == 1
+    assert search.best(0.0, 8.0).cycles == 1000
+    assert search.best(1.0, 8.0).cycles == 2000

@@ -169,7 +169,13 @@ class PlanSearch:
             offered = o in allowed and (unlike or o is fastest or o is smallest)
             return not offered, weight * log(bytes_) + (1 - weight) * log(cycles)
 
-        return sorted(front, key=score)
+        ranked = sorted(front, key=score)
+        if 0.0 < weight < 1.0:  # of what estimates cannot tell apart the fastest one
+            offered, least = score(ranked[0])
+            near = (offered, least + weight * log(ALIKE_BYTES))
+            first = min((o for o in ranked if score(o) <= near), key=lambda o: o.cycles)
+            ranked = [first, *(o for o in ranked if o is not first)]
+        return ranked
 
     @cached_property
     def front(self) -> list[Option]:

@@ -4,10 +4,11 @@ else estimated from its text.
 code_sizes.json holds what `python -m benchmarks.code_size --fit` found in compiled objects, for
 every core and both ways to compile ("fast" and "small"): bytes of functions by a key of their text
 (numbers apart, which hardly matter), bytes of what of the runtime and the compiler's library they
-call and a program has once, and prices of what stands in a text that is not among them. What
-`NAME_run` and the check of the constants take beside the functions has prices fitted to linked
-libraries, and start-up code and vectors of an image are what one has beside its library. The same
-command says how far off the estimates of whole libraries are.
+call and a program has once (in linked libraries, where compilers adapt it to its calls), and prices
+of what stands in a text that is not among them. What `NAME_run` and the check of the constants take
+beside the functions has prices fitted to linked libraries, and start-up code and vectors of an
+image are what one has beside its library. The same command says how far off the estimates of whole
+libraries are, `python -m benchmarks.code_networks` those of the benchmarks' images.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 from .. import cores
 from .emit import CFunction, is_apart
+from .library import Library
 
 #: How a library is compiled.
 MODES = ("fast", "small")
@@ -137,8 +139,9 @@ def counted(text: str) -> Counter[str]:
     return +out
 
 
-def step_counts(steps: Sequence[str], arrays: int) -> dict[str, float]:
-    """What `NAME_run` and the check of the constants consist of."""
+def step_counts(steps: Sequence[str], arrays: int, wide: bool = False) -> dict[str, float]:
+    """What `NAME_run` and the check of the constants consist of; `wide`: an array has 64 KiB or
+    more, so that the sizes of all are kept as words."""
     text = "\n".join(re.sub(r"/\*.*?\*/", " ", s, flags=re.S) for s in steps)
     return {
         "library": 1.0,
@@ -148,6 +151,7 @@ def step_counts(steps: Sequence[str], arrays: int) -> dict[str, float]:
         "checks": float(text.count("return")),
         "loops": float(len(re.findall(r"\b(?:for|while) \(", text))),
         "arrays": float(arrays),
+        "wide": float(arrays * wide),
     }
 
 
@@ -166,12 +170,12 @@ class CodeSizes:
 
     functions: Mapping[str, int]  #: by `key_of`: bytes
     uses: Mapping[str, tuple[str, ...]]  #: by `key_of` or `stem_of`: names of what they call
-    helpers: Mapping[str, int]  #: bytes of what a program has once
+    helpers: Mapping[str, float]  #: bytes of what a program has once
     called: Mapping[str, tuple[str, ...]]  #: what those call themselves
     stems: Mapping[str, float]  #: by `stem_of`: measured bytes relative to the text's prices
     prices: Mapping[str, float]  #: of what `counted` counts
-    #: of what `step_counts` counts; of what `joined` counts and of the bytes of "helpers": what it
-    #: saves or costs that they are parts of a whole
+    #: of what `step_counts` counts; of what `joined` counts: what it saves or costs that functions
+    #: are parts of a whole
     steps: Mapping[str, float]
 
     def own(self, text: str) -> float:
@@ -182,7 +186,7 @@ class CodeSizes:
     def joined(self, text: str) -> dict[str, float]:
         """A function that stays one, or one that compilers may write into its callers."""
         if is_apart(text):
-            return {"apart": 1.0}
+            return {"apart": 1.0, "apart bytes": self.apart(text)}
         return {"functions": 1.0, "bytes": self.apart(text)}
 
     def apart(self, text: str) -> float:
@@ -195,7 +199,10 @@ class CodeSizes:
 
     def used(self, text: str) -> dict[str, float]:
         """What it calls, and what that calls, with bytes."""
-        names = self.uses.get(key_of(text)) or self.uses.get(stem_of(text), ())
+        key = key_of(text)
+        names = self.uses.get(key, ())  # of what is known and has none it calls nothing
+        if key not in self.functions:
+            names = names or self.uses.get(stem_of(text), ())
         out: dict[str, float] = {}
         while names:
             out |= {n: float(self.helpers[n]) for n in names if n in self.helpers}
@@ -235,7 +242,7 @@ def sizes_of(core: str, small: bool) -> CodeSizes:
     return CodeSizes(
         {k: n for k, n in zip(keys, known["functions"], strict=True) if n is not None},
         {k: tuple(v.split()) for k, v in uses.items()},
-        known["helpers"],
+        known["helpers"] | known.get("linked", {}),
         {k: tuple(v.split()) for k, v in known["called"].items()},
         known["stems"],
         known["prices"],
@@ -248,24 +255,22 @@ def pieces(text: str, core: str, small: bool) -> Mapping[str, float]:
     """Bytes on a core, compiled for speed or (small) for size: of a function's `text`, and of what
     it uses that a program has once."""
     sizes = sizes_of(core, small)
-    inside = 1 + sizes.steps.get("helpers", 0.0)
-    return {text: sizes.own(text)} | {n: inside * b for n, b in sizes.used(text).items()}
+    return {text: sizes.own(text)} | sizes.used(text)
 
 
-def step_bytes(steps: Sequence[str], arrays: int, core: str, small: bool) -> float:
-    """Bytes of what calls the functions and checks `arrays` constants."""
+def step_bytes(
+    steps: Sequence[str], arrays: int, core: str, small: bool, wide: bool = False
+) -> float:
+    """Bytes of what calls the functions and checks `arrays` constants (`step_counts`)."""
     prices = sizes_of(core, small).steps
-    return sum(n * prices.get(what, 0.0) for what, n in step_counts(steps, arrays).items())
+    return sum(n * prices.get(what, 0.0) for what, n in step_counts(steps, arrays, wide).items())
 
 
-def library_bytes(
-    functions: Iterable[Sequence[CFunction]], steps: Sequence[str], arrays: int, core: str,
-    small: bool,
-) -> float:  # fmt: skip
-    """Bytes of code of a library of these functions (those of a layer together), steps of its run
-    function, and arrays."""
+def library_bytes(library: Library, core: str) -> float:
+    """Bytes of a library's code on a core."""
     found: dict[str, float] = {}
-    for its in functions:
+    for its in library.functions:
         for text in compiled_texts(its, cores.get(core).isa).values():
-            found |= pieces(text, core, small)
-    return step_bytes(steps, arrays, core, small) + sum(found.values())
+            found |= pieces(text, core, library.small)
+    calling = step_bytes(library.steps, library.tables, core, library.small, library.wide)
+    return calling + sum(found.values())

@@ -141,9 +141,15 @@ def is_long(function: re.Match[str]) -> bool:
     return function["attributes"] is None and statements >= APART_STATEMENTS
 
 
+#: The head of a function that says itself that it stays one.
+_STAYS = re.compile(r"^SC_NOINLINE\b", re.M)
+
+
 def is_apart(text: str) -> bool:
     """Whether a function of this text (or the first one in it) stays one."""
-    m = FUNCTION.search(text)
+    m, stays = FUNCTION.search(text), _STAYS.search(text)
+    if stays is not None and (m is None or stays.start() < m.start()):
+        return True
     return m is not None and (m["attributes"] is not None or is_long(m))
 
 

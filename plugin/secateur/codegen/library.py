@@ -78,6 +78,16 @@ class Library:
         return bits_of(tuple(self.arrays.get(op, [])), tuple(self.constants.get(op, [])))
 
     @property
+    def tables(self) -> int:
+        """How many arrays it has."""
+        return sum(map(len, self.arrays.values()))
+
+    @property
+    def wide(self) -> bool:
+        """Whether the check of the constants keeps their sizes as words."""
+        return is_wide(a for group in self.arrays.values() for a in group)
+
+    @property
     def constant_bytes(self) -> int:
         """Bytes of all constants."""
         return sum(self.bytes_of(k) for k in self.arrays)
@@ -88,6 +98,11 @@ class Library:
         Raises FileError if the folder cannot be written or holds anything else.
         """
         return write_tree(folder, self.files)
+
+
+def is_wide(arrays: Iterable[CArray]) -> bool:
+    """Whether the bytes of one of them are no uint16_t."""
+    return any(a.size >= 1 << 16 for a in arrays)
 
 
 class Functions:
@@ -274,7 +289,7 @@ def write(
         "small": small,
         "macros": macros,
         "constants": [c.text for group in constants.values() for c in group],
-        "largest": max((len(a.content) for a in every), default=0),
+        "wide": is_wide(every),
         "weight_bytes": sum(a.size for a in every),
         "crc": crc32(a.content for a in every),
     }

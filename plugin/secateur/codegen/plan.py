@@ -319,10 +319,7 @@ def _build(
         plans[n] = PlannedLayer(
             n, kernels[n], c.encoding, turns * estimate.instructions, turns * estimate.cycles
         )
-    arrays = sum(len(group) for group in library.arrays.values())
-    code = startup_bytes(core) + round(
-        library_bytes(library.functions, library.steps, arrays, core, library.small)
-    )
+    code = startup_bytes(core) + round(library_bytes(library, core))
     ends = price_of(end_work(graph), "ends", core, library.small)
     priced_as = cores.get(core).priced_as
     return Plan(plans, memory, library, encoded, code, ends, priced_as, weight, chains)
