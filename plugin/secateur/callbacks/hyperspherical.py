@@ -49,18 +49,18 @@ class HQ(Projection):
         return max(self.begin_step, self.grow.last)
 
     def absorb(self, delta: Tensor, previous: Tensor) -> Tensor:
-        """The radial part of a move goes to the radius, the rest turns the latent vector.
+        """The latent vector takes the whole move, as only its direction counts; a trained radius
+        takes the move's part along the weight.
 
-        Its length is not set back: moves across a vector lengthen it, so that it turns less and
-        less, as under a derivative that goes through |v|. Set back, all channels would turn as
-        fast as the rate says until the end.
+        That part is not taken from the latent vector: the weight may be ternary, and what lies
+        along it turns the latent vector. Nor is its length set back: moves across it lengthen it,
+        so that it turns less and less, as under a derivative that goes through |v|.
         """
         assert self.latent is not None
-        direction = previous / self._length(previous)
-        radial = tf.reduce_sum(delta * direction, self.axes, keepdims=True)
         if self.train_radius:
-            self.radius.assign(tf.maximum(self.radius.value + radial, _LEAST))
-        return self.latent.value + delta - radial * direction
+            along = tf.reduce_sum(delta * previous / self._length(previous), self.axes, True)
+            self.radius.assign(tf.maximum(self.radius.value + along, _LEAST))
+        return self.latent.value + delta
 
     def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """The nearest point: on the sphere at first, later ternary."""
@@ -107,16 +107,14 @@ class HQ(Projection):
 class HypersphericalTernary(Compression):
     """Ternary weights reached over the sphere (HQ).
 
-    Every output channel is w = r u, u = v / |v|, and a step only turns its latent vector v:
-
-        v <- v + dw - <dw, w> w / |w|^2
-
-    so that |v| tends to grow and v to turn less and less, as with weight normalisation.
+    Every output channel is w = r u, u = v / |v|. A step moves its latent vector, v <- v + dw, of
+    which only the direction counts: |v| tends to grow and v to turn less and less, as with weight
+    normalisation.
 
     r is the channel's length at `begin_step` instead of the paper's 1, so that layers without
     batch normalisation keep their size; with `train_radius` it takes the radial part of the steps,
-    dr = <dw, u>. (Behind a layer, batch normalisation makes that part mere noise, which its moving
-    averages then chase.)
+    dr = <dw, w> / |w|. (Behind a layer, batch normalisation makes that part mere noise, which its
+    moving averages then chase.)
 
     1. `begin_step`..`ternary_step`: at every `every`-th step the share p(t) of smallest |u_i| (or
        |v_i|, see `rank`) of the layer, rising from 0 to `initial_sparsity` along a cubic, is reset
