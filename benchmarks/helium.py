@@ -106,9 +106,10 @@ def _counted(
             coding = encoded.encoding if encoded else ""
             if families and p.kernel not in families:
                 continue
-            units = frozenset(work_of(get(p.kernel), Layer(op, graph, encoded, plan.weight), CORE))
+            layer = Layer(op, graph, encoded, plan.weight)
+            units = frozenset(work_of(get(p.kernel), layer, CORE))
             read = graph.tensors[op.inputs[0]].shape
-            key = (p.kernel, coding, units, read, shape, np.shape(weight))
+            key = (p.kernel, coding, layer.index_bits, units, read, shape, np.shape(weight))
             if is_coded(encoded) or seen[key] == VECTORS.get(p.kernel, 0):
                 continue
             seen[key] += 1
