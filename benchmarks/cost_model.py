@@ -273,7 +273,7 @@ def _fitted(
 def is_decoder(key: Key) -> bool:
     """Whether a price is a decoder's, or of a fully connected row that it has decoded."""
     family, unit = key
-    stems = {n for c in coding.all_encodings() if c.decoder for n in (c.name, c.unpacker)}
+    stems = {n for c in coding.all_encodings() if c.coded for n in (c.name, c.unpacker)}
     return family in stems or unit.startswith("coded_")
 
 

@@ -201,6 +201,15 @@ DECODED = (
             Conv(32, (1, 1), kinds=("sixty", "thin", "ternary", "thin_ternary")),
         ),
     ),
+    # one tile, so that unpacking is what counts
+    Lesson(
+        "decoded_lists",
+        (96, 4, 4),
+        (
+            Conv(128, (1, 1), kinds=("ternary", "thin_ternary")),
+            Conv(20, (1, 1), kinds=("ternary", "thin_ternary")),
+        ),
+    ),
 )
 
 #: Multipliers of a sum as large as scales make them: smaller ones compile to other instructions.
@@ -424,7 +433,7 @@ def graphs(
         if names is not None and lesson.name not in names:
             continue
         b = _Builder(lesson)
-        each = [e.name for e in all_encodings() if e.decoder] if lesson.apart else [lesson.only]
+        each = [e.name for e in all_encodings() if e.coded] if lesson.apart else [lesson.only]
         for only in each:
             for c in lesson.layers:
                 b.layer(c, only)

@@ -1,4 +1,4 @@
-"""Rice-coded convolutions: unpacked exactly, and harmless where the weights are damaged."""
+"""Coded convolutions: unpacked exactly, and harmless where the weights are damaged."""
 
 from __future__ import annotations
 
@@ -69,14 +69,17 @@ def uneven() -> QGraph:
     return c.graph
 
 
-def test_damaged_gaps_stay_within_bounds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("encoding", "layers"), [("rice_ternary", 2), ("patched_ternary", 1)])
+def test_damaged_gaps_stay_within_bounds(encoding: str, layers: int, tmp_path: Path) -> None:
     """Zeros, ones, noise and flipped bits, under sanitizers; restored, the model runs."""
     graph = uneven()
-    p = make_plan(graph, "rice_ternary")
-    assert {x.encoding for x in p.layers.values()} == {"rice_ternary"}
+    p = make_plan(graph, encoding)
+    those = [name for name, x in p.layers.items() if x.encoding == encoding]
+    assert len(those) == layers
     source = p.library.save(tmp_path / "net") / "src"
-    coded = [a for group in p.library.arrays.values() for a in group if a.name.endswith("_g")]
-    assert len(coded) == 2
+    arrays = (a for name in those for a in p.library.arrays[name])
+    coded = [a for a in arrays if a.name.endswith(("_g", "_f"))]
+    assert len(coded) == sum(len(p.encoded[name].streams) for name in those)
     (tmp_path / "main.c").write_text(
         _DAMAGE.format(
             arrays=", ".join(f"(uint8_t *)(uintptr_t){a.name}" for a in coded),

@@ -69,7 +69,7 @@ class Candidate:
             or coded_form(self.layer.encoding.form) not in self.kernel.forms
         ):
             return None
-        return self.layer.encoding if self.layer.encoding.decoder else None
+        return self.layer.encoding if self.layer.encoding.coded else None
 
     @property
     def decoder(self) -> str:
@@ -183,7 +183,7 @@ def candidates(
                 continue
             if kernel and e.name == only and k.name != kernel:
                 continue
-            order = k.order(bare) if e.decoder else None
+            order = k.order(bare) if e.coded else None
             key = (e.name, b"" if order is None else order.tobytes())
             if key not in cache:
                 code = e.encode if exact else e.sketch
@@ -191,6 +191,8 @@ def candidates(
             layer = Layer(op, graph, cache[key])
             if k.applies(layer):
                 out.append(_candidate(k, layer, core))
+    if not out and only and not kernel:  # those that read it do not take this layer
+        return candidates(op, graph, core, exact=exact)
     return out
 
 

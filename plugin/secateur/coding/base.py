@@ -120,6 +120,7 @@ class Encoding(ABC):
     #: "ternary" per row: columns of the +1s, columns of the -1s
     #: "two_level" per row: the frequent value, the rarer one and the columns of that
     #: "shift"   per row and magnitude: columns of the negative, columns of the positive weights
+    #: "mirrored ternary" all rows at once, as numbers of one list each (mirrored.py)
     form: ClassVar[str]
     #: The form in which kernels execute the streams where they lie in flash, often `form` itself;
     #: None where they need a decoder.
@@ -130,7 +131,8 @@ class Encoding(ABC):
     #: Decoders that share most of their code.
     family: ClassVar[str] = ""
     #: The routine of code generation that unpacks all rows of a convolution at once
-    #: (codegen/kernels/tile/unpack.py); "": rows come one by one from the decoder.
+    #: (codegen/kernels/tile/unpack.py); "": rows come one by one from the decoder. Where
+    #: there is no decoder, nothing else reads the streams.
     unpacker: ClassVar[str] = ""
     #: Whether it stores every weight as one byte: what other plans are measured against.
     baseline: ClassVar[bool] = False
@@ -160,9 +162,14 @@ class Encoding(ABC):
         return Encoded(self.name, rows, cols, streams, common_meta(weight) | meta)
 
     @property
+    def coded(self) -> bool:
+        """Whether kernels need its streams decoded, row by row or all at once."""
+        return bool(self.decoder or self.unpacker)
+
+    @property
     def readings(self) -> frozenset[str]:
         """What kernels can read of it: the form in place, and the decoded one."""
-        ways = {self.in_place, coded_form(self.form) if self.decoder else None}
+        ways = {self.in_place, coded_form(self.form) if self.coded else None}
         return frozenset(way for way in ways if way is not None)
 
     def rows_of(self, encoded: Encoded) -> Encoded:

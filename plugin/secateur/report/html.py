@@ -152,6 +152,7 @@ CODES = {
     "levels": "an index into the layer's values",
     "power": "exponents of powers of two",
     "rice": "gaps to the next weight in Rice code",
+    "patched": "four bits a step to the next weight, longer steps mended afterwards",
     "huffman": "gaps and values in Huffman code",
     "bitmap": "a bit a weight that tells zeros, then the others",
     "base3": "five ternary weights a byte",

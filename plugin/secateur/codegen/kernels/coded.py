@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ from .base import Layer
 
 
 def is_coded(e: Encoded | None) -> bool:
-    """Whether the encoding's streams need a decoder."""
-    return e is not None and coding.get(e.encoding).decoder is not None
+    """Whether the encoding's streams must be decoded."""
+    return e is not None and coding.get(e.encoding).coded
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,27 @@ class Coded:
     encoded: Encoded
     name: str  #: of the descriptor
     arrays: tuple[CArray, ...]
-    constant: Constant
-    header: str
+    names: Mapping[str, str]  #: of them by stream; "0" for an empty one
+
+    @property
+    def header(self) -> str:
+        """Of the decoder, where there is one."""
+        decoder = coding.get(self.encoded.encoding).decoder
+        assert decoder is not None
+        return decoder
+
+    @property
+    def constant(self) -> Constant:
+        """The descriptor."""
+        encoding = coding.get(self.encoded.encoding)
+        struct = f"sc_{self.c_name}_stream"
+        text = encoding.c_stream(self.encoded, dict(self.names))
+        values = descriptor.initializer(self.header, struct, text)
+        return Constant(
+            f"static const {struct} {self.name} = {values};",
+            descriptor.size(self.header, struct),
+            encoding.c_macros(self.encoded),
+        )
 
     @property
     def c_name(self) -> str:
@@ -51,10 +71,8 @@ def rows_of(layer: Layer[Any]) -> Encoded:
 
 
 def coded(layer: Layer[Any]) -> Coded:
-    """Arrays and descriptor of a layer whose encoding has a decoder."""
+    """Arrays and descriptor of a layer whose streams are decoded."""
     e = rows_of(layer)
-    encoding = coding.get(e.encoding)
-    assert encoding.decoder is not None
     arrays = []
     names = {}
     for s in e.streams:
@@ -67,15 +85,7 @@ def coded(layer: Layer[Any]) -> Coded:
             arrays.append(a)
         else:
             names[s.name] = "0"
-    name = f"{layer.prefix}_stream"
-    struct = f"sc_{encoding.c_name}_stream"
-    values = descriptor.initializer(encoding.decoder, struct, encoding.c_stream(e, names))
-    constant = Constant(
-        f"static const {struct} {name} = {values};",
-        descriptor.size(encoding.decoder, struct),
-        encoding.c_macros(e),
-    )
-    return Coded(e, name, tuple(arrays), constant, encoding.decoder)
+    return Coded(e, f"{layer.prefix}_stream", tuple(arrays), names)
 
 
 def decode_work(e: Encoded | None) -> dict[str, float]:

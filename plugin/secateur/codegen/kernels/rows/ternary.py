@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,14 @@ from ..tile.schedule import (
 )
 from ..tile.store import tile_store
 
+#: Halfwords over which a byte of a jump's table reaches.
+_REACH = 255
+#: Columns a turn where instructions count for more than bytes.
+LONG = 16
+#: Columns of all tiles from which on several are written out a turn.
+UNROLLED = 4000
+#: Weight of bytes from which on routines are shared, for a call or an argument more.
+SHARED = 0.5
 #: Sum that a signed 16-bit lane holds.
 LANE = 32767
 
@@ -59,21 +68,55 @@ class ColumnSteps:
     aligned: bool  #: words lie at multiples of four
     unroll: bool  #: four columns a turn, or seven
     shared: bool = False  #: the lists of -1s and +1s by one routine, called twice
+    mirror: bool = False  #: one list, of columns and of their mirrors
+    turn: int = 7  #: columns a turn where a column's words are loaded at once
 
     @classmethod
-    def of(cls, elem: str, s: TileSchedule, unroll: bool, shared: bool = False) -> ColumnSteps:
+    def of(
+        cls, elem: str, s: TileSchedule, unroll: bool, shared: bool = False, mirror: bool = False
+    ) -> ColumnSteps:
         """Of a layer's tiles."""
-        return cls(elem, s.unit, tuple(s.g.word_offsets()), s.g.pointwise, unroll, shared)
+        steps = cls(elem, s.unit, tuple(s.g.word_offsets()), s.g.pointwise, unroll)
+        if not mirror:
+            return replace(steps, shared=shared)
+        fits = (2 * _REACH - 16) // steps.column_bytes
+        return replace(steps, mirror=True, turn=fits if shared else LONG)
 
     @property
     def fours(self) -> bool:
-        """Whether a column's four words are loaded at once, in turns of seven columns."""
+        """Whether a column's words are loaded at once, in turns of seven columns or more."""
         return self.aligned and self.unroll
+
+    @property
+    def column_bytes(self) -> int:
+        """Of the code of one column, whose words are loaded at once."""
+        return 12 + 4 * self.lanes
+
+    @property
+    def far(self) -> bool:
+        """Whether a jump over the columns of a turn needs two bytes of the jump's table."""
+        return self.turn * self.column_bytes > 2 * _REACH - 16
+
+    @property
+    def lanes(self) -> int:
+        """Words of lanes."""
+        return 2 * len(self.offsets)
+
+    @property
+    def even(self) -> list[str]:
+        """Registers of lanes of even pixels."""
+        return [f"r{4 + i}" for i in range(0, self.lanes, 2)]
+
+    @property
+    def spills(self) -> bool:
+        """Whether lanes and a column's words leave no register for the number of columns."""
+        return self.lanes == 8
 
     @property
     def eights(self) -> bool:
         """Whether groups of four lie together in pairs, as vectors of eight pixels need them."""
-        return all(self.offsets[i + 1] == self.offsets[i] + 4 for i in (0, 2))
+        o = self.offsets
+        return len(o) == 4 and all(o[i + 1] == o[i] + 4 for i in (0, 2))
 
     @property
     def isas(self) -> tuple[str, ...]:
@@ -83,9 +126,10 @@ class ColumnSteps:
     @property
     def key(self) -> str:
         """Part of a routine's name."""
-        words = "x16" if self.aligned else "_".join(str(o) for o in self.offsets[1:])
+        words = f"x{2 * self.lanes}" if self.aligned else "_".join(str(o) for o in self.offsets[1:])
         bits = 8 if self.elem == "uint8_t" else 16
-        return f"{bits}_{words}{'' if self.unroll else '_small'}"
+        mirror = "mirror" if self.mirror else ""
+        return f"{mirror}{bits}_{words}{'' if self.unroll else '_small'}"
 
     @property
     def list_name(self) -> str:
@@ -156,6 +200,7 @@ class TernaryRows(RowExecutor):
     gathers = True
     plain_factor = 4.5
     assembler = frozenset({"dsp"})
+    mirror: ClassVar[bool] = False  #: whether rows are one list
 
     def applies(self, layer: Layer[QConv]) -> bool:
         return lists_fit(layer.op.weight)
@@ -179,31 +224,50 @@ class TernaryRows(RowExecutor):
         size = f"{s.g.tw}x{s.g.th}"
         return f"Ternary convolution {s.key}: one row of weights per {size} tile."
 
+    def copy(self, layer: Layer[QConv], s: TileSchedule) -> tuple[list[CFunction], str]:
+        """Functions, and C that copies a pointwise tile in another way than others do."""
+        return [], ""
+
+    def pays(self, layer: Layer[QConv], s: TileSchedule) -> bool:
+        """Whether several columns a turn do; elsewhere the code is worth more."""
+        return bool(s.g.tiles * np.count_nonzero(layer.op.weight) >= UNROLLED)
+
+    def steps(self, layer: Layer[QConv], s: TileSchedule, elem: str) -> ColumnSteps:
+        """How a row's routine walks over its columns."""
+        unroll = not layer.small and self.pays(layer, s)
+        return ColumnSteps.of(elem, s, unroll, layer.weight >= SHARED, self.mirror)
+
+    def tile(
+        self, layer: Layer[QConv], s: TileSchedule, q: RequantTable, steps: ColumnSteps
+    ) -> tuple[CFunction, str]:
+        """The routine that makes all codes of a tile, and C that calls it."""
+        g = s.g
+        arguments = "rows, tile, requant, o"
+        offsets = tuple(g.out_offsets())
+        together = offsets == (0, 4, 8, 12)
+        if layer.compact and together and q.bits == 8 and _codes_fit_lanes(layer.op, q):
+            made = _tile_function(steps, None)
+            shifts = f"{q.shift} + 256 * {q.unit_bits}" if q.unit_bits else str(q.shift)
+            arguments += f", requant + {2 * g.co}, {g.out_plane}, {shifts}"
+        else:
+            made = _tile_function(steps, TileRows(g.co, g.out_plane, q, offsets))
+        return made, f"{made.name}({arguments});"
+
     def emit(self, layer: Layer[QConv], s: TileSchedule, table: RowTable) -> RowCode:
         g, q = s.g, table.q
-        # four columns a turn where it pays; elsewhere the code is worth more
-        columns = g.tiles * np.count_nonzero(layer.op.weight)
-        unroll = bool(not layer.small and columns >= 4000)
-        steps = ColumnSteps.of(table.rows.form.elem, s, unroll, layer.weight >= 0.5)
+        functions, copy = self.copy(layer, s)
+        steps = self.steps(layer, s, table.rows.form.elem)
         # codes straight from the routine where a row needs nothing but its two int16 constants
         plain = q.ctype == "int16_t" and q.array.values.shape[1] == 2
         exact = 0 < q.shift < 32 and q.pre_shift == 0
-        if plain and exact and not g.partial and layer.op.residual is None:
-            tile = "rows, tile, requant, o"
-            offsets = tuple(g.out_offsets())
-            together = offsets == (0, 4, 8, 12)
-            if layer.compact and together and q.bits == 8 and _codes_fit_lanes(layer.op, q):
-                made = _tile_function(steps, None)
-                shifts = f"{q.shift} + 256 * {q.unit_bits}" if q.unit_bits else str(q.shift)
-                tile += f", requant + {2 * g.co}, {g.out_plane}, {shifts}"
-            else:
-                made = _tile_function(steps, TileRows(g.co, g.out_plane, q, offsets))
-            slots = Slots(whole=f"{made.name}({tile});")
-            return RowCode([*list_function(steps), made], slots)
+        if plain and exact and layer.op.residual is None and (steps.mirror or not g.partial):
+            made, whole = self.tile(layer, s, q, steps)
+            slots = Slots(whole=whole, copy=copy)
+            return RowCode([*functions, *list_function(steps), made], slots)
         row = row_function(steps)
-        lanes = [(f"a[{2 * i}]", f"a[{2 * i + 1}]") for i in range(4)]
+        lanes = [(f"a[{i}]", f"a[{i + 1}]") for i in range(0, steps.lanes, 2)]
         slots = Slots(
-            row=f"uint32_t a[8];\ns = {row.name}(s, tile, a);",
-            finish=tile_store(layer.op, g, q, lanes),
-        )
-        return RowCode([*list_function(steps), row], slots)
+            row=f"uint32_t a[{steps.lanes}];\ns = {row.name}(s, tile, a);",
+            finish=tile_store(layer.op, g, q, lanes), copy=copy,
+        )  # fmt: skip
+        return RowCode([*functions, *list_function(steps), row], slots)

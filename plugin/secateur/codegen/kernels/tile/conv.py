@@ -19,7 +19,6 @@ from .schedule import (
     keep_rows,
     may_overwrite,
     residual_work,
-    schedule,
 )
 from .store import copy_tile, start_tile
 from .unpack import (
@@ -29,6 +28,7 @@ from .unpack import (
     pointer,
     unpack,
     unpack_work,
+    unpackable,
     working_bytes,
 )
 
@@ -41,10 +41,14 @@ class TiledConv(Kernel[QConv, RowTable]):
 
     def schedule(self, layer: Layer[QConv]) -> TileSchedule:
         """Tiles and bands of the layer."""
-        return schedule(layer, self.executor.pixels, self.executor.gathers)
+        return self.executor.schedule(layer)
 
     def applies(self, layer: Layer[QConv]) -> bool:
-        return layer.op.groups == 1 and self.executor.applies(layer)
+        if layer.op.groups != 1 or not self.executor.applies(layer):
+            return False
+        if not is_coded(layer.encoded) or layer.encoding.decoder:
+            return True
+        return unpackable(rows_of(layer), self._rows(layer).form)
 
     def order(self, layer: Layer[QConv]) -> np.ndarray | None:
         return self.schedule(layer).order
@@ -94,6 +98,9 @@ class TiledConv(Kernel[QConv, RowTable]):
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         return self._work(layer, self.executor.units(layer, self.schedule(layer)))
 
+    def dsp_work(self, layer: Layer[QConv]) -> dict[str, float]:
+        return self._work(layer, self.executor.dsp_units(layer, self.schedule(layer)))
+
     def vector_work(self, layer: Layer[QConv]) -> dict[str, float]:
         return self._work(layer, self.executor.vector_units(layer, self.schedule(layer)))
 
@@ -114,7 +121,7 @@ class TiledConv(Kernel[QConv, RowTable]):
         band_name = band.name if band else ""
         before, copy = "", copy_tile(s.g, layer.compact) if s.g.pointwise else ""
         if s.gathered:
-            gather = gather_function(s.window)
+            gather = gather_function(s.window, s.g.channel_pitch)
             functions.append(gather)
             source = f"band + {s.tile_bytes}" if band else "in"
             before = f"{band_name}({source}, in, 0);" if band else ""

@@ -18,7 +18,7 @@ from ...requant import RequantTable, requantization
 from ...tables import RequantizedTable, counter_type
 from ..base import Layer
 from ..coded import Coded
-from .schedule import TileSchedule
+from .schedule import TileSchedule, schedule
 from .unpack import RowForm
 
 
@@ -34,13 +34,14 @@ class Rows:
 
     @classmethod
     def of_steps(
-        cls, values: np.ndarray, counts: int, comment: str, lists: tuple[int, ...] = ()
-    ) -> Rows:
+        cls, values: np.ndarray, counts: int, comment: str, lists: tuple[int, ...] = (),
+        mirror: bool = False,
+    ) -> Rows:  # fmt: skip
         """Steps, and `counts` counts among them, of the smallest type that holds them."""
         elem = counter_type(int(values.max(initial=0)))
         each = np.dtype(DTYPES[elem]).itemsize
         bits = {"count": 8 * each * counts, "gap": 8 * each * (values.size - counts)}
-        return cls(RowForm(elem, lists=lists), values, each, comment, bits)
+        return cls(RowForm(elem, lists=lists, mirror=mirror), values, each, comment, bits)
 
     def array(self, prefix: str) -> CArray:
         """They as they lie in flash."""
@@ -91,8 +92,13 @@ class RowExecutor(ABC):
     forms: ClassVar[frozenset[str]]  #: as of a kernel
     pixels: ClassVar[int] = 16  #: of a tile
     gathers: ClassVar[bool] = False  #: whether it pays to gather windows for it
+    pitch: ClassVar[int] = 0  #: bytes a column of a tile, where they do not lie side by side
     plain_factor: ClassVar[float] = 1.0
     assembler: ClassVar[frozenset[str]] = frozenset()
+
+    def schedule(self, layer: Layer[QConv]) -> TileSchedule:
+        """Tiles and bands of the layer."""
+        return schedule(layer, self.pixels, self.gathers, self.pitch)
 
     @abstractmethod
     def applies(self, layer: Layer[QConv]) -> bool:
@@ -113,6 +119,10 @@ class RowExecutor(ABC):
     @abstractmethod
     def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         """Work of rows and tiles, as of `Kernel.work`."""
+
+    def dsp_units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
+        """The same with two 16-bit lanes a word."""
+        return self.units(layer, s)
 
     def vector_units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         """The same with vectors."""

@@ -87,10 +87,20 @@ class TileSchedule:
         return shape_key(self.window)
 
 
-def schedule(layer: Layer[QConv], pixels: int, gathers: bool = False) -> TileSchedule:
-    """Tiles of `pixels`; gathers: whether windows may be gathered."""
+def schedule(
+    layer: Layer[QConv], pixels: int, gathers: bool = False, pitch: int = 0
+) -> TileSchedule:
+    """Tiles of `pixels`.
+
+    gathers: whether windows may be gathered; pitch: bytes from column to column of a pointwise tile
+    and of a gathered one, where they do not lie side by side.
+    """
     window = conv_geometry(layer.op, layer.graph, pixels, stripe=layer.stripe)
     flat = _gathered(layer.op, window) if gathers and layer.stripe is None else None
+    if pitch and window.pointwise:
+        window = replace(window, channel_pitch=pitch)
+    if pitch and flat:
+        flat = replace(flat, channel_pitch=pitch)
     return TileSchedule(window, flat or window)
 
 
@@ -111,15 +121,16 @@ def _gathered(op: QConv, window: Geometry) -> Geometry | None:
     )  # fmt: skip
 
 
-def gather_function(window: Geometry) -> CFunction:
-    """C that gathers the tile which begins at output pixel x."""
-    name = f"gather_{shape_key(window)}"
+def gather_function(window: Geometry, pitch: int = PIXELS) -> CFunction:
+    """C that gathers the tile which begins at output pixel x, `pitch` bytes a column: behind one
+    of twice its pixels lies its mirror (rows/mirror.py)."""
+    name = f"gather_{shape_key(window)}" + ("_mirror" if pitch > PIXELS else "")
     # the i-th column of a row as the band holds them, phase by phase
     at, first = "i", len(range(0, window.kw, window.sx))
     for p in range(1, window.phases):
         at = f"i < {first} ? {at} : i + {p * window.phase_pitch - first}"
         first += len(range(p, window.kw, window.sx))
-    return CFunction(name, render("tile/gather.c.j2", name=name, g=window, phases=at))
+    return CFunction(name, render("tile/gather.c.j2", name=name, g=window, phases=at, pitch=pitch))
 
 
 def memory_order(g: Geometry) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from .... import coding
 from ....coding.base import Encoded
 from ....coding.huffman_joint import Joint
+from ....coding.patched import SLACK
 from ...emit import CFunction, checked_call, render
 from ...geometry import Geometry, align4
 from ..coded import Coded, decode_work, is_coded, room
@@ -28,6 +29,7 @@ class RowForm:
     record: int = 0  #: bytes of a step and its value; 0: there are steps alone
     wide: bool = False  #: whether a row of records has a count of two bytes
     lists: tuple[int, ...] = ()  #: the weight of each of a row's lists; (): of -1s, then of +1s
+    mirror: bool = False  #: one list a row, of columns and of their mirrors (rows/mirror.py)
 
     @property
     def name(self) -> str:
@@ -146,19 +148,42 @@ def _huffman(job: Job) -> Unpacking:
     return job.finished(CFunction(function, text), arguments, [c.header])
 
 
+def _patched(job: Job) -> Unpacking:
+    """From patched nibbles, whose numbers are the rows."""
+    e, c = job.coded.encoded, job.coded
+    name = "unpack_patched"
+    function = CFunction(name, render("tile/unpack_patched.c.j2", name=name, slack=SLACK))
+    far = len(e.stream("f").data)
+    arguments = [
+        c.names["g"], f"{e.meta['numbers']}u", c.names["f"], f"{far}u",
+        f"{job.g.co}u", f"{2 * e.cols}u", job.target,
+    ]  # fmt: skip
+    return job.finished(function, arguments, [])
+
+
 #: By `Encoding.unpacker`. Those with a descriptor are told by a const object, too.
 UNPACKERS: dict[str, Callable[[Job], Unpacking]] = {
     "": _row_by_row,
     "rice": _rice,
     "huffman": _huffman,
+    "patched": _patched,
 }
 #: Of these, those that take their arrays as arguments and need no descriptor.
-WITHOUT_DESCRIPTOR = frozenset({_rice})
+WITHOUT_DESCRIPTOR = frozenset({_rice, _patched})
+#: Those that give one list a row, in bytes.
+MIRRORED = frozenset({"patched"})
 
 
 def unpacker_of(e: Encoded, form: RowForm) -> str:
     """The unpacker of encoded rows; "" where they come one by one: lists by value always do."""
-    return "" if form.lists else coding.get(e.encoding).unpacker
+    name = coding.get(e.encoding).unpacker
+    fits = (name in MIRRORED) == form.mirror and not form.lists
+    return name if fits and not (form.mirror and form.elem != "uint8_t") else ""
+
+
+def unpackable(e: Encoded, form: RowForm) -> bool:
+    """Whether rows of this form can be unpacked: one by one, or by an unpacker that makes them."""
+    return coding.get(e.encoding).decoder is not None or bool(unpacker_of(e, form))
 
 
 def described(e: Encoded, form: RowForm) -> bool:
@@ -180,10 +205,10 @@ def unpack_work(e: Encoded | None, form: RowForm) -> dict[str, float]:
         return {
             "unpacked": float(e.meta["nnz"]), "unpacked_groups": groups, **decode_work(e),
         }  # fmt: skip
-    encoding = coding.get(e.encoding)
-    at_once = encoding.unpacking(e)
+    unpacker = unpacker_of(e, form)
+    at_once = coding.get(e.encoding).unpacking(e) if unpacker else {}
     if at_once:
-        return {f"{encoding.unpacker}.{unit}": n for unit, n in at_once.items()}
+        return {f"{unpacker}.{unit}": n for unit, n in at_once.items()}
     rewriting = {"unpacked": float(e.meta["nnz"]), "unpacked_rows": float(e.rows)}
     return {**rewriting, **decode_work(e)}
 
