@@ -27,7 +27,7 @@ from ..tile.store import tile_store
 #: Halfwords over which a byte of a jump's table reaches.
 _REACH = 255
 #: Columns a turn where instructions count for more than bytes.
-LONG = 16
+LONG = 24
 #: Columns of all tiles from which on several are written out a turn.
 UNROLLED = 4000
 #: Weight of bytes from which on routines are shared, for a call or an argument more.
