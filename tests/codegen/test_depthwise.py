@@ -99,10 +99,11 @@ def test_one_routine_makes_the_rows_of_several_layers(place: str, tmp_path: Path
         m = (multiplier + np.arange(co)).astype(np.int16)
         offsets = np.full(co, offset, np.int32)
         c.conv(co, (1, 1), "", weight=weight, requant=Requant(m, offsets, 0, shift))
-    text = make_plan(c.graph, "ternary", "flash").library.files[f"src/{c.graph.name}.c"]
+    forced = {op.name: "ternary/conv_ternary" for op in c.graph}
+    text = make_plan(c.graph, forced, "flash").library.files[f"src/{c.graph.name}.c"]
     assert text.count("naked, noinline)) static void ternary_tile") == 2
     assert text.count("ternary_tile8_x16_small(rows") == 3
-    run([c.graph], [codes(c.graph, 3)], place, tmp_path, "ternary", "flash")
+    run([c.graph], [codes(c.graph, 3)], place, tmp_path, forced, "flash")
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -202,7 +202,7 @@ def test_few_bits_are_chosen_by_their_price() -> None:
     c.conv(64, (1, 1), "", weight=thin(c, 64, (1, 1), 0.2))
     kernels = make_plan(c.graph, None, "latency").layers
     assert kernels["conv1"].kernel == "conv_ternary_bytes"
-    assert kernels["conv2"].kernel == "conv_ternary"
+    assert kernels["conv2"].kernel == "conv_ternary_mirror"
 
 
 def test_a_line_gives_the_thresholds_codes() -> None:
