@@ -8,7 +8,6 @@ between them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +22,7 @@ from ..tile.conv import register_rows
 from ..tile.executor import Rows
 from ..tile.schedule import TileSchedule, density, remembered, weight_matrix
 from ..tile.store import start_tile
-from .ternary import SHARED, UNROLLED, ColumnSteps, TernaryRows
+from .ternary import SHARED, UNROLLED, ColumnSteps, TernaryRows, TileRows
 
 #: Bytes of a plane of a tile and its mirror, each half of them.
 PITCH = 32
@@ -32,25 +31,6 @@ PITCH = 32
 @remembered
 def _numbers(weight: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return numbers_of(weight[:, np.argsort(offsets)])
-
-
-@dataclass(frozen=True)
-class MirrorTile:
-    """What a routine of layers' rows has in its code."""
-
-    q: RequantTable
-    out_offsets: tuple[int, ...]  #: of the codes of groups of four pixels
-    plane: int  #: bytes from a row's codes to the next row's; 0: it is told
-
-    @property
-    def shift(self) -> int:
-        """Of sums to codes."""
-        return self.q.shift
-
-    @property
-    def k(self) -> int:
-        """Offsets are stored in units of 2**k."""
-        return self.q.unit_bits
 
 
 def _copy_function(pixels: int, again: int) -> CFunction:
@@ -134,7 +114,8 @@ class MirrorRows(TernaryRows):
     ) -> tuple[CFunction, str]:
         g = s.g
         told = layer.weight >= SHARED
-        rows = MirrorTile(q, tuple(g.out_offsets()), 0 if told else g.out_plane)
+        # how many rows there are is always told
+        rows = TileRows(0, 0 if told else g.out_plane, q, tuple(g.out_offsets()))
         name = f"ternary_tile{steps.key}" + ("" if told else f"_{g.out_plane}")
         made = by_isa(name, "rows/ternary_tile", *steps.isas, t=steps, rows=rows)
         step = f", {g.out_plane}" if told else ""

@@ -66,7 +66,7 @@ class ColumnSteps:
     unit: int  #: a step is in units of 2**unit bytes
     offsets: tuple[int, ...]  #: of the tile's groups of four pixels
     aligned: bool  #: words lie at multiples of four
-    unroll: bool  #: four columns a turn, or seven
+    unroll: bool  #: several columns a turn
     shared: bool = False  #: the lists of -1s and +1s by one routine, called twice
     mirror: bool = False  #: one list, of columns and of their mirrors
     turn: int = 7  #: columns a turn where a column's words are loaded at once
@@ -154,7 +154,7 @@ def row_function(t: ColumnSteps) -> CFunction:
 
 @dataclass(frozen=True)
 class TileRows:
-    """What a routine of one layer's rows has in its code."""
+    """What a routine of one layer's rows has in its code; 0: what it is told."""
 
     co: int
     plane: int  #: bytes from a row's codes to the next row's
