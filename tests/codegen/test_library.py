@@ -54,8 +54,8 @@ def test_another_text_of_the_same_name_is_renamed_with_its_callers() -> None:
 
 def test_layers_of_one_shape_share_one_function() -> None:
     text = make_plan(chain().graph).library.files["src/net.c"]
-    assert len(re.findall(r"^static void conv_ternary_8x8_p60\(", text, re.M)) == 1
-    assert text.count("    conv_ternary_8x8_p60") == 2
+    (name,) = re.findall(r"^static void (conv_ternary\w*_8x8_p60)\(", text, re.M)
+    assert text.count(f"    {name}(") == 2
 
 
 def test_saving_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
