@@ -47,9 +47,8 @@ def adds_up(p: Plan, graph: QGraph) -> None:
 @pytest.mark.parametrize("encoding", [e for e in ENCODINGS if e != "planes"])
 def test_the_causes_add_up_to_what_is_stored(encoding: str) -> None:
     c = Chain("net", (4, 6, 8), 1, 0)
-    c.conv(6, (3, 3), "ternary").conv(5, (1, 1), "levels").dense(7, "sparse").dense(
-        6, "extreme"
-    ).dense(3, "ternary")
+    c.conv(6, (3, 3), "ternary").conv(6, (1, 1), "ternary").conv(5, (1, 1), "levels")
+    c.dense(7, "sparse").dense(6, "extreme").dense(3, "ternary")
     c.dense(9, "", weight=np.tile(np.array([1, -2, 0], np.int8), (9, 1)))
     c.dense(6, "factored").dense(40, "levels")
     c.dense(4, "", weight=np.where(c.rng.random((4, 40)) < 0.2, 3, -1).astype(np.int8))
