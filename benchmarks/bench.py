@@ -16,7 +16,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -146,9 +146,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     part.replace(path)
 
 
-def _others(path: Path, rows: list[Row]) -> list[dict[str, Any]]:
+def others(path: Path, measured: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
     """What the file holds of networks and cores that were not measured now."""
-    measured = {(r.network, r.target) for r in rows}
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     return [r for r in old if (r["network"], r["target"]) not in measured]
 
@@ -176,7 +175,10 @@ def main() -> int:
         for job in jobs:
             rows.append(job.result())
             print(f"  {rows[-1].network}, {rows[-1].encoding}, {rows[-1].target}", flush=True)
-    write(args.out, [*_others(args.out, rows), *(asdict(r) for r in rows)])
+    write(
+        args.out,
+        [*others(args.out, {(r.network, r.target) for r in rows}), *(asdict(r) for r in rows)],
+    )
     print(f"\n{table(rows)}\n")
     print("Weights are one-shot projections of the float weights (pruned, clustered or ternarised")
     print("without training): sizes and counts are those of trained networks, accuracy is not.")

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.bench import BOARDS as BENCHED
-from benchmarks.bench import write
+from benchmarks.bench import others, write
 from benchmarks.promises import BOARDS as PROMISED
 
 from secateur import targets
@@ -139,9 +139,8 @@ def main() -> int:
             f"{r.network:9} {r.encoding:29} {r.target:14} code {r.code:6,} linked, "
             f"{r.estimated - r.constants:6,} estimated, {r.error:+6.1%}{flag}"
         )
-    made = {(r.network, r.encoding, r.target) for r in rows}
-    kept = read(args.out) if args.out.is_file() else []
-    rows = [*(r for r in kept if (r.network, r.encoding, r.target) not in made), *rows]
+    kept = others(args.out, {(r.network, r.target) for r in rows})
+    rows = [*(Row(**r) for r in kept), *rows]
     order = [(n, c) for n in NETWORKS for c in BOARDS]
     rows.sort(key=lambda r: order.index((r.network, r.target)))
     write(args.out, [asdict(r) for r in rows])

@@ -156,6 +156,13 @@ class Encoding(ABC):
     def decode(self, encoded: Encoded) -> np.ndarray:
         """The matrix again, int8 [rows, cols]. Raises StreamError on a damaged stream."""
 
+    def _matrix(self, weight: np.ndarray) -> np.ndarray:
+        """`weight` as of `as_matrix`; ValueError, too, where this encoding does not hold it."""
+        w = as_matrix(weight)
+        if not self.applies(w):
+            raise ValueError(f"{self.name} does not hold this matrix")
+        return w
+
     def _encoded(self, weight: np.ndarray, streams: tuple[Stream, ...], **meta: int) -> Encoded:
         """Put an `Encoded` of `weight` together, with the meta entries every encoding has."""
         rows, cols = weight.shape

@@ -69,9 +69,8 @@ class _Context(RangeCoded):
     decoder: ClassVar[str | None] = "sc_context.h"
     family: ClassVar[str] = "context"
 
-    def _coded(self, w: np.ndarray, code: Coder) -> Encoded:
-        if not self.applies(w):
-            raise ValueError(f"{self.name} does not hold this matrix")
+    def _coded(self, weight: np.ndarray, code: Coder) -> Encoded:
+        w = self._matrix(weight)
         ranks, book, meta = self._ranks(w)
         _, stride, contexts, bins = self._best(w, ranks, meta["width"])
         meta |= {"stride": stride, "growth": self._growth_of(w)}

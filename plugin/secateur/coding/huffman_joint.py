@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import Encoded, Stream, as_matrix, register
+from .base import Encoded, Stream, register
 from .gaps import FILLER_WORTH, gaps_of, split, walk
 from .huffman import CodeTable, code_lengths, coded_bits
 from .huffman_sparse import code_work, table_ram
@@ -28,9 +28,7 @@ class Joint(Levels):
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
-        w = as_matrix(weight)
-        if not self.applies(w):
-            raise ValueError(f"{self.name} does not hold this matrix")
+        w = self._matrix(weight)
         best: tuple[int, int] | None = None
         for escape in ESCAPES:
             codes, width, _, _ = self.symbols(w, escape)

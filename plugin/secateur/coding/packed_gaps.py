@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import StreamError
-from .base import Encoded, Stream, as_matrix, register
+from .base import Encoded, Stream, register
 from .bits import pack, unpack
 from .codebook import width_of
 from .gaps import gaps_of, split, walk
@@ -20,9 +20,7 @@ class _PackedGaps(Levels):
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
-        w = as_matrix(weight)
-        if not self.applies(w):
-            raise ValueError(f"{self.name} does not hold this matrix")
+        w = self._matrix(weight)
         gaps, values = gaps_of(w)
         levels, size, book = self._levels(values)
         bits = {g: g * split(gaps, (1 << g) - 1)[0].size for g in range(1, 13)}

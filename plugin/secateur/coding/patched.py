@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import StreamError
-from .base import Encoded, Encoding, Stream, as_matrix, is_ternary, register
+from .base import Encoded, Encoding, Stream, is_ternary, register
 from .gaps import split
 from .mirrored import numbers_of, weights_of
 
@@ -46,9 +46,7 @@ class PatchedTernary(Encoding):
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
-        w = as_matrix(weight)
-        if not self.applies(w):
-            raise ValueError(f"{self.name} does not hold this matrix")
+        w = self._matrix(weight)
         numbers = numbers_of(w)
         low = np.zeros(-(-numbers.size // _GROUP) * _GROUP, np.int64)
         low[: numbers.size] = numbers & 15

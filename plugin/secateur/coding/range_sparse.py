@@ -102,9 +102,8 @@ class _Range(RangeCoded):
     decoder: ClassVar[str | None] = "sc_range.h"
     family: ClassVar[str] = "range"
 
-    def _coded(self, w: np.ndarray, code: Coder) -> Encoded:
-        if not self.applies(w):
-            raise ValueError(f"{self.name} does not hold this matrix")
+    def _coded(self, weight: np.ndarray, code: Coder) -> Encoded:
+        w = self._matrix(weight)
         gaps, values = gaps_of(w)
         _, k, columns = _gap_columns(gaps)
         value_columns, _, streams, meta = self._values(values, gaps)

@@ -116,9 +116,7 @@ class RiceTernary(_Rice):
 
     def encode(self, weight: np.ndarray) -> Encoded:
         """See the base class."""
-        w = as_matrix(weight)
-        if not self.applies(w):
-            raise ValueError(f"{self.name} does not hold this matrix")
+        w = self._matrix(weight)
         return self._gaps(w)
 
     def _lists(self, w: np.ndarray) -> np.ndarray:

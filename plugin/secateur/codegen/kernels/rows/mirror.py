@@ -36,10 +36,8 @@ def _numbers(weight: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 def _copy_function(pixels: int, again: int) -> CFunction:
     """The routine that makes a tile; `again` of its pixels are kept from the one before."""
     name = f"mirror_tile{pixels}" + (f"_again{again}" if again else "")
-    return CFunction(
-        name,
-        render("rows/mirror_tile.c.j2", name=name, pixels=pixels, pitch=PITCH // 2, again=again),
-    )
+    text = render("rows/mirror_tile.c.j2", name=name, pixels=pixels, pitch=PITCH, again=again)
+    return CFunction(name, text)
 
 
 def _alone(g: Geometry, planes: int, pitch: int) -> int:

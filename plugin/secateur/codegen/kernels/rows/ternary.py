@@ -24,8 +24,9 @@ from ..tile.schedule import (
 )
 from ..tile.store import tile_store
 
-#: Halfwords over which a byte of a jump's table reaches.
-_REACH = 255
+#: Bytes of columns over which a jump whose table has bytes reaches: of halfwords, the table's own
+#: and what lies between not counted.
+_REACH = 2 * 255 - 16
 #: Columns a turn where instructions count for more than bytes.
 LONG = 24
 #: Columns of all tiles from which on several are written out a turn.
@@ -79,13 +80,23 @@ class ColumnSteps:
         steps = cls(elem, s.unit, tuple(s.g.word_offsets()), s.g.pointwise, unroll)
         if not mirror:
             return replace(steps, shared=shared)
-        fits = (2 * _REACH - 16) // steps.column_bytes
+        fits = _REACH // steps.column_bytes
         return replace(steps, mirror=True, turn=fits if shared else LONG)
 
     @property
     def fours(self) -> bool:
         """Whether a column's words are loaded at once, in turns of seven columns or more."""
         return self.aligned and self.unroll
+
+    @property
+    def load(self) -> str:
+        """The instruction that loads a count or a step."""
+        return "ldrb" if self.elem == "uint8_t" else "ldrh"
+
+    @property
+    def size(self) -> int:
+        """Bytes of one."""
+        return 1 if self.elem == "uint8_t" else 2
 
     @property
     def column_bytes(self) -> int:
@@ -95,7 +106,7 @@ class ColumnSteps:
     @property
     def far(self) -> bool:
         """Whether a jump over the columns of a turn needs two bytes of the jump's table."""
-        return self.turn * self.column_bytes > 2 * _REACH - 16
+        return self.turn * self.column_bytes > _REACH
 
     @property
     def lanes(self) -> int:
@@ -127,7 +138,7 @@ class ColumnSteps:
     def key(self) -> str:
         """Part of a routine's name."""
         words = f"x{2 * self.lanes}" if self.aligned else "_".join(str(o) for o in self.offsets[1:])
-        bits = 8 if self.elem == "uint8_t" else 16
+        bits = 8 * self.size
         mirror = "mirror" if self.mirror else ""
         return f"{mirror}{bits}_{words}{'' if self.unroll else '_small'}"
 

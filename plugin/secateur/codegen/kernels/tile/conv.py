@@ -28,7 +28,7 @@ from .unpack import (
     pointer,
     unpack,
     unpack_work,
-    unpackable,
+    unpacker_of,
     working_bytes,
 )
 
@@ -48,7 +48,7 @@ class TiledConv(Kernel[QConv, RowTable]):
             return False
         if not is_coded(layer.encoded) or layer.encoding.decoder:
             return True
-        return unpackable(rows_of(layer), self._rows(layer).form)
+        return bool(unpacker_of(rows_of(layer), self._rows(layer).form))
 
     def order(self, layer: Layer[QConv]) -> np.ndarray | None:
         return self.schedule(layer).order

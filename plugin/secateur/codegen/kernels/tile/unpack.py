@@ -177,13 +177,9 @@ MIRRORED = frozenset({"patched"})
 def unpacker_of(e: Encoded, form: RowForm) -> str:
     """The unpacker of encoded rows; "" where they come one by one: lists by value always do."""
     name = coding.get(e.encoding).unpacker
-    fits = (name in MIRRORED) == form.mirror and not form.lists
-    return name if fits and not (form.mirror and form.elem != "uint8_t") else ""
-
-
-def unpackable(e: Encoded, form: RowForm) -> bool:
-    """Whether rows of this form can be unpacked: one by one, or by an unpacker that makes them."""
-    return coding.get(e.encoding).decoder is not None or bool(unpacker_of(e, form))
+    if form.mirror:
+        return name if name in MIRRORED and form.elem == "uint8_t" else ""
+    return "" if name in MIRRORED or form.lists else name
 
 
 def described(e: Encoded, form: RowForm) -> bool:
