@@ -62,13 +62,14 @@ lint: setup ## ruff and mypy alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## four networks x four encodings x five cores: benchmarks/results/bench.json, docs/break-even.md, cost-model.md, binary.json, few_bits.json, few_bits_trained.json
+bench: setup ## four networks x four encodings x five cores: benchmarks/results/bench.json, docs/break-even.md, cost-model.md, binary.json, few_bits.json, few_bits_trained.json, limits.json
 	$(BIN)/python -m benchmarks.bench
 	$(BIN)/python -m benchmarks.break_even
 	$(BIN)/python -m benchmarks.cost_model
 	$(BIN)/python -m benchmarks.binary
 	$(BIN)/python -m benchmarks.few_bits
 	$(BIN)/python -m benchmarks.few_bits_trained
+	$(BIN)/python -m benchmarks.limits
 
 bench-methods: setup ## every method trained and measured on two networks: docs/methods.md
 	$(BIN)/python -m benchmarks.methods

@@ -15,6 +15,7 @@ import pytest
 from secateur import cores, targets
 from secateur.codegen import memory
 from secateur.codegen.ends import ends, joined, split
+from secateur.codegen.geometry import Thrift
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
@@ -47,13 +48,13 @@ GUARD = 16  #: bytes between the arena's regions
 
 def plan(
     graph: QGraph, name: str, encoding: Mapping[str, str] | str | None = None, guard: int = 0,
-    optimize: str = "balanced",
+    optimize: str = "balanced", thrift: Mapping[str, Thrift] | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of `graph` under a C name of its own, `guard` bytes between the arena's regions."""
     graph.name = name
     before, memory.GUARD = memory.GUARD, guard
     try:
-        return make_plan(graph, encoding, optimize)
+        return make_plan(graph, encoding, optimize, thrift=thrift)
     finally:
         memory.GUARD = before
 

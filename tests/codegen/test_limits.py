@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur.codegen.geometry import Thrift
 from secateur.codegen.plan import make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph, Requant
@@ -21,9 +22,13 @@ PLACES = run_c.PLACES
 def run(
     graphs: list[QGraph], inputs: list[np.ndarray], place: str, folder: Path,
     encoding: Mapping[str, str] | str | None = None, optimize: str = "balanced",
+    thrift: Mapping[str, Thrift] | None = None,
 ) -> None:  # fmt: skip
     """Every graph gives the reference's bytes in a place."""
-    plans = [run_c.plan(g, f"m{i}", encoding, optimize=optimize) for i, g in enumerate(graphs)]
+    plans = [
+        run_c.plan(g, f"m{i}", encoding, optimize=optimize, thrift=thrift)
+        for i, g in enumerate(graphs)
+    ]
     got = run_c.on(place, plans, inputs, folder)
     for g, x, y in zip(graphs, inputs, got, strict=True):
         expected = reference.run(g, x).reshape(len(x), -1)

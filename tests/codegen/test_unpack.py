@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur.codegen.geometry import Thrift
 from secateur.codegen.plan import make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
@@ -69,17 +70,24 @@ def uneven() -> QGraph:
     return c.graph
 
 
-@pytest.mark.parametrize(("encoding", "layers"), [("rice_ternary", 2), ("patched_ternary", 1)])
-def test_damaged_gaps_stay_within_bounds(encoding: str, layers: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "layers", "channels"),
+    [("rice_ternary", 2, 0), ("patched_ternary", 1, 0), ("rice_ternary", 2, 7),
+     ("rice_sparse", 2, 20), ("rice_sparse", 2, 3)],
+)  # fmt: skip
+def test_damaged_gaps_stay_within_bounds(
+    encoding: str, layers: int, channels: int, tmp_path: Path
+) -> None:
     """Zeros, ones, noise and flipped bits, under sanitizers; restored, the model runs."""
     graph = uneven()
-    p = make_plan(graph, encoding)
+    p = make_plan(graph, encoding, thrift={op.name: Thrift(channels) for op in graph})
     those = [name for name, x in p.layers.items() if x.encoding == encoding]
     assert len(those) == layers
     source = p.library.save(tmp_path / "net") / "src"
     arrays = (a for name in those for a in p.library.arrays[name])
     coded = [a for a in arrays if a.name.endswith(("_g", "_f"))]
-    assert len(coded) == sum(len(p.encoded[name].streams) for name in those)
+    streams = [s.name for name in those for s in p.encoded[name].streams]
+    assert len(coded) == sum(s != "v" for s in streams)  # values are any
     (tmp_path / "main.c").write_text(
         _DAMAGE.format(
             arrays=", ".join(f"(uint8_t *)(uintptr_t){a.name}" for a in coded),

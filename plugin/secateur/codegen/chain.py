@@ -84,6 +84,13 @@ class Chain:
         """The tensor it makes."""
         return self.links[-1].layer.op.output
 
+    def storing(self, layers: Mapping[str, Layer[QOp]]) -> Chain:
+        """The same chain, its weights as they are stored in `layers`."""
+        links = (
+            replace(x, layer=replace(x.layer, encoded=layers[x.name].encoded)) for x in self.links
+        )
+        return replace(self, links=tuple(links))
+
 
 def reads_of(op: QOp, i: int) -> Reads:
     """The rows that `op` reads of its operand `i`."""

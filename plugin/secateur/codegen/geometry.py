@@ -34,6 +34,17 @@ class Stripe:
 
 
 @dataclass(frozen=True)
+class Thrift:
+    """How an operator that runs alone takes less scratch, and more time."""
+
+    channels: int = 0  #: output channels whose rows are unpacked at a time; 0: all
+    narrow: bool = False  #: small tiles, and no windows gathered
+
+
+NO_THRIFT = Thrift()
+
+
+@dataclass(frozen=True)
 class Ring:
     """What templates need to find an input's rows (loops.j2): row y in slot y % held."""
 
@@ -168,7 +179,7 @@ def conv_geometry(
             ci, h, w, co, oh, ow, 1, 1, 1, 1, pads, t_in.zero_point, tw, th, True, False,
             1, 1, 1, 1, tw, tw, tw, *view,
         )  # fmt: skip
-    options = [(pixels // th, th) for th in (1, 2, 4) if pixels // th >= 4]
+    options = [(pixels // th, th) for th in (1, 2, 4) if pixels % (4 * th) == 0]
     tw, th = min(options, key=lambda o: (ceil(ow / o[0]) * ceil(oh / o[1]), o[1]))
     fits = ow >= tw and oh >= th
     # a ring's rows do not lie in order

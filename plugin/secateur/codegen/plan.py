@@ -20,17 +20,22 @@ from ..errors import BudgetError, ModelError
 from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from ..names import comment
 from .chain import Chain
-from .chain_plan import COST_SHARE, RAM_WORTH, ChainChoice
+from .chain_plan import COST_SHARE, RAM_WORTH, ChainChoice, Way
 from .choose import WAYS_WITHIN, Option, PlanSearch, ternary_kept
 from .code_size import library_bytes, startup_bytes
 from .costs import NO_COST, Cost, cost, price_of
 from .emit import ISAS
 from .ends import end_work
+from .geometry import Thrift
 from .kernels import AnyKernel, Layer, kernels_of
 from .kernels.base import COMPACT
 from .library import WEIGHTS_IN, Form, Library, write
 from .memory import MemoryPlan
 from .optimize import MAX_SLOWDOWN, WEIGHTS
+
+#: What a byte of flash is worth in a budget of RAM to who wishes for speed alone, at least, and to
+#: who wishes for few bytes alone, at most: as a weight of bytes against cycles.
+LEAST_WORTH = 0.1
 
 #: The core that is planned for where no board is given.
 DEFAULT_CORE = cores.DEFAULT
@@ -44,6 +49,14 @@ class Budget:
     ram: int | None = None
     latency_ms: float | None = None
     clock_hz: int = 0  #: needed for latency
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Chains and thrift that are asked for (see `make_plan`)."""
+
+    chains: Sequence[tuple[str, str, int, int]] | None = None
+    thrift: Mapping[str, Thrift] | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +225,7 @@ def make_plan(
     weights: str = "separate",
     portable: bool = True,
     max_slowdown: float = MAX_SLOWDOWN,
+    thrift: Mapping[str, Thrift] | None = None,
 ) -> Plan:
     """Plan `graph`.
 
@@ -223,6 +237,7 @@ def make_plan(
     files of their own; "static": beside the layers, file-local). portable: whether the library
     holds the code of all cores, else that of `core` alone. max_slowdown: how many times the fastest
     plan's cycles any other may take, by estimate.
+    thrift: how layers, by name, save scratch where they run alone; None: as the budget wants it.
     Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError if no plan
     fits the budget.
     """
@@ -246,9 +261,10 @@ def make_plan(
     search = PlanSearch(graph, options, core, None if budget.flash is None else WAYS_WITHIN)
     if budget == Budget():
         option = search.best(WEIGHTS[optimize], max_slowdown)
-        plan = _build(graph, option, optimize, core, budget, chains, form)
+        plan = _build(graph, option, optimize, core, budget, Wanted(chains, thrift), form, {})
     else:
-        option, plan = _within(graph, search, optimize, max_slowdown, budget, core, chains, form)
+        wanted = Wanted(chains, thrift)
+        option, plan = _within(graph, search, optimize, max_slowdown, budget, core, wanted, form)
     plan.others = {
         o: Other(round(found.bytes), found.cycles)
         for o, w in WEIGHTS.items()
@@ -260,7 +276,7 @@ def make_plan(
 
 def _within(
     graph: QGraph, search: PlanSearch, optimize: str, slowdown: float, budget: Budget, core: str,
-    chains: Sequence[tuple[str, str, int, int]] | None, form: Form,
+    wanted: Wanted, form: Form,
 ) -> tuple[Option, Plan]:  # fmt: skip
     """The plan nearest to the wish that keeps every budget, and what it was made from."""
     nearest: tuple[float, str] | None = None
@@ -270,7 +286,7 @@ def _within(
             search if options is search.options else PlanSearch(graph, options, core, search.ways)
         )
         for option in found.ranked(WEIGHTS[optimize], slowdown):
-            plan = _build(graph, option, optimize, core, budget, chains, form)
+            plan = _build(graph, option, optimize, core, budget, wanted, form, search.options)
             over = _excess(plan, budget)
             if not over:
                 return option, plan
@@ -300,26 +316,41 @@ def _excess(plan: Plan, b: Budget) -> dict[str, tuple[float, str]]:
 
 
 def _build(
-    graph: QGraph, option: Option, optimize: str, core: str, budget: Budget,
-    wanted: Sequence[tuple[str, str, int, int]] | None, form: Form,
+    graph: QGraph, option: Option, optimize: str, core: str, budget: Budget, wanted: Wanted,
+    form: Form, options: Mapping[str, Sequence[Candidate]],
 ) -> Plan:  # fmt: skip
+    """The plan of an option; `options`: of every operator, for a budget of RAM."""
     chosen, weight = option.chosen, option.weight
-    coded = {n: c.layer.weights.exact for n, c in chosen.items() if c.layer.encoded}
-    stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
-    layers = {n: replace(c.layer, weight=weight, encoded=stored.get(n)) for n, c in chosen.items()}
-    kernels = {n: c.kernel.name for n, c in chosen.items()}
-    choice = ChainChoice(graph, layers, {n: c.kernel for n, c in chosen.items()}, core)
-    chains = _chains(choice, optimize, budget, wanted)
+    layers = {n: replace(c.layer, weight=weight) for n, c in chosen.items()}
+    for n, thrift in (wanted.thrift or {}).items():
+        layers[n].thrift = thrift
+    layers = _sharing(layers)
+    by_op = {n: c.kernel for n, c in chosen.items()}
+    others: dict[str, list[Way]] = {}
+    if budget.ram is not None:
+        others = {
+            n: [_way(c, weight) for c in some if c is not chosen[n] and not c.decoder]
+            for n, some in options.items()
+        }
+    choice = ChainChoice(graph, layers, by_op, core, others, _byte_worth(option, optimize))
+    chains, ways = _chains(choice, optimize, budget, wanted.chains)
+    if ways:
+        layers = _sharing({**layers, **{n: w.layer for n, w in ways.items()}})
+        by_op |= {n: w.kernel for n, w in ways.items()}
+        chains = tuple(c.storing(layers) for c in chains)
+        choice = ChainChoice(graph, layers, by_op, core)
+    kernels = {n: k.name for n, k in by_op.items()}
     memory = choice.memory(chains)
     layers |= {link.name: link.layer for c in chains for link in c.links}
     comments = {op.name: describe(op, layers[op.name], kernels[op.name]) for op in graph}
     library = write(graph, layers, kernels, memory, comments, weight >= COMPACT, chains, form)
     encoded = {n: la.encoded for n, la in layers.items() if la.encoded is not None}
     plans = {}
-    for n, c in chosen.items():
-        estimate, turns = cost(c.kernel, layers[n], core), graph.turns(n)
+    for n, kernel in by_op.items():
+        estimate, turns = cost(kernel, layers[n], core), graph.turns(n)
+        encoding = encoded[n].encoding if n in encoded else ""
         plans[n] = PlannedLayer(
-            n, kernels[n], c.encoding, turns * estimate.instructions, turns * estimate.cycles
+            n, kernels[n], encoding, turns * estimate.instructions, turns * estimate.cycles
         )
     code = startup_bytes(core) + round(library_bytes(library, core))
     ends = price_of(end_work(graph), "ends", core, library.small)
@@ -327,27 +358,47 @@ def _build(
     return Plan(plans, memory, library, encoded, code, ends, priced_as, weight, chains)
 
 
+def _sharing(layers: Mapping[str, Layer[QOp]]) -> dict[str, Layer[QOp]]:
+    """Layers whose weights are coded with the tables that they share."""
+    coded = {n: la.weights.exact for n, la in layers.items() if la.encoded}
+    stored = dict(zip(coded, share_tables(list(coded.values())), strict=True))
+    return {n: replace(la, encoded=stored.get(n)) for n, la in layers.items()}
+
+
+def _way(c: Candidate, weight: float) -> Way:
+    encoded = c.layer.weights.exact if c.layer.encoded else None
+    return Way(c.kernel, replace(c.layer, weight=weight, encoded=encoded), c.bytes)
+
+
+def _byte_worth(option: Option, optimize: str) -> float:
+    """Cycles that a byte of flash is worth to who wishes for `optimize`."""
+    weight = min(max(WEIGHTS[optimize], LEAST_WORTH), 1 - LEAST_WORTH)
+    return weight / (1 - weight) * option.cycles / option.bytes
+
+
 def _chains(
     choice: ChainChoice,
     optimize: str,
     budget: Budget,
     wanted: Sequence[tuple[str, str, int, int]] | None,
-) -> tuple[Chain, ...]:
+) -> tuple[tuple[Chain, ...], Mapping[str, Way]]:
     """The chains asked for, or those that lower the arena and cost little, or, where a budget of
-    RAM wants it, what they cost. Where time is all that counts, those that are faster than whole
-    tensors (some tiles fit rows better); where flash is, only those for a budget."""
+    RAM wants it, what they cost, together with other ways to execute operators. Where time is all
+    that counts, those that are faster than whole tensors (some tiles fit rows better); where flash
+    is, only those for a budget."""
     if wanted is not None:
-        return tuple(choice.make(*w) for w in wanted)
-    if choice.graph.step_due is not None:  # rows are kept from step to step already
-        return ()
+        return tuple(choice.make(*w) for w in wanted), {}
     chains: tuple[Chain, ...] = ()
+    if choice.graph.step_due is not None:  # rows are kept from step to step already
+        return chains, {}
     if budget.flash is None and WEIGHTS[optimize] == 0.0:
         chains = choice.faster(COST_SHARE)
     elif budget.flash is None and optimize == "balanced":
         chains = choice.best(COST_SHARE * choice.cycles, RAM_WORTH)
     if budget.ram is not None and choice.memory(chains).arena > budget.ram:
-        chains = choice.within(budget.ram)
-    return chains
+        cut = choice.within(budget.ram)
+        return cut.chains, cut.others
+    return chains, {}
 
 
 def describe(op: QOp, layer: Layer[QOp], kernel: str) -> str:

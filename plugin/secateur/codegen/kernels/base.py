@@ -16,7 +16,7 @@ writes, so a candidate's bytes are the emitted ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import walk_packages
@@ -28,7 +28,7 @@ from ... import coding, names
 from ...coding.base import Encoded, Encoding
 from ...lowering.qgraph import DTYPES, QGraph, QOp, QSums
 from ..emit import CTYPES, Emission
-from ..geometry import Stripe
+from ..geometry import NO_THRIFT, Stripe, Thrift
 from ..tables import Table
 
 #: Weights of bytes from which on a library is compiled for size, and its kernels written so, too.
@@ -65,6 +65,7 @@ class Layer(Generic[AnyOp]):
     scratch: str = ""  #: the rest of it
     stripe: Stripe | None = None  #: set in a chain: the layer makes some rows at a time
     first: str = ""  #: C expression of the first of them
+    thrift: Thrift = NO_THRIFT  #: set where RAM is short
 
     def live_inputs(self) -> np.ndarray:
         """How often each element of the first input is not code 0, float [size], as calibrated.
@@ -200,6 +201,10 @@ class Kernel(ABC, Generic[Op, Flash]):
         """In a chain: whether the rows that a call reads must lie in order, so that its input is
         a pointer to the first; else it looks for row y of a ring in slot y % held."""
         return False
+
+    def thrifty(self, layer: Layer[Op]) -> Iterator[Thrift]:
+        """The ways in which the layer takes less scratch where it runs alone."""
+        return iter(())
 
     def overwrites(self, layer: Layer[Op]) -> tuple[int, ...]:
         """Indices of the inputs over which the output may lie."""

@@ -52,6 +52,7 @@ class MirrorRows(TernaryRows):
     name = "conv_ternary_mirror"
     c_name = "ternary_mirror"
     forms = frozenset({"ternary", "coded mirrored ternary"})
+    narrow = 0
     pitch = PITCH
     mirror: ClassVar[bool] = True
 

@@ -90,6 +90,7 @@ class SparseRows(RowExecutor):
     c_name = "sparse"
     forms = frozenset({"sparse", "coded sparse"})
     pixels = 8
+    narrow = 8
     plain_factor = 2.2
     assembler = frozenset({"dsp"})
 
@@ -112,24 +113,30 @@ class SparseRows(RowExecutor):
         }
         return Rows(RowForm(record=record, wide=wide), values, record, comment, bits)
 
-    def band_bytes(self, s: TileSchedule) -> int:
-        return 16 * s.g.ci if s.g.pointwise else s.band_bytes
+    @staticmethod
+    def _widened(g: Geometry, layer: Layer[QConv]) -> bool:
+        """Whether a tile's pixels are lanes of 16 bits, or with vectors twice as many bytes."""
+        return g.pointwise and not layer.thrift.narrow
+
+    def band_bytes(self, s: TileSchedule, layer: Layer[QConv]) -> int:
+        return 16 * s.g.ci if self._widened(s.g, layer) else s.band_bytes
 
     @staticmethod
-    def _called(op: QConv, g: Geometry) -> bool:
+    def _called(op: QConv, wide: bool) -> bool:
         """Whether rows are long enough for assembler without a spill to make up for its call."""
-        return bool(np.count_nonzero(op.weight) >= (10 if g.pointwise else 8) * len(op.weight))
+        return bool(np.count_nonzero(op.weight) >= (10 if wide else 8) * len(op.weight))
 
     def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
-        called = self._called(layer.op, s.g)
-        taps = ("called_" if called else "") + ("taps" if s.g.pointwise else "window_taps")
+        wide = self._widened(s.g, layer)
+        called = self._called(layer.op, wide)
+        taps = ("called_" if called else "") + ("taps" if wide else "window_taps")
         return {
             taps: tile_taps(layer.op, s.g),
             "called" if called else "stores": float(s.g.tiles * s.g.co),
         }
 
     def vector_units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
-        g = _vector_tile(layer.op, s.g)
+        g = _vector_tile(layer.op, s.g) if self._widened(s.g, layer) else s.g
         taps = tile_taps(layer.op, g)
         fours = sum(min(4, g.ow - 4 * i % g.tw) > 0 for i in range(g.tw * g.th // 4))
         return {
@@ -145,35 +152,38 @@ class SparseRows(RowExecutor):
     def emit(self, layer: Layer[QConv], s: TileSchedule, table: RowTable) -> RowCode:
         op, g, form = layer.op, s.g, table.rows.form
         offsets = g.word_offsets()
-        lanes = "lanes" if g.pointwise else "_".join(str(o) for o in offsets)
-        called = self._called(op, g)
+        wide = self._widened(g, layer)
+        lanes = "_".join(str(o) for o in offsets) + ("_columns" if g.pointwise else "")
+        lanes = "lanes" if wide else lanes
+        called = self._called(op, wide)
         name = f"sparse_row{form.record}_{lanes}{'' if called else '_inline'}"
-        values = {"name": name, "record": form.record, "wide": g.pointwise, "offsets": offsets}
+        pitch = (16 if wide else 8) if g.pointwise else 1  # bytes from column to column
+        values = {
+            "name": name, "record": form.record, "wide": wide, "offsets": offsets, "pitch": pitch,
+        }  # fmt: skip
         forms = {"helium": ""}
         if called:
             forms["dsp"] = render("rows/sparse_row.dsp.c.j2", **values)
         row = CFunction(name, render("rows/sparse_row.c.j2", **values), forms)
-        vectors = replace(s, g=_vector_tile(op, g))
+        vectors = replace(s, g=_vector_tile(op, g)) if wide else s
         return RowCode(
             [row],
-            self._slots(op, s, table, name),
-            {"helium": (self._vectors(op, vectors, table), vectors)},
+            self._slots(op, s, table, name, wide),
+            {"helium": (self._vectors(op, vectors, table, wide), vectors)},
         )
 
-    def _slots(self, op: QConv, s: TileSchedule, table: RowTable, row: str) -> Slots:
+    def _slots(self, op: QConv, s: TileSchedule, table: RowTable, row: str, wide: bool) -> Slots:
         g = s.g
-        copy = render("rows/sparse_copy.c.j2", g=g, start=start_tile(g)) if g.pointwise else ""
+        copy = render("rows/sparse_copy.c.j2", g=g, start=start_tile(g)) if wide else ""
         return Slots(
             row=render("rows/sparse_call.c.j2", form=table.rows.form, row_name=row).rstrip(),
             finish=accumulator_store(op, g, table.q, [f"a[{i}]" for i in range(8)]),
             copy=copy.rstrip(),
         )
 
-    def _vectors(self, op: QConv, s: TileSchedule, table: RowTable) -> Slots:
+    def _vectors(self, op: QConv, s: TileSchedule, table: RowTable, wide: bool) -> Slots:
         g, fours = s.g, _fours(op, s.g, table.q)
-        copy = (
-            render("rows/sparse_copy.helium.c.j2", g=g, start=start_tile(g)) if g.pointwise else ""
-        )
+        copy = render("rows/sparse_copy.helium.c.j2", g=g, start=start_tile(g)) if wide else ""
         call = render("rows/sparse_call.helium.c.j2", form=table.rows.form, g=g, fours=fours)
         return Slots(
             row=call.rstrip(),

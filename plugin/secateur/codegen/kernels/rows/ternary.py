@@ -209,6 +209,7 @@ class TernaryRows(RowExecutor):
     c_name = "ternary"
     forms = frozenset({"ternary", "coded ternary"})
     gathers = True
+    narrow = 12
     plain_factor = 4.5
     assembler = frozenset({"dsp"})
     mirror: ClassVar[bool] = False  #: whether rows are one list
@@ -226,9 +227,11 @@ class TernaryRows(RowExecutor):
         return Rows.of_steps(values, 2 * len(weight), comment)
 
     def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
+        # prices are of four words a column; a step takes about as long as one of them
+        words = (1 + len(s.g.word_offsets())) / 5
         return {
-            "taps" if s.g.pointwise else "window_taps": tile_taps(layer.op, s.g),
-            "stores": float(s.g.tiles * s.g.co),
+            "taps" if s.g.pointwise else "window_taps": words * tile_taps(layer.op, s.g),
+            "stores": words * s.g.tiles * s.g.co,
         }
 
     def title(self, s: TileSchedule) -> str:

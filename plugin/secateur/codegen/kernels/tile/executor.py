@@ -92,13 +92,17 @@ class RowExecutor(ABC):
     forms: ClassVar[frozenset[str]]  #: as of a kernel
     pixels: ClassVar[int] = 16  #: of a tile
     gathers: ClassVar[bool] = False  #: whether it pays to gather windows for it
+    narrow: ClassVar[int] = 0  #: the same of a pointwise layer where RAM is short; 0: no others
     pitch: ClassVar[int] = 0  #: bytes a column of a tile, where they do not lie side by side
     plain_factor: ClassVar[float] = 1.0
     assembler: ClassVar[frozenset[str]] = frozenset()
 
     def schedule(self, layer: Layer[QConv]) -> TileSchedule:
         """Tiles and bands of the layer."""
-        return schedule(layer, self.pixels, self.gathers, self.pitch)
+        if not layer.thrift.narrow:
+            return schedule(layer, self.pixels, self.gathers, self.pitch)
+        s = schedule(layer, self.pixels)
+        return schedule(layer, self.narrow) if s.g.pointwise else s
 
     @abstractmethod
     def applies(self, layer: Layer[QConv]) -> bool:
@@ -128,7 +132,7 @@ class RowExecutor(ABC):
         """The same with vectors."""
         return self.units(layer, s)
 
-    def band_bytes(self, s: TileSchedule) -> int:
+    def band_bytes(self, s: TileSchedule, layer: Layer[QConv]) -> int:
         """Scratch for tiles and bands."""
         return s.band_bytes
 

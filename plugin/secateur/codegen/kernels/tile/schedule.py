@@ -54,8 +54,11 @@ class TileSchedule:
 
     @property
     def unit(self) -> int:
-        """Steps from column to column are in units of 2**unit bytes, for kernels of 16 pixels."""
-        return 4 if self.g.pointwise else 0
+        """Steps from column to column are in units of 2**unit bytes: for kernels of 16 pixels the
+        columns themselves."""
+        if not self.g.pointwise:
+            return 0
+        return 2 if self.g.channel_pitch % PIXELS else 4
 
     @property
     def order(self) -> np.ndarray:

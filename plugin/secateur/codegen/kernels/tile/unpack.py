@@ -47,8 +47,31 @@ class Unpacking:
     """What a convolution adds to its library to unpack its rows into scratch first."""
 
     functions: list[CFunction]
-    call: str
+    call: str  #: in bands: of BAND_ROWS rows; BAND_LAST is whether they are the last
     headers: list[str] = field(default_factory=list)
+    opening: str = ""  #: in bands: C ahead of all
+
+
+#: What stands for C expressions in the call that unpacks a band.
+BAND_ROWS, BAND_LAST = "BAND_ROWS", "BAND_LAST"
+
+
+@dataclass(frozen=True)
+class Band:
+    """Of how many rows at most are unpacked at a time, and what they take."""
+
+    rows: int
+    nonzeros: int  #: at most
+    bytes: int
+
+    @classmethod
+    def of(cls, weight: np.ndarray, rows: int, size: int, each: int) -> Band:
+        """The largest of so many `rows` of int8 `weight`, all of which take `size` bytes, `each` of
+        them a non-zero."""
+        nonzeros = np.count_nonzero(weight, axis=1)
+        most = max(int(nonzeros[a : a + rows].sum()) for a in range(0, len(weight), rows))
+        heads = (size - each * int(nonzeros.sum())) // len(weight)
+        return cls(rows, most, rows * heads + each * most)
 
 
 @dataclass(frozen=True)
@@ -61,6 +84,7 @@ class Job:
     key: str  #: part of functions' names that tells shapes apart
     out: str
     work: str
+    band: Band | None = None  #: some rows at a time
 
     @property
     def column_map(self) -> CFunction | None:
@@ -82,13 +106,15 @@ class Job:
         """`out` as a pointer to the elements."""
         return pointer(self.form.element, self.out)
 
-    def finished(self, function: CFunction, arguments: list[str], headers: list[str]) -> Unpacking:
+    def finished(
+        self, function: CFunction, arguments: list[str], headers: list[str], opening: str = ""
+    ) -> Unpacking:
         """A call of `function`, behind that of the map's where `arguments` name it."""
         call = checked_call(f"{function.name}({', '.join(arguments)})")
         map_ = self.column_map
         if map_ and self.map_pointer in arguments:
             call = f"{map_.name}({self.map_pointer});\n{call}"
-        return Unpacking([*([map_] if map_ else []), function], call, headers)
+        return Unpacking([*([map_] if map_ else []), function], call, headers, opening)
 
 
 def pointer(elem: str, at: str) -> str:
@@ -114,26 +140,39 @@ def _row_by_row(job: Job) -> Unpacking:
     function = f"unpack{lists}_{c.c_name}_{job.key}"
     text = render(
         "tile/unpack_lists.c.j2" if lists else "tile/unpack_rows.c.j2", name=function, c=c, g=job.g,
-        form=job.form, map_bytes=job.map_bytes, map_name=map_.name if map_ else "",
+        form=job.form, map_bytes=job.map_bytes, map_name=map_.name if map_ else "", band=job.band,
     )  # fmt: skip
-    arguments = [f"&{c.name}", job.target, job.work]
-    return job.finished(CFunction(function, text), arguments, [c.header])
+    if job.band is None:
+        arguments = [f"&{c.name}", job.target, job.work]
+        return job.finished(CFunction(function, text), arguments, [c.header])
+    opened = checked_call(f"sc_{c.c_name}_open(&decoder, &{c.name})")
+    arguments = ["&decoder", BAND_ROWS, job.target, job.work]
+    opening = f"sc_{c.c_name} decoder;\n{opened}"
+    return job.finished(CFunction(function, text), arguments, [c.header], opening)
 
 
 def _rice(job: Job) -> Unpacking:
     """From gaps in Rice codes, all rows in one loop."""
-    e, form, mapped = job.coded.encoded, job.form, bool(job.map_bytes)
+    e, form, mapped, band = job.coded.encoded, job.form, bool(job.map_bytes), job.band
     k = e.meta["k"]
-    function = f"unpack_rice{k}_{form.name}{'_mapped' if mapped else ''}"
-    text = render("tile/unpack_rice.c.j2", name=function, k=k, form=form, mapped=mapped)
+    function = f"unpack_rice{k}_{form.name}{'_mapped' if mapped else ''}{'_band' if band else ''}"
+    text = render(
+        "tile/unpack_rice.c.j2", name=function, k=k, form=form, mapped=mapped, band=band is not None
+    )
     arguments = [job.coded.arrays[0].name, f"{e.stream('g').bits}u"]
     if form.record:  # a layer without non-zeros has no values
         size = len(e.stream("v").data)
         values = job.coded.arrays[1].name if size else "0"
         arguments += [values, f"{values} + {size}" if size else "0"]
-    lists = job.g.co if form.record else 2 * job.g.co
-    arguments += [str(lists), f"{e.cols}u", *([job.map_pointer] if mapped else []), job.target]
-    return job.finished(CFunction(function, text), arguments, [])
+    rows = BAND_ROWS if band else str(job.g.co)
+    lists = rows if form.record else f"2 * {rows}" if band else str(2 * job.g.co)
+    arguments += [lists, f"{e.cols}u", *([job.map_pointer] if mapped else []), job.target]
+    if band is None:
+        return job.finished(CFunction(function, text), arguments, [])
+    elements = band.bytes // (2 if form.elem == "uint16_t" else 1)
+    arguments = ["place", *arguments, f"{job.target} + {elements}", BAND_LAST]
+    opening = f"uint32_t place[3] = {{0, {e.cols - 1}u, 0}};"
+    return job.finished(CFunction(function, text), arguments, [], opening)
 
 
 def _huffman(job: Job) -> Unpacking:
@@ -172,27 +211,38 @@ UNPACKERS: dict[str, Callable[[Job], Unpacking]] = {
 WITHOUT_DESCRIPTOR = frozenset({_rice, _patched})
 #: Those that give one list a row, in bytes.
 MIRRORED = frozenset({"patched"})
+#: Those that stop behind any row and go on from there.
+BY_BANDS = frozenset({"", "rice"})
 
 
-def unpacker_of(e: Encoded, form: RowForm) -> str:
-    """The unpacker of encoded rows; "" where they come one by one: lists by value always do."""
+def has_bands(e: Encoded, form: RowForm) -> bool:
+    """Whether encoded rows are unpacked some at a time."""
+    decoded = coding.get(e.encoding).decoder is not None and not form.mirror
+    return not form.lists and (decoded or unpacker_of(e, form) in BY_BANDS - {""})
+
+
+def unpacker_of(e: Encoded, form: RowForm, band: Band | None = None) -> str:
+    """The unpacker of encoded rows, of a band of them; "" where they come one by one: lists by
+    value always do."""
     name = coding.get(e.encoding).unpacker
+    if band is not None and name not in BY_BANDS:
+        return ""
     if form.mirror:
         return name if name in MIRRORED and form.elem == "uint8_t" else ""
     return "" if name in MIRRORED or form.lists else name
 
 
-def described(e: Encoded, form: RowForm) -> bool:
+def described(e: Encoded, form: RowForm, band: Band | None = None) -> bool:
     """Whether unpacking reads a descriptor."""
-    return UNPACKERS[unpacker_of(e, form)] not in WITHOUT_DESCRIPTOR
+    return UNPACKERS[unpacker_of(e, form, band)] not in WITHOUT_DESCRIPTOR
 
 
 def unpack(job: Job) -> Unpacking:
     """The C that unpacks."""
-    return UNPACKERS[unpacker_of(job.coded.encoded, job.form)](job)
+    return UNPACKERS[unpacker_of(job.coded.encoded, job.form, job.band)](job)
 
 
-def unpack_work(e: Encoded | None, form: RowForm) -> dict[str, float]:
+def unpack_work(e: Encoded | None, form: RowForm, band: Band | None = None) -> dict[str, float]:
     """Units of decoding a layer once and rewriting it into a convolution's rows."""
     if e is None or not is_coded(e):
         return {}
@@ -201,7 +251,7 @@ def unpack_work(e: Encoded | None, form: RowForm) -> dict[str, float]:
         return {
             "unpacked": float(e.meta["nnz"]), "unpacked_groups": groups, **decode_work(e),
         }  # fmt: skip
-    unpacker = unpacker_of(e, form)
+    unpacker = unpacker_of(e, form, band)
     at_once = coding.get(e.encoding).unpacking(e) if unpacker else {}
     if at_once:
         return {f"{unpacker}.{unit}": n for unit, n in at_once.items()}

@@ -1,0 +1,194 @@
+"""Layers that take less scratch: rows unpacked some output channels at a time, small tiles. The
+reference's bytes in every place, and arenas that a budget asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secateur.codegen.geometry import Thrift
+from secateur.codegen.plan import Budget, make_plan
+from secateur.lowering import reference
+from secateur.lowering.qgraph import QGraph
+
+from . import run_c
+from .qgraphs import Chain, codes
+from .test_limits import PLACES, run
+
+#: Decoders of every kind, those that the unpackers take the place of where all rows come at once.
+CODED = (
+    ("rice_ternary", "conv_ternary", "ternary"),
+    ("rice_sparse", "conv_sparse", "sparse"),
+    ("base3", "conv_ternary", "ternary"),
+    ("huffman_ternary", "conv_ternary", "ternary"),
+    ("huffman_joint", "conv_sparse", "levels"),
+    ("bitmap_ternary", "conv_ternary", "ternary"),
+    ("gap_sparse", "conv_sparse", "sparse"),
+    ("huffman_sparse", "conv_sparse", "sparse"),
+)
+
+#: channels of the layers, image
+SHAPES = ((1, (9, 11)), (3, (4, 5)), (13, (8, 8)), (33, (7, 6)))
+
+
+def layers(kind: str) -> list[QGraph]:
+    """Of each shape a window, one over it, one with a residual, strides, a pointwise layer."""
+    out = []
+    for i, (n, image) in enumerate(SHAPES):
+        c = Chain("b", (n, *image), seed=i, zero=(0, 77)[i % 2])
+        c.conv(n, (3, 3), kind, pads=(1, 1, 1, 1), zero=5)
+        c.conv(n, (3, 3), kind, pads=(1, 1, 1, 1), residual="t0", zero=9)
+        c.conv(n + 4, (2, 3), kind, (2, 2), (0, 1, 0, 1))
+        c.conv(n, (1, 1), kind)
+        out.append(c.graph)
+    return out
+
+
+def forced(graph: QGraph, encoding: str, kernel: str) -> dict[str, str]:
+    """Every layer in that encoding by that kernel."""
+    return {op.name: f"{encoding}/{kernel}" for op in graph}
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize(("encoding", "kernel", "kind"), CODED)
+@pytest.mark.parametrize("place", PLACES)
+def test_rows_are_unpacked_some_channels_at_a_time(
+    place: str, encoding: str, kernel: str, kind: str, channels: int, tmp_path: Path
+) -> None:
+    graphs = layers(kind)
+    force = forced(graphs[0], encoding, kernel)
+    thrift = {op.name: Thrift(channels) for op in graphs[0]}
+    for graph in graphs:
+        plan = make_plan(graph, force, thrift=thrift)
+        assert {(x.encoding, x.kernel) for x in plan.layers.values()} == {(encoding, kernel)}
+        assert "/* output channels */" in plan.library.files["src/b.c"]
+    assert plan.arena < make_plan(graph, force).arena
+    run(graphs, [codes(g, 3) for g in graphs], place, tmp_path, force, thrift=thrift)
+
+
+@pytest.mark.parametrize("optimize", ["latency", "balanced", "flash"])
+@pytest.mark.parametrize(
+    ("kernel", "kind"), [("conv_ternary", "ternary"), ("conv_sparse", "sparse")]
+)
+@pytest.mark.parametrize("place", PLACES)
+def test_small_tiles(place: str, kernel: str, kind: str, optimize: str, tmp_path: Path) -> None:
+    """Fewer pixels than a tile, and tiles that share some with the one before, and none."""
+    graphs = []
+    for i, (n, image) in enumerate(
+        ((1, (1, 1)), (5, (1, 3)), (40, (1, 11)), (9, (3, 4)), (64, (5, 5)), (12, (1, 23)),
+         (90, (4, 9)), (100, (2, 7)))
+    ):  # fmt: skip
+        c = Chain("s", (n, *image), seed=i, zero=(0, 77)[i % 2])
+        c.conv(n, (1, 1), kind, zero=4)
+        c.conv(n, (1, 1), kind, residual="t0", zero=7)
+        c.conv(n + 3, (1, 1), kind)
+        graphs.append(c.graph)
+    c = Chain("s", (1, 10, 49), seed=9, zero=128)  # gathered else
+    c.conv(64, (4, 10), kind, (2, 2), (0, 0, 0, 0))
+    graphs.append(c.graph)
+    force = {f"conv{i}": f"{kind}/{kernel}" for i in range(3)}
+    thrift = {op.name: Thrift(narrow=True) for op in graphs[0]}
+    tiles = []
+    for graph in graphs:
+        some = {op.name: thrift[op.name] for op in graph}
+        tiles.append(make_plan(graph, force, optimize).arena)
+        assert make_plan(graph, force, optimize, thrift=some).arena <= tiles[-1]
+    for part in (graphs[:-1], graphs[-1:]):
+        some = {op.name: thrift[op.name] for op in part[0]}
+        run(part, [codes(g, 3) for g in part], place, tmp_path, force, optimize, some)
+
+
+@pytest.mark.parametrize("kind", ["ternary", "sparse"])
+@pytest.mark.parametrize("place", PLACES)
+def test_the_output_lies_over_an_input_that_is_in_the_band(
+    place: str, kind: str, tmp_path: Path
+) -> None:
+    """One that is smaller than the output, one that is larger, one of a partial tile."""
+    graphs = []
+    for shape, co, k, stride in (
+        ((1, 10, 20), 30, (4, 10), (2, 2)), ((4, 9, 9), 3, (3, 3), (2, 2)),
+        ((2, 3, 3), 40, (2, 2), (1, 1)),
+    ):  # fmt: skip
+        c = Chain("o", shape, seed=co, zero=128)
+        c.conv(co, k, kind, stride, (1, 1, 1, 1))
+        plan = make_plan(c.graph, kind)
+        assert plan.memory.tensors["t0"] == plan.memory.tensors[c.graph.inputs[0]]
+        graphs.append(c.graph)
+    run(graphs, [codes(g, 4) for g in graphs], place, tmp_path, kind)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    ("encoding", "kernel", "kind", "thrift"),
+    [("rice_ternary", "conv_ternary", "ternary", Thrift(5)),
+     ("rice_sparse", "conv_sparse", "sparse", Thrift(5)),
+     ("ternary", "conv_ternary", "ternary", Thrift(narrow=True)),
+     ("sparse", "conv_sparse", "sparse", Thrift(narrow=True))],
+)  # fmt: skip
+@pytest.mark.parametrize("which", [2, 3])
+def test_thrift_on_a_cortex_m55(
+    which: int, encoding: str, kernel: str, kind: str, thrift: Thrift, tmp_path: Path
+) -> None:
+    graph = layers(kind)[which]
+    plan = make_plan(
+        graph, forced(graph, encoding, kernel), thrift={op.name: thrift for op in graph}
+    )
+    run_c.same_on_vectors(plan, graph, codes(graph, 4), tmp_path)
+
+
+def residual_net(kind: str) -> QGraph:
+    """Like ResNet-8: wide planes first, then layers of many weights."""
+    c = Chain("net", (3, 16, 16), seed=3, zero=128)
+    c.conv(8, (3, 3), kind, pads=(1, 1, 1, 1))
+    c.conv(8, (3, 3), kind, pads=(1, 1, 1, 1))
+    c.conv(8, (3, 3), kind, pads=(1, 1, 1, 1), residual="t0")
+    for n in (32, 64):
+        c.conv(n, (3, 3), kind, (2, 2), (0, 0, 1, 1))
+        top = c.top.name
+        c.conv(n, (3, 3), kind, pads=(1, 1, 1, 1))
+        c.conv(n, (3, 3), kind, pads=(1, 1, 1, 1), residual=top)
+    return c.graph
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", ["ternary", "sparse"])
+def test_a_budget_of_ram_is_met_by_unpacking_in_parts(
+    kind: str, place: str, tmp_path: Path
+) -> None:
+    """For hardly more flash, which weights executed where they are stored would take."""
+    graph = residual_net(kind)
+    force = {op.name: f"rice_{kind}/conv_{kind}" for op in graph}
+    free = make_plan(graph, force)
+    ram = free.arena * 2 // 3
+    plan = make_plan(graph, force, budget=Budget(ram=ram))
+    assert plan.arena <= ram
+    assert plan.flash < 1.06 * free.flash
+    assert "/* output channels */" in plan.library.files["src/net.c"]
+    assert free.cycles < plan.cycles < 1.3 * free.cycles
+    x = codes(graph, 2)
+    (y,) = run_c.on(place, [plan], [x], tmp_path)
+    np.testing.assert_array_equal(y, reference.run(graph, x).reshape(len(x), -1))
+
+
+def keyword_net(kind: str) -> QGraph:
+    """Like the keyword spotter: every tensor but the input has 8,000 bytes."""
+    c = Chain("net", (1, 10, 49), seed=5, zero=128)
+    c.conv(64, (4, 10), kind, (2, 2), (1, 4, 1, 5))
+    for _ in range(2):
+        c.conv(64, (3, 3), kind, pads=(1, 1, 1, 1), depthwise=True)
+        c.conv(64, (1, 1), kind)
+    return c.graph
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", ["ternary", "sparse"])
+def test_a_budget_of_ram_is_met_by_small_tiles(kind: str, place: str, tmp_path: Path) -> None:
+    graph = keyword_net(kind)
+    assert make_plan(graph).arena > 9000
+    plan = make_plan(graph, budget=Budget(ram=9000))
+    assert 8000 < plan.arena <= 9000
+    x = codes(graph, 2)
+    (y,) = run_c.on(place, [plan], [x], tmp_path)
+    np.testing.assert_array_equal(y, reference.run(graph, x).reshape(len(x), -1))
