@@ -3,13 +3,16 @@ reference's bytes in every place, and arenas that a budget asks for."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from secateur.codegen.geometry import Thrift
-from secateur.codegen.plan import Budget, make_plan
+from secateur.codegen.kernels.rows.sparse import sparse_rows
+from secateur.codegen.kernels.rows.ternary import short_rows
+from secateur.codegen.plan import Budget, candidates, make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph
 
@@ -100,6 +103,64 @@ def test_small_tiles(place: str, kernel: str, kind: str, optimize: str, tmp_path
         run(part, [codes(g, 3) for g in part], place, tmp_path, force, optimize, some)
 
 
+def far_layers(kind: str) -> list[QGraph]:
+    """Windows whose columns lie far apart: few weights a row, first, last and none among them;
+    strides and residuals."""
+    out = []
+    for i, (n, image, share) in enumerate(
+        ((24, (10, 12), 0.02), (40, (4, 8), 0.15), (7, (6, 40), 0.1))
+    ):
+        c = Chain("f", (n, *image), seed=i, zero=(0, 77)[i % 2])
+
+        def rows(co: int, n: int = n, share: float = share, c: Chain = c) -> np.ndarray:
+            w = c.rng.integers(-1, 2, (co, n, 3, 3)) * (c.rng.random((co, n, 3, 3)) < share)
+            w[:, -1, -1, -1], w[-1] = 1, 0
+            w[0] = 0
+            w[0, -1, -1, -1] = -1
+            return (w * (1 if kind == "ternary" else c.rng.integers(1, 99, w.shape))).astype(
+                np.int8
+            )
+
+        c.conv(n, (3, 3), "", pads=(1, 1, 1, 1), weight=rows(n), zero=5)
+        c.conv(n, (3, 3), "", pads=(1, 1, 1, 1), weight=rows(n), residual="t0", zero=9)
+        c.conv(n + 3, (3, 3), "", (2, 2), (0, 0, 1, 1), weight=rows(n + 3))
+        out.append(c.graph)
+    return out
+
+
+@pytest.mark.parametrize("optimize", ["latency", "balanced", "flash"])
+@pytest.mark.parametrize("kind", ["ternary", "sparse"])
+@pytest.mark.parametrize("place", PLACES)
+def test_steps_of_a_byte(place: str, kind: str, optimize: str, tmp_path: Path) -> None:
+    graphs = far_layers(kind)
+    force = forced(graphs[0], kind, f"conv_{kind}")
+    thrift = {op.name: Thrift(short=True) for op in graphs[0]}
+    shorter = 0
+    for op, graph in ((op, g) for g in graphs for op in g):
+        (c,) = candidates(op, graph, only=force[op.name])
+        if Thrift(short=True) in c.kernel.thrifty(c.layer):
+            short = replace(c.layer, thrift=Thrift(short=True))
+            assert c.kernel.table(short).bytes < c.bytes
+            shorter += 1
+    assert 2 <= shorter < 9
+    run(graphs, [codes(g, 3) for g in graphs], place, tmp_path, force, optimize, thrift)
+
+
+def test_what_has_no_column_to_go_by_keeps_its_steps() -> None:
+    """One column a plane, and planes of more than 255 bytes."""
+    offsets = np.array([0, 400, 800])
+    weight = np.array([[1, 0, -1]], np.int8)
+    assert short_rows(weight, offsets).size == 0
+    assert sparse_rows(weight, offsets, True)[1] == 3
+    near = np.array([0, 200, 400])
+    over = np.array([[0, 0, 1, -1]], np.int8)  # what goes by 255 leaves the other list behind
+    assert short_rows(over, np.array([0, 250, 500, 750])).tolist() == [
+        3, 250, 250, 250, 3, 250, 250, 0,
+    ]  # fmt: skip
+    assert short_rows(weight, near).tolist() == [2, 200, 200, 2, 0, 200]
+    assert sparse_rows(weight, near, True)[0].tolist() == [3, 0, 1, 200, 0, 200, 255]
+
+
 @pytest.mark.parametrize("kind", ["ternary", "sparse"])
 @pytest.mark.parametrize("place", PLACES)
 def test_the_output_lies_over_an_input_that_is_in_the_band(
@@ -125,6 +186,8 @@ def test_the_output_lies_over_an_input_that_is_in_the_band(
     [("rice_ternary", "conv_ternary", "ternary", Thrift(5)),
      ("rice_sparse", "conv_sparse", "sparse", Thrift(5)),
      ("ternary", "conv_ternary", "ternary", Thrift(narrow=True)),
+     ("ternary", "conv_ternary", "ternary", Thrift(short=True)),
+     ("sparse", "conv_sparse", "sparse", Thrift(short=True)),
      ("sparse", "conv_sparse", "sparse", Thrift(narrow=True))],
 )  # fmt: skip
 @pytest.mark.parametrize("which", [2, 3])

@@ -88,6 +88,13 @@ def chained_code(chains: Sequence[Chain]) -> int:
     return CODE * sum(len(c.links) for c in chains)
 
 
+def _thrifty(way: Way) -> Iterator[Way]:
+    """A way with what thrift it has."""
+    for thrift in way.kernel.thrifty(way.layer):
+        layer = replace(way.layer, thrift=thrift)
+        yield Way(way.kernel, layer, way.kernel.table(layer).bytes)
+
+
 class ChainChoice:
     """Chains for a graph whose kernels are chosen."""
 
@@ -146,8 +153,7 @@ class ChainChoice:
         for way in (self._chosen(name), *self._others.get(name, ())):
             if way.layer is not self.layers[name]:
                 yield way
-            for thrift in way.kernel.thrifty(way.layer):
-                yield replace(way, layer=replace(way.layer, thrift=thrift))
+            yield from _thrifty(way)
 
     def _in_place(self, first: int, last: int) -> Iterator[dict[str, Way]]:
         """For a chain of operators first..last, the one whose unpacked weights take most room
@@ -155,11 +161,12 @@ class ChainChoice:
         kept = {op.name: self._kept(op.name) for op in self.graph.ops[first : last + 1]}
         ways: dict[str, Way] = {}
         for name in sorted((n for n in kept if kept[n]), key=lambda n: -kept[n]):
-            found = [
+            stored = [
                 w
                 for w in self._others.get(name, ())
                 if not w.kernel.kept(w.layer) and w.kernel.chains(w.layer)
             ]
+            found = [*stored, *(t for w in stored for t in _thrifty(w) if t.layer.thrift.short)]
             if not found:
                 return
             ways = {**ways, name: min(found, key=lambda w: self._worth({name: w}))}

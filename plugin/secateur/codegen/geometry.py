@@ -35,10 +35,12 @@ class Stripe:
 
 @dataclass(frozen=True)
 class Thrift:
-    """How an operator that runs alone takes less scratch, and more time."""
+    """How an operator takes less scratch, or fewer bytes where it can do without scratch, and more
+    time."""
 
     channels: int = 0  #: output channels whose rows are unpacked at a time; 0: all
     narrow: bool = False  #: small tiles, and no windows gathered
+    short: bool = False  #: rows in steps of a byte, by way of columns that change no sum
 
 
 NO_THRIFT = Thrift()

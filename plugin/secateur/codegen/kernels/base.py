@@ -203,7 +203,7 @@ class Kernel(ABC, Generic[Op, Flash]):
         return False
 
     def thrifty(self, layer: Layer[Op]) -> Iterator[Thrift]:
-        """The ways in which the layer takes less scratch where it runs alone."""
+        """The ways in which the layer takes less scratch where it runs alone, or fewer bytes."""
         return iter(())
 
     def overwrites(self, layer: Layer[Op]) -> tuple[int, ...]:

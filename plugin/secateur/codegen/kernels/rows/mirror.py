@@ -77,6 +77,9 @@ class MirrorRows(TernaryRows):
         more = np.maximum(0, -(-(columns - 1) // steps.turn) - 1)
         return {"taps": taps, "stores": stores, "turns": float(s.g.tiles * more.sum())}
 
+    def shortens(self, layer: Layer[QConv], s: TileSchedule) -> bool:
+        return False
+
     def title(self, s: TileSchedule) -> str:
         return f"Ternary convolution {s.key}: rows over {s.g.tw} pixels and their mirrors."
 

@@ -16,9 +16,11 @@ from ..helium import store4
 from ..tile.conv import register_rows
 from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import (
+    STEP,
     TileSchedule,
     density,
     in_memory_order,
+    reached,
     remembered,
     tile_taps,
     weight_matrix,
@@ -27,14 +29,32 @@ from ..tile.store import accumulator_store, start_tile
 from ..tile.unpack import RowForm
 
 
+def _with_columns_between(columns: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """`columns` with those in between that leave no step of more than a byte, if there are."""
+    order = np.argsort(offsets, kind="stable")
+    reads, out, at = offsets[order], columns.tolist(), 0
+    for to in np.sort(offsets[columns]).tolist():
+        while to - at > STEP and (way := reached(reads, at)) is not None:
+            out.append(int(order[np.searchsorted(reads, way)]))
+            at = way
+        at = to
+    return np.array(out, np.int64)
+
+
 @remembered
-def sparse_rows(weight: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, int, bool]:
+def sparse_rows(
+    weight: np.ndarray, offsets: np.ndarray, short: bool = False
+) -> tuple[np.ndarray, int, bool]:
     """Executable form as bytes: per row a count, then (step, value) records.
 
-    weight: int8 [rows, cols]; offsets in the units a step is counted in. Returns the bytes, the
-    record size (2: one-byte step, 3: two-byte step) and whether counts take two bytes.
+    weight: int8 [rows, cols]; offsets in the units a step is counted in; short: steps of a byte
+    where columns of weight 0 make them so. Returns the bytes, the record size (2: one-byte step,
+    3: two-byte step) and whether counts take two bytes.
     """
-    pairs = [in_memory_order(np.flatnonzero(row), offsets) for row in weight]
+    columns = [np.flatnonzero(row) for row in weight]
+    if short:
+        columns = [_with_columns_between(c, offsets) for c in columns]
+    pairs = [in_memory_order(c, offsets) for c in columns]
     lists, gaps = [p[0] for p in pairs], [p[1] for p in pairs]
     record = 2 if all(g.size == 0 or g.max() < 256 for g in gaps) else 3
     wide = any(c.size > 255 for c in lists)
@@ -101,7 +121,9 @@ class SparseRows(RowExecutor):
         weight = weight_matrix(layer.op)
         offsets = np.arange(s.g.ci) if s.g.pointwise else s.g.offsets()
         values, record, wide = sparse_rows(weight, offsets)
-        nonzeros = int(np.count_nonzero(weight))
+        if layer.thrift.short:
+            values, record, wide = self._shorter(weight, offsets) or (values, record, wide)
+        nonzeros = (values.size - (1 + wide) * len(weight)) // record
         comment = (
             f"{layer.op.name}: per output channel n, then (step, value) records; "
             f"density {density(weight):.1%}"
@@ -112,6 +134,20 @@ class SparseRows(RowExecutor):
             "value": 8 * nonzeros,
         }
         return Rows(RowForm(record=record, wide=wide), values, record, comment, bits)
+
+    @staticmethod
+    def _widened(g: Geometry, layer: Layer[QConv]) -> bool:
+        """Whether a tile's pixels are lanes of 16 bits, or with vectors twice as many bytes."""
+        return g.pointwise and not layer.thrift.narrow
+
+    @staticmethod
+    def _shorter(weight: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, int, bool] | None:
+        """The rows in steps of a byte, where those have fewer bytes."""
+        plain, short = sparse_rows(weight, offsets), sparse_rows(weight, offsets, True)
+        return short if short[1] < plain[1] and short[0].size < plain[0].size else None
+
+    def shortens(self, layer: Layer[QConv], s: TileSchedule) -> bool:
+        return not s.g.pointwise and bool(self._shorter(weight_matrix(layer.op), s.offsets()))
 
     @staticmethod
     def _widened(g: Geometry, layer: Layer[QConv]) -> bool:

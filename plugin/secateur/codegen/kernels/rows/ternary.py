@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -15,9 +17,11 @@ from ..base import Layer
 from ..tile.conv import register_rows
 from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
 from ..tile.schedule import (
+    STEP,
     TileSchedule,
     density,
     in_memory_order,
+    reached,
     remembered,
     tile_taps,
     weight_matrix,
@@ -49,6 +53,27 @@ def ternary_rows(weight: np.ndarray, offsets: np.ndarray, unit: int) -> np.ndarr
             out.append(np.array([columns.size]))
             out.append(in_memory_order(columns, offsets)[1] >> unit)
     return np.concatenate(out)
+
+
+@remembered
+def short_rows(weight: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Rows as of `ternary_rows` in steps of a byte: where a list's next column is farther, one
+    between is added, and taken off by the other list. Of no elements where that cannot be."""
+    out: list[int] = []
+    reads = np.unique(offsets)
+    for row in weight:
+        lists = [sorted(offsets[row == sign].tolist()) for sign in (-1, 1)]
+        # the other list may end where what is added to it lies too far behind
+        while far := [a for x in lists for a, b in pairwise([0, *x]) if b - a > STEP]:
+            if (way := reached(reads, far[0])) is None:
+                return np.zeros(0, np.int64)
+            for x in lists:
+                insort(x, way)
+        if STEP * max(map(len, lists)) > LANE:
+            return np.zeros(0, np.int64)
+        for columns in lists:
+            out += [len(columns), *np.diff(columns, prepend=0).tolist()]
+    return np.array(out, np.int64)
 
 
 def lists_fit(weight: np.ndarray) -> bool:
@@ -223,14 +248,31 @@ class TernaryRows(RowExecutor):
             f"{layer.op.name}: per output channel n(-1), steps to them, n(+1), steps to them; "
             f"density {density(weight):.1%}"
         )
-        values = ternary_rows(weight, s.offsets(), s.unit)
+        values = self._numbers(layer, s, layer.thrift.short)
         return Rows.of_steps(values, 2 * len(weight), comment)
+
+    @staticmethod
+    def _numbers(layer: Layer[QConv], s: TileSchedule, short: bool) -> np.ndarray:
+        """Counts and steps of the rows, `short` where that takes fewer bytes."""
+        weight, offsets = weight_matrix(layer.op), s.offsets()
+        plain = ternary_rows(weight, offsets, s.unit)
+        if not short or s.g.pointwise or plain.max() <= STEP:
+            return plain
+        numbers = short_rows(weight, offsets)
+        fewer = 0 < numbers.size < 2 * plain.size and numbers.max() <= STEP
+        return numbers if fewer else plain
+
+    def shortens(self, layer: Layer[QConv], s: TileSchedule) -> bool:
+        return self._numbers(layer, s, True).size > self._numbers(layer, s, False).size
 
     def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
         # prices are of four words a column; a step takes about as long as one of them
         words = (1 + len(s.g.word_offsets())) / 5
+        taps = tile_taps(layer.op, s.g)
+        if layer.thrift.short:
+            taps = float(s.g.tiles * (self._numbers(layer, s, True).size - 2 * s.g.co))
         return {
-            "taps" if s.g.pointwise else "window_taps": words * tile_taps(layer.op, s.g),
+            "taps" if s.g.pointwise else "window_taps": words * taps,
             "stores": words * s.g.tiles * s.g.co,
         }
 

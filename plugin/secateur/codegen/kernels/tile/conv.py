@@ -124,8 +124,11 @@ class TiledConv(Kernel[QConv, RowTable]):
             whole = multiplied(layer.op.requant) is not None and not self.executor.others(layer)
             if whole and has_bands(rows_of(layer), self._rows(layer).form):
                 yield from (Thrift(n) for n in sorted({-(-co // p) for p in PARTS if co > 1}))
-        elif self.executor.narrow:
+            return
+        if self.executor.narrow:
             yield Thrift(narrow=True)
+        if self.executor.shortens(layer, self.schedule(layer)):
+            yield Thrift(short=True)
 
     def straight(self, layer: Layer[QConv]) -> bool:
         window = self.schedule(layer).window

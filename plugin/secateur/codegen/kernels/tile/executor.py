@@ -112,6 +112,11 @@ class RowExecutor(ABC):
     def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         """The executable rows."""
 
+    def shortens(self, layer: Layer[QConv], s: TileSchedule) -> bool:
+        """Whether its rows have steps of two bytes, and would have steps of one with
+        `Thrift.short`."""
+        return False
+
     def requant(self, layer: Layer[QConv]) -> RequantTable:
         """The requantization of the layer's sums."""
         return requantization(layer.prefix, layer.op.requant)

@@ -148,6 +148,17 @@ def in_memory_order(columns: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarra
     return columns, np.diff(offsets[columns], prepend=0)
 
 
+#: The farthest step of a byte, and the largest code.
+STEP = 255
+
+
+def reached(reads: np.ndarray, at: int) -> int | None:
+    """Of where columns read, ascending from 0, the last that is a step of a byte behind `at`; None
+    where none is."""
+    last = int(reads[np.searchsorted(reads, at + STEP, side="right") - 1])
+    return last if last > at else None
+
+
 def remembered(rows: Callable[..., T]) -> Callable[..., T]:
     """`rows(weight int8 [rows, cols], offsets [cols], ...)`, remembered by content: the planner
     asks for a layer's rows for every chain it tries."""
