@@ -240,11 +240,17 @@ def plan_memory(
             and step.inputs.count(step.inputs[k]) == 1
             and _may_overwrite(graph, step.inputs[k], step.output)
         ]
-        choices.append(legal or [-1])
+        grows = any(
+            graph.tensors[step.inputs[k]].stored_bytes < graph.tensors[step.output].stored_bytes
+            for k in legal
+        )
+        # a block that grows may leave gaps where two blocks would not
+        choices.append([*legal, -1] if grows or not legal else legal)
     total = 1
     for c in choices:
         total *= len(c)
-    combos = product(*choices) if total <= 64 else [tuple(c[0] for c in choices)]
+    few = [tuple(c[0] for c in choices), tuple(c[-1] for c in choices)]
+    combos = product(*choices) if total <= 64 else few
     parts: list[Parts] = [() for _ in steps]
     tried = ((_plan_with(graph, steps, c, last_use, parts), c) for c in combos)
     best, combo = min(tried, key=lambda t: _bytes(t[0], graph, steps, parts))
