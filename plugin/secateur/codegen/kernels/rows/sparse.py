@@ -136,11 +136,6 @@ class SparseRows(RowExecutor):
         return Rows(RowForm(record=record, wide=wide), values, record, comment, bits)
 
     @staticmethod
-    def _widened(g: Geometry, layer: Layer[QConv]) -> bool:
-        """Whether a tile's pixels are lanes of 16 bits, or with vectors twice as many bytes."""
-        return g.pointwise and not layer.thrift.narrow
-
-    @staticmethod
     def _shorter(weight: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, int, bool] | None:
         """The rows in steps of a byte, where those have fewer bytes."""
         plain, short = sparse_rows(weight, offsets), sparse_rows(weight, offsets, True)
