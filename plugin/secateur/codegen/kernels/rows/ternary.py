@@ -266,8 +266,8 @@ class TernaryRows(RowExecutor):
         return self._numbers(layer, s, True).size > self._numbers(layer, s, False).size
 
     def units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
-        # prices are of four words a column; a step takes about as long as one of them
-        words = (1 + len(s.g.word_offsets())) / 5
+        # prices are of whole tiles, four words a column; a step takes about as long as one of them
+        words = (1 + len(s.g.word_offsets())) / 5 if layer.thrift.narrow else 1.0
         taps = tile_taps(layer.op, s.g)
         if layer.thrift.short:
             taps = float(s.g.tiles * (self._numbers(layer, s, True).size - 2 * s.g.co))
