@@ -69,11 +69,17 @@ class DenseColumns(Kernel[QDense, RequantizedTable]):
         ctypes = {s.name: s.ctype for s in layer.weights.streams}
         parameters = {"s": f"const {ctypes['s']} *s", **_PARAMETERS}
         order = [s for s in ctypes if s != "n"]
-        text = render(
-            "dense_columns.c.j2", name=name, q=table.q, n=n, cols=cols, book=book,
-            parameters=", ".join(parameters[s] for s in order), count=ctypes["n"],
-            title=f"Fully connected, {cols} inputs, {n} outputs: sparse, column by column.",
-        )  # fmt: skip
+
+        def text(early: bool) -> str:
+            return render(
+                "dense_columns.c.j2", name=name, q=table.q, n=n, cols=cols, book=book, early=early,
+                parameters=", ".join(parameters[s] for s in order), count=ctypes["n"],
+                title=f"Fully connected, {cols} inputs, {n} outputs: sparse, column by column.",
+            )  # fmt: skip
+
+        # with many registers GCC orders them better than that (benchmarks.bench, AD, LeNet-300-100)
         args = [f"{layer.prefix}_{s}" for s in [*order, "n"]]
         args += [table.q.array.name, layer.inputs[0], layer.output, layer.scratch]
-        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
+        return Emission(
+            f"{name}({', '.join(args)});", [CFunction(name, text(True), {"dsp": text(False)})]
+        )

@@ -92,6 +92,9 @@ SC_MULTIPLY_ADD(sc_mac_tb, "smlatb", uint32_t)
 SC_MULTIPLY_ADD(sc_mac_bt, "smlabt", uint32_t)
 SC_MULTIPLY_ADD(sc_mac_tt, "smlatt", uint32_t)
 
+/* What is read at pointer p from here on is read when v is known; no instruction. */
+#define SC_AFTER(p, v) __asm__("" : "+r"(p), "+r"(v))
+
 /* acc + the four bytes of w. */
 SC_INLINE int32_t sc_sum4(int32_t acc, uint32_t w)
 {

@@ -83,6 +83,8 @@ SC_INLINE int32_t sc_dot2(uint32_t x, uint32_t y, int32_t c)
     return c + sc_half_lo(x) * sc_half_lo(y) + sc_half_hi(x) * sc_half_hi(y);
 }
 
+#define SC_AFTER(p, v) ((void)(p), (void)(v))
+
 SC_INLINE int32_t sc_mac_bb(uint32_t x, uint32_t y, int32_t c)
 {
     return c + sc_half_lo(x) * sc_half_lo(y);
