@@ -232,7 +232,7 @@ class ChainChoice:
     def best(self, limit: float, worth: float = 0.0) -> tuple[Chain, ...]:
         """The chains that lower the arena by most bytes, less the code they add, at a cost of at
         most `limit` cycles, or a share of all that is `worth` times the share of the arena saved;
-        none where that is little."""
+        the last bytes, too, cost no more than that. None where what is saved is little."""
         before = self.memory(()).arena
         saving = max(SAVING, SAVING_SHARE * before)
         if before <= saving:
@@ -240,6 +240,11 @@ class ChainChoice:
         each = worth * self.cycles / before  # cycles that a byte is worth
         cuts = [c for peak in self._peaks(before) if (c := self._cut(peak))]
         cuts = [c for c in cuts if c.extra <= max(limit, each * (before - c.peak))]
+
+        def dear(cut: Cut) -> bool:
+            return any(cut.extra - c.extra > max(limit, each * (c.peak - cut.peak)) for c in cuts)
+
+        cuts = [c for c in cuts if not dear(c)]
         for cut in sorted(cuts, key=lambda c: (c.peak + c.code, c.extra))[:TRIALS]:
             saved = before - self.memory(cut.chains).arena
             if saved >= saving + cut.code and cut.extra <= max(limit, each * saved):
