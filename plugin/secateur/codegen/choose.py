@@ -39,17 +39,14 @@ LEANINGS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 WAYS = (0.0, 0.5, 1.0)
 WAYS_WITHIN = (*WAYS, COMPACT)
 
-#: Plans whose cycles, instructions or bytes differ by a smaller factor are taken for equal:
-#: estimates tell no better, and nothing is paid for a gain that may not be there.
-ALIKE_CYCLES, ALIKE_INSTRUCTIONS, ALIKE_BYTES = 1.015, 1.005, 1.03
+#: Plans whose bytes differ by a smaller factor, or by fewer than so many, are taken for equal:
+#: estimates tell no better, and nothing is paid for a gain that may not be there. Which are
+#: equally fast says the core (`Core.alike`).
+ALIKE_BYTES, LEAST_SAVED = 1.03, 96
 
 #: Share of cycles that the fastest plan may give up so that none beside it executes less: cycles
 #: are of memory that does not wait, and where flash waits every instruction takes longer.
 YIELDED_CYCLES = 1.08
-
-#: Bytes by which a plan between the others is smaller than the fastest, at least: of an image of a
-#: kilobyte estimates are off by as much.
-LEAST_SAVED = 96
 
 #: What lies between the fastest and the smallest plan is offered where it differs from both by the
 #: first factor in cycles and by ALIKE_BYTES in bytes; or from the smallest by the second in cycles,
@@ -83,11 +80,10 @@ class Option:
         mine, its = self.figures, other.figures
         return mine != its and all(a <= b for a, b in zip(mine, its, strict=True))
 
-    def faster_somehow(self, other: Option) -> bool:
-        """Whether it takes fewer cycles, or instructions, or no more of these than estimates tell
-        apart."""
-        few = ALIKE_INSTRUCTIONS * other.instructions
-        return self.cycles < other.cycles or self.instructions < few
+    def faster_somehow(self, other: Option, alike: float) -> bool:
+        """Whether it takes fewer cycles, or instructions, or fewer of these than `alike` times the
+        other's, which estimates do not tell apart."""
+        return self.cycles < other.cycles or self.instructions < alike * other.instructions
 
 
 @dataclass(frozen=True)
@@ -107,6 +103,13 @@ class _Piece:
         return bool(c.layer.encoded) and shareable(c.layer.weights)
 
 
+def _fastest_of_small(options: Sequence[Option]) -> Option:
+    """The fastest of those whose bytes estimates cannot tell from the fewest."""
+    least = min(o.bytes for o in options)
+    most = max(ALIKE_BYTES * least, least + LEAST_SAVED)
+    return min((o for o in options if o.bytes <= most), key=lambda o: o.cycles)
+
+
 class PlanSearch:
     """Choices for a graph on a core."""
 
@@ -115,7 +118,8 @@ class PlanSearch:
         ways: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
         self.graph, self.core, self.ways = graph, core, ways or WAYS
-        self.isa = cores.get(core).isa
+        row = cores.get(core)
+        self.isa, self.alike = row.isa, cores.get(row.priced_as).alike
         self.options = {n: _worth(list(o)) for n, o in options.items()}
         self._shared: dict[tuple[int, ...], int] = {}
         self._looked = 0  #: how often tables were shared on trial
@@ -127,31 +131,43 @@ class PlanSearch:
 
     def ranked(self, weight: float, max_slowdown: float) -> list[Option]:
         """All choices that no other dominates, the best first."""
-        return self._ranked(weight, max_slowdown, self._fastest(max_slowdown))
+        fastest, ahead = self._fastest(max_slowdown)
+        return self._ranked(weight, max_slowdown, fastest, ahead)
 
-    def _fastest(self, max_slowdown: float) -> Option:
+    def _fastest(self, max_slowdown: float) -> tuple[Option, bool]:
         """The choice of fewest cycles that the others offered beside it do not beat by
-        instructions, if there is one that takes hardly more cycles than any."""
+        instructions, if there is one that takes hardly more cycles than any; and whether there is
+        one."""
+        cycles, instructions = self.alike
         least = min(o.cycles for o in self.front)
-        # of what estimates cannot tell apart the smaller one
-        near = [o for o in self.front if o.cycles <= ALIKE_CYCLES * least]
-        few = ALIKE_INSTRUCTIONS * min(o.instructions for o in near)
-        first = min((o for o in near if o.instructions <= few), key=lambda o: o.bytes)
+        # of what estimates cannot tell apart a small one
+        near = [o for o in self.front if o.cycles <= cycles * least]
+        few = instructions * min(o.instructions for o in near)
+        first = _fastest_of_small([o for o in near if o.instructions <= few])
         rest = (o for o in self.front if o.cycles <= YIELDED_CYCLES * least)
         for o in (first, *sorted(rest, key=lambda o: o.cycles)):
-            offered = (self._ranked(w, max_slowdown, o)[0] for w in WEIGHTS.values())
-            if not any(p.faster_somehow(o) for p in offered if p is not o):
-                return o
-        return first
+            offered = (self._ranked(w, max_slowdown, o, True)[0] for w in WEIGHTS.values())
+            if not any(p.faster_somehow(o, instructions) for p in offered if p is not o):
+                return o, True
+        return first, False
 
-    def _ranked(self, weight: float, max_slowdown: float, fastest: Option) -> list[Option]:
-        """The same, where `fastest` is what time is the only wish for."""
+    def _ranked(
+        self, weight: float, max_slowdown: float, fastest: Option, ahead: bool
+    ) -> list[Option]:
+        """The same, where `fastest` is what time is the only wish for; if others that would be
+        offered take fewer instructions (`ahead` is False), others of more are."""
         front = self.front
         least = min(o.cycles for o in front)
-        allowed = [o for o in front if o.cycles <= max_slowdown * least or o is fastest]
-        # never larger than the fastest, where estimates cannot tell the two apart: the faster one
-        most = min(fastest.bytes, ALIKE_BYTES * min(o.bytes for o in allowed))
-        smallest = min((o for o in allowed if o.bytes <= most), key=lambda o: o.cycles)
+        allowed = [
+            o
+            for o in front
+            if o is fastest or (
+                o.cycles <= max_slowdown * least
+                and (ahead or not o.faster_somehow(fastest, self.alike[1]))
+            )
+        ]  # fmt: skip
+        # never larger than the fastest
+        smallest = _fastest_of_small([o for o in allowed if o.bytes <= fastest.bytes])
 
         def score(o: Option) -> tuple[bool, float]:
             if weight == 0.0:

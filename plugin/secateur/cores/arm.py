@@ -111,7 +111,7 @@ CORES = (
     Core(
         "cortex-m0plus", ARM, _machine("cortex-m0plus", "-mfloat-abi=soft"),
         # unicorn has no M0+, which executes the M0's instructions
-        unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0+",
+        unicorn="CORTEX_M0", disassembler_modes=_M, renode="cortex-m0+", alike=(1.045, 1.03),
         cycles=replace(
             _m0(_M0PLUS_TABLE, system=3, taken=1), error=0.001,
             error_source="X25519 of 2.7 million instructions on a SAMD20 (pornin/x25519-cm0): "
@@ -174,7 +174,7 @@ CORES = (
     ),
     Core(
         "cortex-m55", ARM, _machine("cortex-m55", "-mfloat-abi=hard"),
-        isa="helium", timers=_DWT, disassembler_modes=_V8, renode="cortex-m55",
+        isa="helium", timers=_DWT, disassembler_modes=_V8, renode="cortex-m55", alike=(1.05, 1.05),
         cycles=CycleTable(
             "SLOTHY's and LLVM's models of the core, approximate",
             other=cortex_m55.PIPELINE.latency["alu"][0],

@@ -46,6 +46,9 @@ class Core:
     #: Whether RAM, where boards have it, is memory that code can run from.
     code_in_ram: bool = True
     cycles: CycleTable | None = None  #: None where no estimate of cycles exists
+    #: Plans whose cycles, or instructions, differ by smaller factors are taken for equally fast:
+    #: its prices, and those of cores that have them, tell no better (benchmarks.promises).
+    alike: tuple[float, float] = (1.015, 1.005)
 
     @property
     def priced_as(self) -> str:

@@ -32,7 +32,7 @@ _RV32IMAC = Core(
     ("-march=rv32imac", "-mabi=ilp32", "-mcmodel=medany", "--specs=picolibc.specs"),
     timers=("mcycle",),
     unicorn="", disassembler_modes=("CS_MODE_RISCV32", "CS_MODE_RISCVC"),
-    renode="rv32imac_zicsr_zifencei",
+    renode="rv32imac_zicsr_zifencei", alike=(1.015, 1.01),
     cycles=CycleTable(
         _MANUAL, Rule(1, _MANUAL),
         refill=Rule(0, f"{_MANUAL}: if it is foretold"),
