@@ -117,6 +117,7 @@ LESSONS = (
     ),
     Lesson("thumb", (1, 16, 12), (Conv(8, (3, 3), pads=(1, 1, 1, 1), coded=True),)),
     Lesson("tiny", (5,), (Fc(12), Fc(3))),
+    Lesson("one", (1,), (Fc(12), Fc(21))),
     Lesson("short", (20,), (Fc(16), Fc(9))),
     Lesson("row", (72,), (Fc(36, coded=True), Fc(10))),
     # fewer pixels than a tile has
@@ -366,8 +367,8 @@ class _Builder:
 
 #: Lessons of small layers, in which every kernel and decoder is counted as compiled for size, too.
 SHORT = (
-    "sensor", "patch", "thumb", "tiny", "short", "row", "newest", "planes", "blocks", "line",
-    "line_short", "levels",
+    "sensor", "patch", "thumb", "tiny", "one", "short", "row", "newest", "planes", "blocks",
+    "line", "line_short", "levels",
 )  # fmt: skip
 
 #: Those whose lists are walked in a loop where kernels are written for both speed and size.

@@ -65,6 +65,8 @@ class DenseBook(_Book):
 
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
         op, e = layer.op, layer.weights
+        if op.weight.shape[1] == 1:  # no loop over a row
+            return {"lone_rows": float(len(op.weight))}
         return {
             "weights": float(op.weight.size),
             "bytes": float(len(e.stream("i").data)),

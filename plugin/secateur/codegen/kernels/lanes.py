@@ -129,23 +129,16 @@ class DenseLanes(_Lanes[QDense], Kernel[QDense, RequantizedTable]):
 
     def work(self, layer: Layer[QDense]) -> dict[str, float]:
         w = _padded(layer.op.weight)
-        rows = float(len(layer.op.weight))
-        return {"weights": float(w.size), "rows": rows, "inputs": float(w.shape[1])}
-
-    def dsp_work(self, layer: Layer[QDense]) -> dict[str, float]:
+        rows, cols = (float(n) for n in w.shape)
         if not four_rows.fits(layer.op):
-            return self.work(layer)
-        rows, cols = _padded(layer.op.weight).shape
+            return {"weights": float(w.size), "rows": float(len(layer.op.weight)), "inputs": cols}
         turns, _ = _turns(layer)
         return {
-            "block_weights": float(rows * cols),
+            "block_weights": rows * cols,
             "blocks": rows / 4,
             "block_turns": rows / 4 * turns if turns > 1 else 0.0,
-            "block_inputs": float(cols),
+            "block_inputs": cols,
         }
-
-    def vector_work(self, layer: Layer[QDense]) -> dict[str, float]:
-        return self.dsp_work(layer)
 
     def table(self, layer: Layer[QDense]) -> RequantizedTable:
         if not four_rows.fits(layer.op):
