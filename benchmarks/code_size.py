@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ from secateur.codegen.emit import ISAS, CFunction, Emission
 from secateur.codegen.ends import copy_function, ends
 from secateur.codegen.kernels import Layer
 from secateur.codegen.library import Functions, decoder_header
-from secateur.codegen.plan import Candidate, candidates, make_plan
+from secateur.codegen.plan import Candidate, Plan, candidates, make_plan
 from secateur.codegen.port import port
 from secateur.coding import sources
 from secateur.lowering.qgraph import QGraph
@@ -101,6 +102,20 @@ def corpus(lessons: Collection[str] | None = None) -> list[QGraph]:
     ]
 
 
+#: What the C of a library defines for its decoders, and takes in of them.
+_MACRO = re.compile(r"^#define (SC_\w+) (\d+)$", re.M)
+_HEADER = re.compile(r'^#include "(sc_\w+\.h)"$', re.M)
+
+
+def _units(plan: Plan) -> Iterator[Unit]:
+    """What the library of a plan consists of."""
+    text = "\n".join(t for name, t in plan.library.files.items() if name.endswith(".c"))
+    macros = tuple((m[1], int(m[2])) for m in _MACRO.finditer(text))
+    headers = [h for h in dict.fromkeys(_HEADER.findall(text)) if sources.known(h)]
+    for its in plan.library.functions:
+        yield Unit(tuple(its), tuple(headers), macros)
+
+
 def chained(lessons: Collection[str] | None = None) -> list[Unit]:
     """What kernels write for layers that run as chains."""
     from benchmarks import lessons as taught
@@ -108,7 +123,7 @@ def chained(lessons: Collection[str] | None = None) -> list[Unit]:
     out = []
     for way in WAYS:
         for _, plan, _ in taught.chained(cores.DEFAULT, None, lessons, way):
-            out += [Unit(tuple(its)) for its in plan.library.functions]
+            out += _units(plan)
     return out
 
 
@@ -119,8 +134,9 @@ def planned(targets: Sequence[str]) -> list[Unit]:
     for graph, force in chain(small, code_rest.larger()):
         for core in targets:
             for optimize in ("balanced", "flash", "latency"):
-                for its in make_plan(graph, force, optimize, core=core).library.functions:
-                    out.setdefault("\n".join(f.code(tuple(ISAS)) for f in its), Unit(its))
+                for unit in _units(make_plan(graph, force, optimize, core=core)):
+                    code = "\n".join(f.code(tuple(ISAS)) for f in unit.functions)
+                    out.setdefault(code, unit)
         print(f"{graph.name}: {len(out)} units so far", flush=True)
     return list(out.values())
 

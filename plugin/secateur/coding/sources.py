@@ -17,9 +17,14 @@ def add(name: str, text: str) -> None:
 
     Raises ValueError where there is one of that name already.
     """
-    if not re.fullmatch(r"sc_\w+\.h", name) or name in _ADDED or (FOLDER / name).exists():
+    if not re.fullmatch(r"sc_\w+\.h", name) or known(name):
         raise ValueError(f"header {name!r} is there already, or no sc_NAME.h")
     _ADDED[name] = text.strip() + "\n"
+
+
+def known(name: str) -> bool:
+    """Whether there is a header of that name."""
+    return name in _ADDED or (FOLDER / name).is_file()
 
 
 def text(name: str) -> str:
