@@ -72,12 +72,19 @@ def test_channels_are_written_where_they_go(between: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("channels", "axis"),
-    [((8, 8), 0), ((8, 8), 1), ((1, 1), 2), ((3, 6), 2), ((7, 9), 2)],
+    [((8, 8), 0), ((8, 8), 1), ((1, 5), 2), ((3, 6), 2), ((7, 9), 2)],
 )
 def test_others_are_moved(channels: tuple[int, int], axis: int, tmp_path: Path) -> None:
     """Rows and columns lie apart in storage; 36 elements a channel are whole words."""
     q, plan = planned(joining(channels, axis))
     assert (THERE in source(plan)) == (axis == 2)
+    same(q, plan, tmp_path)
+
+
+def test_a_part_lies_over_the_input_where_that_takes_less_room(tmp_path: Path) -> None:
+    q, plan = planned(joining((1, 1), 2))
+    assert plan.memory.tensors["part1"] == plan.memory.tensors["x"]
+    assert THERE not in source(plan)
     same(q, plan, tmp_path)
 
 
