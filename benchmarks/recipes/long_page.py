@@ -76,8 +76,7 @@ the end; with 4,800 steps HypersphericalTernary 85% had 87.57 % on the spotter.
 Ternarize and HypersphericalTernary have, where a network has batch norm, half as many steps more in
 which kernels stay and batch norm trains on: while ternary kernels move, its averages fit them badly
 ([few bits](low-bit-activations.md)). With moving kernels alone Ternarize 85% had 89.40 % on the
-spotter, in 2,400 steps. LeNet-5's rows of both are of fits of moving kernels, the hyperspherical
-one of the recipe and the callback before what follows.
+spotter, in 2,400 steps. LeNet-5, which has no batch norm, has moving kernels alone.
 
 ## HypersphericalTernary against Ternarize
 
