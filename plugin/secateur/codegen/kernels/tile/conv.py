@@ -201,14 +201,12 @@ class TiledConv(Kernel[QConv, RowTable]):
             part = replace(s, window=replace(s.window, co=channels), g=replace(s.g, co=channels))
             name, made = self._function(layer, part, table)
             functions.extend(made)
-            args = [
-                pointer(table.rows.form.element, layer.kept),
-                f"{table.q.array.name} + {table.q.array.values[0].size} * {at}",
-                *_operands(layer, s),
-            ]
-            args[2 + 1] += f" + {s.g.out_plane} * {at}"
+            operands = _operands(layer, s)
+            operands[1] += f" + {s.g.out_plane} * {at}"
             if len(layer.op.inputs) > 1:
-                args[2 + 2] += f" + {s.g.res_plane} * {at}"
+                operands[2] += f" + {s.g.res_plane} * {at}"
+            q = f"{table.q.array.name} + {table.q.array.values[0].size} * {at}"
+            args = [pointer(table.rows.form.element, layer.kept), q, *operands]
             got = u.call.replace(BAND_ROWS, str(channels)).replace(BAND_LAST, last)
             return f"{got}\n{name}({', '.join(args)});"
 
