@@ -26,15 +26,18 @@ from secateur.codegen.plan import Budget, make_plan
 OUT = RESULTS.parents[1] / "build" / "limits"
 TARGETS = ("cortex-m4",)
 
-#: Bytes of RAM that each network gets.
+#: Bytes of RAM that each network gets, and the weights with which it takes more without a budget.
 LIMITS = {"resnet8": 26_000, "kws": 9_000}
-KINDS = ("sparse int8 80 %", "ternary 80 %")
+KINDS = {
+    "resnet8": ("sparse int8 80 %", "ternary 80 %"),
+    "kws": ("dense int8", "sparse int8 80 %", "clustered 4 bit", "ternary 80 %"),
+}
 
 
 def jobs(cores: list[str], inputs: int = 2) -> Iterator[Job]:
     """Every network on every core, free and within its limit."""
     networks = {n.name: n for n in all_networks() if n.name in LIMITS}
-    for name, kind in ((n, k) for n in LIMITS for k in KINDS):
+    for name, kind in ((n, k) for n, kinds in KINDS.items() for k in kinds):
         network, encoding = networks[name], next(e for e in ENCODINGS if e.name == kind)
         compiled = secateur.convert(
             projected(network.graph, encoding), network.inputs[:CALIBRATION], name=name

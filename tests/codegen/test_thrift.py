@@ -73,10 +73,12 @@ def test_rows_are_unpacked_some_channels_at_a_time(
 
 @pytest.mark.parametrize("optimize", ["latency", "balanced", "flash"])
 @pytest.mark.parametrize(
-    ("kernel", "kind"), [("conv_ternary", "ternary"), ("conv_sparse", "sparse")]
-)
+    ("force", "kind"),
+    [("ternary/conv_ternary", "ternary"), ("sparse/conv_sparse", "sparse"),
+     ("dense/conv_dense", "dense"), ("codebook/conv_dense", "levels")],
+)  # fmt: skip
 @pytest.mark.parametrize("place", PLACES)
-def test_small_tiles(place: str, kernel: str, kind: str, optimize: str, tmp_path: Path) -> None:
+def test_small_tiles(place: str, force: str, kind: str, optimize: str, tmp_path: Path) -> None:
     """Fewer pixels than a tile, and tiles that share some with the one before, and none."""
     graphs = []
     for i, (n, image) in enumerate(
@@ -91,16 +93,32 @@ def test_small_tiles(place: str, kernel: str, kind: str, optimize: str, tmp_path
     c = Chain("s", (1, 10, 49), seed=9, zero=128)  # gathered else
     c.conv(64, (4, 10), kind, (2, 2), (0, 0, 0, 0))
     graphs.append(c.graph)
-    force = {f"conv{i}": f"{kind}/{kernel}" for i in range(3)}
+    forces = {f"conv{i}": force for i in range(3)}
     thrift = {op.name: Thrift(narrow=True) for op in graphs[0]}
     tiles = []
     for graph in graphs:
         some = {op.name: thrift[op.name] for op in graph}
-        tiles.append(make_plan(graph, force, optimize).arena)
-        assert make_plan(graph, force, optimize, thrift=some).arena <= tiles[-1]
+        tiles.append(make_plan(graph, forces, optimize).arena)
+        assert make_plan(graph, forces, optimize, thrift=some).arena <= tiles[-1]
     for part in (graphs[:-1], graphs[-1:]):
         some = {op.name: thrift[op.name] for op in part[0]}
-        run(part, [codes(g, 3) for g in part], place, tmp_path, force, optimize, some)
+        run(part, [codes(g, 3) for g in part], place, tmp_path, forces, optimize, some)
+
+
+@pytest.mark.parametrize("optimize", ["latency", "flash"])
+@pytest.mark.parametrize(("encoding", "kind"), [("dense", "dense"), ("codebook", "levels")])
+@pytest.mark.parametrize("place", PLACES)
+def test_bands_of_one_row(
+    place: str, encoding: str, kind: str, optimize: str, tmp_path: Path
+) -> None:
+    graphs = layers(kind)
+    force = forced(graphs[0], encoding, "conv_dense")
+    thrift = {op.name: Thrift(narrow=True) for op in graphs[0]}
+    free, narrow = (
+        sum(make_plan(g, force, optimize, thrift=t).arena for g in graphs) for t in (None, thrift)
+    )
+    assert narrow < free
+    run(graphs, [codes(g, 3) for g in graphs], place, tmp_path, force, optimize, thrift)
 
 
 def far_layers(kind: str) -> list[QGraph]:
@@ -188,7 +206,9 @@ def test_the_output_lies_over_an_input_that_is_in_the_band(
      ("ternary", "conv_ternary", "ternary", Thrift(narrow=True)),
      ("ternary", "conv_ternary", "ternary", Thrift(short=True)),
      ("sparse", "conv_sparse", "sparse", Thrift(short=True)),
-     ("sparse", "conv_sparse", "sparse", Thrift(narrow=True))],
+     ("sparse", "conv_sparse", "sparse", Thrift(narrow=True)),
+     ("dense", "conv_dense", "dense", Thrift(narrow=True)),
+     ("codebook", "conv_dense", "levels", Thrift(narrow=True))],
 )  # fmt: skip
 @pytest.mark.parametrize("which", [2, 3])
 def test_thrift_on_a_cortex_m55(
@@ -246,7 +266,7 @@ def keyword_net(kind: str) -> QGraph:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", ["ternary", "sparse"])
+@pytest.mark.parametrize("kind", ["ternary", "sparse", "dense", "levels"])
 def test_a_budget_of_ram_is_met_by_small_tiles(kind: str, place: str, tmp_path: Path) -> None:
     graph = keyword_net(kind)
     assert make_plan(graph).arena > 9000

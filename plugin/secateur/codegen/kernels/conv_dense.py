@@ -3,18 +3,19 @@ output channels in registers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ...lowering.qgraph import QConv
 from ..emit import CFunction, Emission, by_isa, not_with_vectors, render
-from ..geometry import Geometry, conv_geometry
+from ..geometry import Geometry, Thrift, conv_geometry
 from .base import Kernel, Layer, register
 from .coded import decode_work, is_coded
 from .dots import Dots, dots_plan
 from .helium_conv import Turned, convolution, turned
 from .helium_conv import work as vector_work
 from .pairs import DensePlan, dense_plan, pair_rows, pair_scratch, pair_table, pair_work
-from .pointwise_plain import pointwise
+from .pointwise_plain import NARROW, PITCH, pointwise
 from .source import StoredTable, index_work
 from .tile.schedule import may_overwrite, residual_work, shape_key
 from .tile.store import accumulator_store
@@ -69,7 +70,12 @@ class ConvDense(Kernel[QConv, StoredTable]):
     def _dots(self, layer: Layer[QConv], g: Geometry) -> Dots | None:
         """The form for cores with dual multiply-accumulate, where there is one of its own."""
         d = dots_plan(layer, g)
-        return Dots(g, d, unrolled(d), layer.weight) if d else None
+        return Dots(g, d, unrolled(d), layer.weight, layer.thrift.narrow) if d else None
+
+    def thrifty(self, layer: Layer[QConv]) -> Iterator[Thrift]:
+        g = self.geometry(layer)
+        if not g.pointwise or self._dots(layer, g):  # other tiles are as short as they are
+            yield Thrift(narrow=True)
 
     def overwrites(self, layer: Layer[QConv]) -> tuple[int, ...]:
         g = self.geometry(layer)
@@ -170,7 +176,8 @@ class ConvDense(Kernel[QConv, StoredTable]):
             functions.append(not_with_vectors(tile))
         if g.pointwise:
             forms.setdefault("dsp", text)
-            sums, text = pointwise(op, g, q, rows.one_by_one, name, title)
+            most = NARROW if layer.thrift.narrow else PITCH
+            sums, text = pointwise(op, g, q, rows.one_by_one, name, title, most)
             functions = [*(_only_dsp(f) for f in functions if f.form("dsp")), sums]
         functions.append(CFunction(name, text, forms))
         return Emission(source.call(name, args), functions, source.headers)

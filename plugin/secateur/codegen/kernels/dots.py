@@ -17,8 +17,8 @@ from ..requant import RequantTable
 from .base import SMALL, Layer
 from .pairs import DensePlan, PairRows, by_word, dense_plan
 
-#: Pixels of the shortest and of the longest pointwise tile.
-SHORT, LONG = 16, 64
+#: Pixels of the shortest and of the longest pointwise tile, and of one where RAM is short.
+SHORT, LONG, NARROW = 16, 64, 4
 #: Bytes of scratch that a tile may take beyond the shortest's where the tensors around it have
 #: four times as many.
 MORE = 2048
@@ -100,6 +100,8 @@ class Walk(NamedTuple):
 
 def _tile(layer: Layer[QConv], g: Geometry, pixel: int) -> int:
     """Pixels of a pointwise tile whose band takes `pixel` bytes each."""
+    if layer.thrift.narrow:
+        return NARROW
     around = (g.ci + g.co) * g.ow
     room = min(MORE, around // 4)
     if layer.stripe is None:  # the arena has the largest tensor's bytes anyway
@@ -116,6 +118,7 @@ class Dots:
     d: DensePlan
     unrolled: bool  #: all rows of a window are written out
     weight: float  #: of bytes against cycles
+    narrow: bool = False  #: RAM is short
 
     @property
     def pixels(self) -> tuple[int, ...]:
@@ -164,7 +167,8 @@ class Dots:
     def resident(self) -> bool:
         """Whether all rows are widened once, and kept."""
         g, d = self.g, self.d
-        return not g.pointwise and g.oh > d.rows and 2 * g.co * d.pair_words <= RESIDENT
+        windows = not g.pointwise and not self.narrow
+        return windows and g.oh > d.rows and 2 * g.co * d.pair_words <= RESIDENT
 
     @property
     def scratch(self) -> int:

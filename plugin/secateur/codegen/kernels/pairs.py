@@ -81,10 +81,11 @@ class DensePlan:
         return self.block * self.words
 
 
-def plan(g: Geometry, crossed: bool = True) -> DensePlan:
+def plan(g: Geometry, crossed: bool = True, narrow: bool = False) -> DensePlan:
     """The dense kernel's band for a convolution.
 
-    crossed: whether four int8 weights of a pointwise row, as they lie, become two words.
+    crossed: whether four int8 weights of a pointwise row, as they lie, become two words; narrow:
+    the band of a window holds the inputs of one output row.
     """
     block = 2 if g.co % 2 == 0 else 1
     if g.pointwise:
@@ -105,8 +106,8 @@ def plan(g: Geometry, crossed: bool = True) -> DensePlan:
     def rows_in(r: int) -> int:
         return (r - 1) * step + g.kh
 
-    rows = 2 if g.ow < 16 and g.oh > 1 else 1
-    if planes * rows_in(g.oh) * pitch * len(phases) <= 512:
+    rows = 2 if g.ow < 16 and g.oh > 1 and not narrow else 1
+    if planes * rows_in(g.oh) * pitch * len(phases) <= 512 and not narrow:
         rows = g.oh
     sources = []
     for i, ph in enumerate(phases):
@@ -176,20 +177,22 @@ class PairRows:
     quads: bool = False  #: they are int8, from `next` on, four of a row to two words
 
 
-def table_bytes(bits: int) -> int:
+def table_bytes(layer: Layer[QConv]) -> int:
     """Scratch of a table of the pairs of weights that two indices name; 0: none is made."""
-    return 4 * 4**bits if bits <= 4 else 0
+    bits = layer.index_bits
+    return 4 * 4**bits if 0 < bits <= 4 and not layer.thrift.narrow else 0
 
 
 def dense_plan(layer: Layer[QConv], g: Geometry) -> DensePlan:
     """The band of a layer, in the order of its rows of words."""
-    return plan(g, crossed=not layer.index_bits)
+    return plan(g, crossed=not layer.index_bits, narrow=layer.thrift.narrow)
 
 
 def by_word(layer: Layer[QConv], g: Geometry) -> bool:
     """Whether the rows lie such that words follow one another; else they are unpacked first."""
     if bits := layer.index_bits:
-        return bits == 4 or not (g.kw if g.ci == 1 else g.ci) % 2
+        pairs = bits == 4 and table_bytes(layer) > 0  # a byte names one, its second may be none
+        return pairs or not (g.kw if g.ci == 1 else g.ci) % 2
     if g.pointwise:
         return True
     return not is_coded(layer.encoded) and g.ci % 4 == 0
@@ -197,8 +200,7 @@ def by_word(layer: Layer[QConv], g: Geometry) -> bool:
 
 def pair_scratch(layer: Layer[QConv], g: Geometry) -> int:
     """Bytes of scratch of `pair_rows`, of the rows one by one, too."""
-    bits = layer.index_bits
-    table = table_bytes(bits) if bits and by_word(layer, g) else 0
+    table = table_bytes(layer) if by_word(layer, g) else 0
     return max(table, row_bytes(stored_rows(layer), again=True))
 
 
@@ -208,7 +210,7 @@ def pair_work(layer: Layer[QConv], g: Geometry, bands: int) -> dict[str, float]:
     bits = layer.index_bits
     if not by_word(layer, g):
         return {"expanded": weights, **index_work(layer, weights)}
-    if bits and table_bytes(bits):
+    if table_bytes(layer):
         unit = "nibbles" if bits == 4 else "looked_up"
         return {unit: weights, "table": g.calls * 4.0**bits}
     if bits:
@@ -248,7 +250,8 @@ def pair_rows(
     runs = _Runs.of(g, d)
     if bits := stored.bits:
         start = ""
-        if table_bytes(bits):
+        table = table_bytes(layer) > 0
+        if table:
             levels = stored.arrays[1].values.size
             start = (
                 f"uint8_t *const table = {buffer}; /* the weights that two indices name */\n"
@@ -256,8 +259,8 @@ def pair_rows(
             )
         words = replace(source, start=start, rewind="const uint8_t *index_row = index;")
         form: _Form = (
-            _Nibbles(d.block, stored.stride) if bits == 4
-            else _Indices(d.block, stored.stride, bits)
+            _Nibbles(d.block, stored.stride) if bits == 4 and table
+            else _Indices(d.block, stored.stride, bits, table)
         )  # fmt: skip
         return PairRows(words, _walk(runs, form, layer.small), source)
     form = _Bytes(d.block, g.ci * g.kh * g.kw, g.ci % 4 == 0)
@@ -308,12 +311,8 @@ class _Indices(_Form):
     """Packed indices of `bits` bits; eight of them are `bits` bytes."""
 
     bits: int
+    table: bool  #: two indices look up a pair of weights
     stored = "indices"
-
-    @property
-    def table(self) -> bool:
-        """Whether two indices look up a pair of weights."""
-        return bool(table_bytes(self.bits))
 
     def size(self, words: int) -> int:
         return (2 * words * self.bits + 7) // 8

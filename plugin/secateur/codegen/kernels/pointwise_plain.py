@@ -14,15 +14,21 @@ from ..requant import RequantTable
 from .source import RowSource
 from .tile.store import accumulator_store
 
-PITCH = 16  #: bytes of a channel in the band, at most
+PITCH, NARROW = 16, 8  #: bytes of a channel in the band, at most, and where RAM is short
 
 
 def pointwise(
-    op: QConv, g: Geometry, q: RequantTable, source: RowSource, name: str, title: str
+    op: QConv,
+    g: Geometry,
+    q: RequantTable,
+    source: RowSource,
+    name: str,
+    title: str,
+    most: int = PITCH,
 ) -> tuple[CFunction, str]:
     """The function that makes sums, only called by cores without the DSP extension, and C of the
-    convolution. g: of tiles of four pixels."""
-    n, pitch = min(PITCH, g.ow), min(PITCH, align4(g.ow))
+    convolution. g: of tiles of four pixels; most: bytes of a channel in the band."""
+    n, pitch = min(most, g.ow), min(most, align4(g.ow))
     # the last tile leaves out what it shares with the one before, a multiple of four pixels
     fours = g.ow > n and g.ow % 4 == 0 and g.ow % 8
     width = 8 if n % 8 == 0 and not fours else 4
