@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from secateur import cores
-from secateur.codegen import plan as planner
+from secateur.codegen import choose
 from secateur.codegen.choose import (
     ALIKE_BYTES,
     LEAST_SAVED,
@@ -115,7 +115,7 @@ def test_a_budget_may_be_kept_written_for_speed_and_compiled_for_size(
     chain = Chain("net", (32, 16, 16), 3).conv(32, (1, 1), "ternary").conv(8, (3, 3), "ternary")
     graph = chain.dense(12, "ternary").graph
     roomy = Budget(flash=1 << 20)
-    monkeypatch.setattr(planner, "WAYS_WITHIN", (COMPACT,))
+    monkeypatch.setattr(choose, "WAYS_WITHIN", (COMPACT,))
     made = make_plan(graph, optimize="latency", budget=roomy, core=core)
     assert made.library.small
     assert made.weight == COMPACT
@@ -124,6 +124,12 @@ def test_a_budget_may_be_kept_written_for_speed_and_compiled_for_size(
     x = codes(graph, 3)
     (y,) = run_c.on_core(core, [made], [x], tmp_path)
     np.testing.assert_array_equal(y, reference.run(graph, x).reshape(len(x), -1))
+
+
+def sparse_ternary(rng: np.random.Generator, n: int) -> np.ndarray:
+    """int8 [n, n, 1, 1] of -1, 0, 1, a fifth of them present."""
+    signs = rng.integers(0, 2, (n, n, 1, 1)) * 2 - 1
+    return (signs * (rng.random(signs.shape) < 0.2)).astype(np.int8)
 
 
 def test_budgets() -> None:
@@ -141,6 +147,26 @@ def test_budgets() -> None:
         make_plan(graph, budget=Budget(latency_ms=1e-6, clock_hz=1_000_000))
     with pytest.raises(ModelError, match="choose one of latency"):
         make_plan(graph, optimize="speed")
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
+def test_a_budget_is_used_up(core: str) -> None:
+    """Layer by layer, though no weight of bytes against cycles picks a mixture."""
+    c = Chain("net", (64, 12, 12), 7)
+    for _ in range(4):
+        c.conv(64, (1, 1), "", weight=sparse_ternary(c.rng, 64))
+    fast, small = (make_plan(c.graph, optimize=o, core=core) for o in ("latency", "flash"))
+    assert small.flash < fast.flash
+    last = fast.cycles
+    plans = set()
+    for part in (0.75, 0.5, 0.25):
+        limit = round(small.flash + part * (fast.flash - small.flash))
+        plan = make_plan(c.graph, optimize="latency", budget=Budget(flash=limit), core=core)
+        assert plan.flash <= limit
+        assert last <= plan.cycles <= small.cycles
+        last = plan.cycles
+        plans.add(tuple((p.kernel, p.encoding) for p in plan.layers.values()))
+    assert len(plans) == 3
 
 
 @pytest.mark.parametrize("kind", ["int8", "sparse", "ternary", "levels"])

@@ -115,9 +115,12 @@ class PlanSearch:
 
     def __init__(
         self, graph: QGraph, options: Mapping[str, Sequence[Candidate]], core: str,
-        ways: Sequence[float] | None = None,
+        most: int | None = None,
     ) -> None:  # fmt: skip
-        self.graph, self.core, self.ways = graph, core, ways or WAYS
+        """most: bytes of flash that an image may have, where there is a budget: choices that use
+        them up are looked for, too."""
+        self.graph, self.core, self.most = graph, core, most
+        self.ways = WAYS if most is None else WAYS_WITHIN
         row = cores.get(core)
         self.isa, self.alike = row.isa, cores.get(row.priced_as).alike
         self.options = {n: _worth(list(o)) for n, o in options.items()}
@@ -203,7 +206,10 @@ class PlanSearch:
     def _found(self, way: float) -> Iterator[Option]:
         pieces_ = {n: [self._piece(c, way) for c in o] for n, o in self.options.items()}
         for leaning in LEANINGS:
-            yield _Image(self, pieces_, way, leaning).improved()
+            image = _Image(self, pieces_, way, leaning)
+            yield image.improved()
+            if self.most is not None and image.within(self.most):
+                yield image.option()
 
     def saved(self, chosen: Sequence[_Piece]) -> int:
         """Bytes that layers save by sharing code tables, where that pays."""
@@ -330,15 +336,65 @@ class _Image:
     def improved(self) -> Option:
         """The choice after all moves that help: of single layers, and of all that can take the
         same kernel, encoding or both."""
-        groups = list(self._groups())
-        single = [{n: p} for n, o in self.options.items() if len(o) > 1 for p in o]
+        moves = list(self._moves())
         for _ in range(ROUNDS):
-            better = [self._try(m) for m in (*groups, *single)]
+            better = [self._try(m) for m in moves]
             if not any(better):
                 break
         self._settle()
+        return self.option()
+
+    def option(self) -> Option:
+        """The choice as it is."""
         chosen = {n: p.candidate for n, p in self.chosen.items()}
         return Option(chosen, self.way, self.own - self.saved, self.cycles, self.instructions)
+
+    def within(self, most: float) -> bool:
+        """Make it at most so many bytes, and as fast as they allow, by the moves that cost least
+        for what they bring; False, and anything, if no moves do. Weighing one against the other
+        finds what lies on a curve that bulges towards few bytes and cycles, not what lies between:
+        a budget would have bytes left."""
+        moves = list(self._moves())
+        while self.own - self.saved > most:
+            bytes_, cycles = self.own - self.saved, self.cycles
+            found = ((self._outcome(m), m) for m in moves)
+            fewer = [
+                ((bytes_ - b) / max(c - cycles, 1.0), m) for (b, c), m in found if b < bytes_ - 0.5
+            ]
+            if not fewer:
+                return False
+            self._make(max(fewer, key=lambda x: x[0])[1])
+        while True:
+            bytes_, cycles = self.own - self.saved, self.cycles
+            found = ((self._outcome(m), m) for m in moves)
+            faster = [
+                ((cycles - c) / max(b - bytes_, 1.0), m)
+                for (b, c), m in found
+                if c < cycles - 0.5 and b <= most
+            ]
+            if not faster:
+                return True
+            self._make(max(faster, key=lambda x: x[0])[1])
+
+    def _make(self, moves: Mapping[str, _Piece]) -> None:
+        for n, p in moves.items():
+            self._take(n, p)
+        self._settle()
+
+    def _outcome(self, moves: Mapping[str, _Piece]) -> tuple[float, float]:
+        """Bytes and cycles after `moves`, which are not made."""
+        back, saved = {n: self.chosen[n] for n in moves}, self.saved
+        self._make(moves)
+        found = self.own - self.saved, self.cycles
+        for n, p in back.items():
+            self._take(n, p)
+        self.saved = saved
+        return found
+
+    def _moves(self) -> Iterator[dict[str, _Piece]]:
+        """Those of all layers that can take the same, and those of single ones."""
+        yield from self._groups()
+        yield from ({n: p} for n, o in self.options.items() if len(o) > 1 for p in o)
 
     def _groups(self) -> Iterator[dict[str, _Piece]]:
         plain: dict[str, _Piece] = {}

@@ -21,7 +21,7 @@ from ..lowering.qgraph import QConv, QDense, QGraph, QOp
 from ..names import comment
 from .chain import Chain
 from .chain_plan import COST_SHARE, RAM_WORTH, ChainChoice, Way
-from .choose import WAYS_WITHIN, Option, PlanSearch, ternary_kept
+from .choose import Option, PlanSearch, ternary_kept
 from .code_size import library_bytes, startup_bytes
 from .costs import NO_COST, Cost, cost, price_of
 from .emit import ISAS
@@ -258,7 +258,7 @@ def make_plan(
             options[op.name] = ternary_kept(options[op.name], w.size)
     form = Form(weights, tuple(ISAS) if portable else (executed(core),))
     budget = budget or Budget()
-    search = PlanSearch(graph, options, core, None if budget.flash is None else WAYS_WITHIN)
+    search = PlanSearch(graph, options, core, budget.flash)
     if budget == Budget():
         option = search.best(WEIGHTS[optimize], max_slowdown)
         plan = _build(graph, option, optimize, core, budget, Wanted(chains, thrift), form, {})
@@ -283,7 +283,7 @@ def _within(
     lean = {n: [c for c in o if not c.decoder] or o for n, o in search.options.items()}
     for options in (search.options, lean):  # lean: nothing is unpacked to RAM
         found = (
-            search if options is search.options else PlanSearch(graph, options, core, search.ways)
+            search if options is search.options else PlanSearch(graph, options, core, search.most)
         )
         for option in found.ranked(WEIGHTS[optimize], slowdown):
             plan = _build(graph, option, optimize, core, budget, wanted, form, search.options)
