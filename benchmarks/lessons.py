@@ -348,17 +348,21 @@ class _Builder:
         c, h, w = self.shape
         one = Requant(np.ones(1, np.int16) * 700, np.zeros(1, np.int32), 0, 12)
         for mode, k, s, pads in (
-            ("max", 2, 2, (0, 0, 0, 0)), ("max", 3, 2, (0, 0, 1, 1)), ("avg", 2, 2, (0, 0, 0, 0)),
-            ("avg", h, 1, (0, 0, 0, 0)),
+            ("max", (2, 2), (2, 2), (0, 0, 0, 0)), ("max", (3, 3), (2, 2), (0, 0, 1, 1)),
+            ("max", (1, 2), (1, 2), (0, 0, 0, 0)), ("max", (3, 1), (1, 1), (0, 0, 0, 0)),
+            ("max", (1, 4), (2, 4), (0, 0, 0, 0)), ("avg", (2, 2), (2, 2), (0, 0, 0, 0)),
+            ("avg", (h, h), (1, 1), (0, 0, 0, 0)),
         ):  # fmt: skip
-            n = (h + sum(pads[::2]) - k) // s + 1
+            oh, ow = (
+                (n + pads[i] + pads[i + 2] - k[i]) // s[i] + 1 for i, n in enumerate((h, w))
+            )
             requant = one if mode == "avg" else None
-            counts = (k * k,) if mode == "avg" else ()
+            counts = (k[0] * k[1],) if mode == "avg" else ()
             self.put(
                 lambda name, y, m=mode, k=k, s=s, pads=pads, r=requant, counts=counts: QPool(
-                    name, ("x",), y, m, (k, k), (s, s), pads, r, counts
+                    name, ("x",), y, m, k, s, pads, r, counts
                 ),
-                (c, n, n),
+                (c, oh, ow),
             )
         self.put(lambda name, y: QAdd(name, ("x", "x"), y, _SUMS, 0, 14), self.shape)
         self.put(lambda name, y: QRescale(name, ("x",), y, one), self.shape)

@@ -241,7 +241,7 @@ class Kernel(ABC, Generic[Op, Flash]):
 
     def vector_work(self, layer: Layer[Op]) -> dict[str, float]:
         """The same for a core with Helium, where the layer has a form of its own for it."""
-        return self.work(layer)
+        return self.dsp_work(layer)
 
     def cost(self, layer: Layer[Op]) -> float:
         """Instructions on a Cortex-M4, roughly: the unit where `work` names no better ones."""

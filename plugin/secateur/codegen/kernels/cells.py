@@ -84,8 +84,6 @@ class _Cell(Kernel[QOp, Table]):
             return self.work(layer)
         return {"instructions": self.each_of_two * layer.out_size}
 
-    vector_work = dsp_work
-
     def emit(self, layer: Layer[Any], table: Table) -> Emission:
         op = layer.op
         u = layer.out_size

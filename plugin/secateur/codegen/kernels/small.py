@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from ...lowering.qgraph import (
     QAdd,
@@ -18,6 +19,7 @@ from ..geometry import Ring, Stripe
 from ..requant import RequantTable, inlined, multiplied, requantization, wide_code
 from ..tables import Table
 from .base import Kernel, Layer, Op, Plain, register
+from .pool_words import PoolWords
 
 
 def _macro(macro: str, *args: object) -> str:
@@ -69,6 +71,15 @@ class Pool(Kernel[QPool, OptionalTable]):
             }
         return {f"{kind}_outputs": outputs, f"{kind}_taps": taps}
 
+    def dsp_work(self, layer: Layer[QPool]) -> dict[str, float]:
+        words = self._words(layer)
+        c, oh = layer.graph.tensors[layer.op.output].shape[:2] if words else (0, 0)
+        return words.work(c * oh) if words else self.work(layer)
+
+    def _words(self, layer: Layer[QPool]) -> PoolWords | None:
+        """How cores with the DSP extension take maxima, where it is not byte by byte."""
+        return None if self._numbered(layer) else PoolWords.of(layer)
+
     @staticmethod
     def _whole(op: QPool, shape: tuple[int, ...]) -> bool:
         """Whether each plane becomes its mean, which has a loop of its own."""
@@ -114,8 +125,8 @@ class Pool(Kernel[QPool, OptionalTable]):
         whole = self._whole(op, (c, h, w))
         name = f"{op.mode}_pool_{op.window[0]}x{op.window[1]}_{c}_{h}x{w}"
         name += f"_{oh}_rows" if layer.stripe else ""
-        text = render(
-            "pool.c.j2",
+        form = partial(
+            render, "pool.c.j2",
             title=f"{'Maximum' if op.mode == 'max' else 'Mean'} of {op.window[0]}x{op.window[1]} "
             f"windows, {c} planes of {h}x{w}.",
             name=name, c=c, h=h, w=w, oh=oh, ow=ow, kh=op.window[0], kw=op.window[1],
@@ -126,10 +137,13 @@ class Pool(Kernel[QPool, OptionalTable]):
             out_gap=s.out * ow - oh * ow, kind=layer.ctype(op.inputs[0]),
             out=layer.ctype(op.output), least=layer.graph.tensors[op.inputs[0]].bottom,
         )  # fmt: skip
+        words = self._words(layer)
+        forms = {"dsp": form(words=words)} if words else {}
         args = [*table.names, *layer.pointers]
         args += [layer.first] if numbered else []
         return Emission(
-            f"{name}({', '.join(args)});", [*wide_code(op.requant), CFunction(name, text)]
+            f"{name}({', '.join(args)});",
+            [*wide_code(op.requant), CFunction(name, form(words=None), forms)],
         )
 
 

@@ -103,6 +103,14 @@ SC_INLINE int32_t sc_sum4(int32_t acc, uint32_t w)
     return r;
 }
 
+/* The larger byte of each two. */
+SC_INLINE uint32_t sc_max4(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm__("usub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(r) : "r"(a), "r"(b) : "cc");
+    return r;
+}
+
 /* ((a * m) >> 16) + c with a 48-bit product; m in int16 range. */
 SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
 {

@@ -111,6 +111,16 @@ SC_INLINE int32_t sc_sum4(int32_t acc, uint32_t w)
     return acc + (int32_t)((pairs & 0xFFFFu) + (pairs >> 16));
 }
 
+SC_INLINE uint32_t sc_max4(uint32_t a, uint32_t b)
+{
+    uint32_t r = 0;
+    for (int i = 0; i < 32; i += 8) {
+        const uint32_t x = a >> i & 255u, y = b >> i & 255u;
+        r |= (x > y ? x : y) << i;
+    }
+    return r;
+}
+
 SC_INLINE int32_t sc_macw(int32_t a, int32_t m, int32_t c)
 {
 #if defined(__ARM_ARCH_6M__)
