@@ -43,6 +43,7 @@ CORE, BOARD = "cortex-m55", "mps3_an547"
 #: Kernels with a vector form of their own, and layers of a shape and encoding that are counted.
 VECTORS = {
     "conv_dense": 1, "conv_sparse": 2, "conv_ternary": 2, "depthwise": 1, "dense": 1,
+    "depthwise_ternary": 2,
 }  # fmt: skip
 
 

@@ -353,9 +353,7 @@ class _Builder:
             ("max", (1, 4), (2, 4), (0, 0, 0, 0)), ("avg", (2, 2), (2, 2), (0, 0, 0, 0)),
             ("avg", (h, h), (1, 1), (0, 0, 0, 0)),
         ):  # fmt: skip
-            oh, ow = (
-                (n + pads[i] + pads[i + 2] - k[i]) // s[i] + 1 for i, n in enumerate((h, w))
-            )
+            oh, ow = ((n + pads[i] + pads[i + 2] - k[i]) // s[i] + 1 for i, n in enumerate((h, w)))
             requant = one if mode == "avg" else None
             counts = (k[0] * k[1],) if mode == "avg" else ()
             self.put(

@@ -22,6 +22,8 @@ from secateur.lowering.qgraph import QGraph
 from secateur.targets import tools
 from secateur.targets.builders import elf
 
+from .qgraphs import codes
+
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
 SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
@@ -417,3 +419,15 @@ def on_qemu(plans: Sequence[Plan], inputs: Sequence[np.ndarray], folder: Path) -
     )  # fmt: skip
     assert done.returncode == 0, (done.returncode, done.stderr[-500:])
     return _split(plans, inputs, done.stdout)
+
+
+def same_on_qemu(
+    graphs: Sequence[QGraph], force: Mapping[str, str] | str, folder: Path
+) -> list[str]:
+    """Every graph gives the reference's bytes there; the layers' C, of each graph."""
+    plans = [plan(g, f"m{i}", force) for i, g in enumerate(graphs)]
+    inputs = [codes(g, 3) for g in graphs]
+    for g, x, y in zip(graphs, inputs, on_qemu(plans, inputs, folder), strict=True):
+        want = reference.run(g, x).reshape(len(x), -1)
+        np.testing.assert_array_equal(y, want, err_msg=g.name)
+    return [p.library.files[f"src/m{i}.c"] for i, p in enumerate(plans)]

@@ -11,8 +11,8 @@ from secateur.codegen.plan import candidates, make_plan
 from secateur.lowering import reference
 from secateur.lowering.qgraph import QGraph, Requant
 
+from . import run_c
 from .qgraphs import Chain, Pads, codes
-from .run_c import same_on_vectors
 from .test_limits import PLACES, lane_rows, run, whole
 
 FORCE = "ternary/depthwise_ternary"
@@ -54,8 +54,11 @@ def test_ternary_depthwise_layers(place: str, optimize: str, tmp_path: Path) -> 
 
 @pytest.mark.emulator
 def test_ternary_depthwise_layers_on_a_cortex_m55(tmp_path: Path) -> None:
-    graph = layers()[0]
-    same_on_vectors(make_plan(graph, FORCE), graph, codes(graph, 4), tmp_path)
+    """Eight columns at a time."""
+    graphs = layers()
+    texts = run_c.same_on_qemu(graphs, FORCE, tmp_path)
+    assert all("_vectors(" in text for text in texts)
+    assert any("sc_codes8(" in text for text in texts)
 
 
 @pytest.mark.parametrize("place", PLACES)

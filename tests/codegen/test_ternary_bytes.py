@@ -15,7 +15,7 @@ from secateur.lowering.qgraph import QConv, QGraph
 from secateur.lowering.requant import requantize
 
 from .qgraphs import Chain, Pads, bounds, codes
-from .run_c import same_on_vectors
+from .run_c import same_on_qemu, same_on_vectors
 from .test_depthwise import SHAPES
 from .test_limits import PLACES, run
 
@@ -130,6 +130,14 @@ def test_depthwise_taps_are_added_in_bytes(place: str, optimize: str, tmp_path: 
     for g in graphs:
         assert "_bytes(const uint8_t *plane" in make_plan(g, force).library.files["src/d.c"]
     run(graphs, [codes(g, 4) for g in graphs], place, tmp_path, force, optimize)
+
+
+@pytest.mark.emulator
+def test_depthwise_taps_are_added_in_bytes_on_a_cortex_m55(tmp_path: Path) -> None:
+    """Sixteen columns at a time."""
+    force = {"conv1": "ternary/depthwise_ternary"}
+    texts = same_on_qemu(depthwise_layers(), force, tmp_path)
+    assert all("sc_byte_codes(" in text for text in texts)
 
 
 def test_depthwise_sums_that_leave_a_byte_take_lanes() -> None:

@@ -8,16 +8,18 @@ channel's multiplier takes it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from ...lowering.qgraph import QConv
-from ..emit import CArray, CFunction, Emission, by_isa, render
+from ..emit import CArray, CFunction, Emission, by_isa, not_with_vectors, render
 from ..geometry import Geometry, align4
 from ..requant import RequantTable, code_bits, multiplied, requantization
 from ..tables import RequantizedTable, counter_type
 from .base import Kernel, Layer, register
 from .depthwise import depthwise_name, is_depthwise, plane_over_plane
+from .helium_depthwise import pieces
 from .rows.ternary import lists_fit
 from .rows.ternary_bytes import top_code
 from .tile.schedule import band_halves, band_phases
@@ -142,10 +144,30 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
                 "column_taps": down * g.th * taps,
                 "column_stores": down * g.th * live,
             }
+        return {**made, **self._planes(g)}
+
+    def _planes(self, g: Geometry) -> dict[str, float]:
+        """Units of filling planes."""
         return {
-            **made,
             "copied" if g.phases == 1 else "split": float(g.co * g.h * g.w),
             "planes": float(g.co),
+        }
+
+    def vector_work(self, layer: Layer[QConv]) -> dict[str, float]:
+        op, g = layer.op, strip_geometry(layer)
+        if not _has_vectors(self.table(layer).q):
+            return self.work(layer)
+        w = op.weight.reshape(g.co, -1)
+        taps, live = float(np.count_nonzero(w)), float(np.count_nonzero(np.any(w, axis=1)))
+        both = float(np.count_nonzero(np.any(w > 0, axis=1) & np.any(w < 0, axis=1)))
+        kind, columns = ("byte", 16) if _bytes(layer) else ("lane", 8)
+        strips = float(-(-g.oh // g.th) * -(-g.ow // columns))
+        return {
+            f"{kind}_vectors": strips * g.th * (taps + both),
+            f"{kind}_vector_stores": strips * g.th * live,
+            "vector_taps": strips * taps,
+            "vector_strips": strips * live,
+            **self._planes(g),
         }
 
     def table(self, layer: Layer[QConv]) -> RequantizedTable:
@@ -175,15 +197,21 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         alone, sums = _alone(g, layer.compact), _bytes(layer)
         strip = _strip_function(g, q, elem, layer.compact, sums, g.ow - alone)
         columns = [_column_function(g, q, elem, sums)] if alone else []
+        vectors = _vector_function(g, q, elem, sums)
         name = f"{depthwise_name(layer.op, g.co, g.oh, g.ow)}_ternary"
-        text = render(
-            "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem, strip=strip.name,
-            column=columns and columns[0].name, phases=band_phases(g), halves=band_halves(g),
+        form = partial(
+            render, "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem,
+            phases=band_phases(g), halves=band_halves(g),
             copied=min(g.h, g.in_rows - g.pads[0]),
             title=f"Ternary depthwise {g.kh}x{g.kw} convolution, {g.co} channels of {g.oh}x{g.ow}.",
         )  # fmt: skip
         args = [*table.names, layer.inputs[0], layer.output, layer.scratch]
-        return Emission(f"{name}({', '.join(args)});", [strip, *columns, CFunction(name, text)])
+        text = form(strip=strip.name, column=columns and columns[0].name, pieces=[])
+        forms, functions = {}, [strip, *columns]
+        if vectors:
+            forms = {"helium": form(strip=vectors.name, column=[], pieces=pieces(g.w))}
+            functions = [*(not_with_vectors(f) for f in functions), vectors]
+        return Emission(f"{name}({', '.join(args)});", [*functions, CFunction(name, text, forms)])
 
 
 def _bytes(layer: Layer[QConv]) -> Bytes | None:
@@ -213,6 +241,26 @@ def _column_function(g: Geometry, q: RequantTable, elem: str, sums: Bytes | None
         "depthwise_column.c.j2", name=name, g=g, q=q, elem=elem, offsets=_row_offsets(g), bytes=sums
     )  # fmt: skip
     return CFunction(name, text)
+
+
+def _has_vectors(q: RequantTable) -> bool:
+    """Whether vectors make codes: of products that fit 32 bits."""
+    return q.pre_shift == 0
+
+
+def _vector_function(
+    g: Geometry, q: RequantTable, elem: str, sums: Bytes | None
+) -> CFunction | None:
+    """The routine that makes `g.th` output rows of a channel with vectors, only called by cores
+    that have them; None where there is none."""
+    if not _has_vectors(q):
+        return None
+    name = f"{_name(g, elem, sums, g.ow)}_vectors"
+    text = render(
+        "depthwise_taps.helium.c.j2", name=name, g=g, q=q, elem=elem, offsets=_row_offsets(g),
+        bytes=sums,
+    )  # fmt: skip
+    return CFunction(name, "", {"dsp": "", "helium": text})
 
 
 def _strip_function(

@@ -81,7 +81,7 @@ def depthwise(shape: Mapping[str, Any], skip: frozenset[int]) -> str:
     return render(
         "depthwise_helium.c.j2", **shape, unrolled=unrolled, at_once=rows, text=text,
         load=_load(0, ow, shape["sx"]), store=store4(q, "s", min(ow, 4)),
-        pieces=_pieces(shape["w"]),
+        pieces=pieces(shape["w"]),
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def work(
     return {"fours": strips * rows, "taps": strips * (rows * kh * kw + loads)}
 
 
-def _pieces(n: int) -> list[tuple[int, int]]:
+def pieces(n: int) -> list[tuple[int, int]]:
     """(offset, bytes) of the copies that move `n` bytes, the last one perhaps some again."""
     size = next((s for s in (16, 8, 4) if s <= n), n)
     return [(o, size) for o in [*range(0, n - size, size), n - size]]

@@ -46,14 +46,34 @@ SC_NOINLINE void sc_copy(uint8_t *to, const uint8_t *from, uint32_t n)
 #endif
 
 
-/* Eight 16-bit sums to codes, (sum * m + c) >> shift clamped. */
+/* Eight 16-bit sums to codes, (sum * m + c) >> shift clamped, each in the lowest byte of its lane; the
+ * other byte is anything. */
 SC_INLINE uint16x8_t sc_codes8(uint16x8_t sums, int32_t m, int32_t c, int32_t shift)
 {
     const int16x8_t s = vreinterpretq_s16_u16(sums), factor = vdupq_n_s16((int16_t)m);
     const int32x4_t even = vshlq_r_s32(vaddq_n_s32(vmullbq_int_s16(s, factor), c), -shift);
     const int32x4_t odd = vshlq_r_s32(vaddq_n_s32(vmulltq_int_s16(s, factor), c), -shift);
-    const uint16x8_t codes = vqmovuntq_s32(vqmovunbq_s32(vdupq_n_u16(0), even), odd);
-    return vminq_u16(codes, vdupq_n_u16(255));
+    const uint16x8_t codes = vqmovuntq_s32(vqmovunbq_s32(vreinterpretq_u16_s32(even), even), odd);
+    return vreinterpretq_u16_u8(vqmovnbq_u16(vreinterpretq_u8_u16(codes), codes));
+}
+
+/* No more than `most` in any byte. */
+SC_INLINE uint16x8_t sc_least8(uint16x8_t codes, uint8_t most)
+{
+    return vreinterpretq_u16_u8(vminq_u8(vreinterpretq_u8_u16(codes), vdupq_n_u8(most)));
+}
+
+SC_INLINE uint16x8_t sc_negated8(uint16x8_t sums)
+{
+    return vreinterpretq_u16_s16(vnegq_s16(vreinterpretq_s16_u16(sums)));
+}
+
+/* Sixteen sums that are bytes to codes. */
+SC_INLINE uint8x16_t sc_byte_codes(uint8x16_t sums, int32_t m, int32_t c, int32_t shift)
+{
+    const uint16x8_t even = sc_codes8(vmovlbq_u8(sums), m, c, shift);
+    const uint16x8_t odd = sc_codes8(vmovltq_u8(sums), m, c, shift);
+    return vmovntq_u16(vreinterpretq_u8_u16(even), odd);
 }
 
 /* Eight sums of neighbouring pixels as the even and odd lane words of two groups of four. */
