@@ -264,15 +264,26 @@ SC_INLINE uint32_t sc_second_s(const int8_t *w)
     return sc_odd_s(sc_load((const uint8_t *)w));
 }
 
+/* Four bytes of eight at even places, and four at odd places. */
+SC_INLINE void sc_split8(uint8_t *even, uint8_t *odd, const uint8_t *from)
+{
+    const uint32_t u = sc_load(from), v = sc_load(from + 4);
+    const uint32_t lo = sc_pair_lo(u, v), hi = sc_pair_hi(u, v); /* halves of both words */
+    sc_store(even, sc_even(lo) | sc_even(hi) << 8);
+    sc_store(odd, sc_odd(lo) | sc_odd(hi) << 8);
+}
+
 /* The bytes of n at even places, and those at odd places. */
 SC_NOINLINE void sc_split(uint8_t *even, uint8_t *odd, const uint8_t *from, uint32_t n)
 {
 #if !defined(__OPTIMIZE_SIZE__)
-    for (; n >= 8; n -= 8, from += 8, even += 4, odd += 4) {
-        const uint32_t u = sc_load(from), v = sc_load(from + 4);
-        const uint32_t ue = sc_even(u), ve = sc_even(v), uo = sc_odd(u), vo = sc_odd(v);
-        sc_store(even, sc_pair_lo(ue | ue >> 8, ve | ve >> 8));
-        sc_store(odd, sc_pair_lo(uo | uo >> 8, vo | vo >> 8));
+    for (; n >= 16; n -= 16, from += 16, even += 8, odd += 8) {
+        sc_split8(even, odd, from);
+        sc_split8(even + 4, odd + 4, from + 8);
+    }
+    if (n >= 8) {
+        sc_split8(even, odd, from);
+        n -= 8, from += 8, even += 4, odd += 4;
     }
 #endif
     for (; n >= 2; n -= 2) {
