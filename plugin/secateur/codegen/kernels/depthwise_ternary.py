@@ -14,7 +14,7 @@ import numpy as np
 
 from ...lowering.qgraph import QConv
 from ..emit import CArray, CFunction, Emission, by_isa, not_with_vectors, render
-from ..geometry import Geometry, align4
+from ..geometry import Geometry, Stripe, align4
 from ..requant import RequantTable, code_bits, multiplied, requantization
 from ..tables import RequantizedTable, counter_type
 from .base import Kernel, Layer, register
@@ -34,10 +34,13 @@ def _rows(oh: int) -> int:
 
 
 def strip_geometry(layer: Layer[QConv]) -> Geometry:
-    """One padded plane, its columns split by phase, and strips of four columns."""
+    """One padded plane, its columns split by phase, and strips of four columns; in a chain of the
+    plane the rows that a call reads."""
     op = layer.op
     _, h, w = layer.graph.tensors[op.inputs[0]].shape
     c, oh, ow = layer.graph.tensors[op.output].shape
+    s = layer.stripe or Stripe(oh, 1, (h,), oh)
+    oh, held = s.rows, s.held[0]
     kh, kw = op.weight.shape[2:]
     sy, sx = op.stride
     rows, phases = (oh - 1) * sy + kh, min(sx, kw)
@@ -45,7 +48,8 @@ def strip_geometry(layer: Layer[QConv]) -> Geometry:
     return Geometry(
         1, h, w, c, oh, ow, kh, kw, sy, sx, op.pads, layer.graph.tensors[op.inputs[0]].zero_point,
         4, _rows(oh), False, False, oh, rows, sy, phases, pitch, pitch * phases,
-        rows * pitch * phases, h * w, oh * ow, oh * ow, h, 1, False,
+        rows * pitch * phases, held * w, s.out * ow, s.out * ow, held, s.calls,
+        layer.stripe is not None,
     )  # fmt: skip
 
 
@@ -118,12 +122,15 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
     def overwrites(self, layer: Layer[QConv]) -> tuple[int, ...]:
         return plane_over_plane(layer)
 
+    def chains(self, layer: Layer[QConv]) -> bool:
+        return True
+
     plain_factor = 4.0
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
         op = layer.op
         g = strip_geometry(layer)
-        down, alone = float(-(-g.oh // g.th)), _alone(g, layer.compact)
+        down, alone = float(g.calls * -(-g.oh // g.th)), _alone(g, layer.compact)
         strips = down * -(-(g.ow - alone) // 4)
         live = float(np.count_nonzero(np.any(op.weight, axis=(1, 2, 3))))
         taps = float(np.count_nonzero(op.weight))
@@ -148,9 +155,12 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
 
     def _planes(self, g: Geometry) -> dict[str, float]:
         """Units of filling planes."""
+        planes = float(g.calls * g.co)
+        rows = planes * (g.in_rows if g.chained else g.h)
         return {
-            "copied" if g.phases == 1 else "split": float(g.co * g.h * g.w),
-            "planes": float(g.co),
+            "copied" if g.phases == 1 else "split": rows * g.w,
+            "planes": planes,
+            "ring_rows": rows if g.ring else 0.0,
         }
 
     def vector_work(self, layer: Layer[QConv]) -> dict[str, float]:
@@ -161,7 +171,7 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         taps, live = float(np.count_nonzero(w)), float(np.count_nonzero(np.any(w, axis=1)))
         both = float(np.count_nonzero(np.any(w > 0, axis=1) & np.any(w < 0, axis=1)))
         kind, columns = ("byte", 16) if _bytes(layer) else ("lane", 8)
-        strips = float(-(-g.oh // g.th) * -(-g.ow // columns))
+        strips = float(g.calls * -(-g.oh // g.th) * -(-g.ow // columns))
         return {
             f"{kind}_vectors": strips * g.th * (taps + both),
             f"{kind}_vector_stores": strips * g.th * live,
@@ -198,7 +208,7 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         strip = _strip_function(g, q, elem, layer.compact, sums, g.ow - alone)
         columns = [_column_function(g, q, elem, sums)] if alone else []
         vectors = _vector_function(g, q, elem, sums)
-        name = f"{depthwise_name(layer.op, g.co, g.oh, g.ow)}_ternary"
+        name = f"{depthwise_name(layer.op, g.co, g.oh, g.ow)}_ternary{'_ring' if g.ring else ''}"
         form = partial(
             render, "depthwise_ternary.c.j2", name=name, g=g, q=q, elem=elem,
             phases=band_phases(g), halves=band_halves(g),
@@ -206,6 +216,7 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
             title=f"Ternary depthwise {g.kh}x{g.kw} convolution, {g.co} channels of {g.oh}x{g.ow}.",
         )  # fmt: skip
         args = [*table.names, layer.inputs[0], layer.output, layer.scratch]
+        args += [layer.first] if g.numbered else []
         text = form(strip=strip.name, column=columns and columns[0].name, pieces=[])
         forms, functions = {}, [strip, *columns]
         if vectors:
