@@ -7,8 +7,20 @@ from hypothesis import strategies as st
 
 from secateur.lowering.factored import Factors
 from secateur.lowering.operators.pool import pool_counts
-from secateur.lowering.qgraph import QConv, QDense, QGraph, QOp, QPool, QTensor, Requant
-from secateur.lowering.requant import DoesNotFitError, requantize
+from secateur.lowering.operators.table import QTable
+from secateur.lowering.qgraph import (
+    QAdd,
+    QConv,
+    QDense,
+    QGraph,
+    QOp,
+    QPad,
+    QPool,
+    QRescale,
+    QTensor,
+    Requant,
+)
+from secateur.lowering.requant import DoesNotFitError, add_constants, requantize
 
 Pads = tuple[int, int, int, int]
 KINDS = ("ternary", "present", "two", "powers", "factored", "sparse", "levels", "int8", "extreme")
@@ -176,6 +188,37 @@ class Chain:
         )  # fmt: skip
         return self._put(op, (c, oh, ow), zero)
 
+    def add(self, other: str, zero: int = 0) -> Chain:
+        """The sum of the last tensor and another of its shape, by an operator of its own."""
+        zeros = (self.top.zero_point, self.graph.tensors[other].zero_point)
+        ratios = self.rng.uniform(0.3, 1.1, 2)
+        multipliers, offset, shift = add_constants((ratios[0], ratios[1]), zeros, zero)
+        op = QAdd(
+            f"add{len(self.graph.ops)}", (self.top.name, other), self._next, multipliers, offset,
+            shift,
+        )  # fmt: skip
+        return self._put(op, self.top.shape, zero)
+
+    def pad(self, pads: Pads) -> Chain:
+        """A border of the zero point."""
+        c, h, w = self.top.shape
+        op = QPad(f"pad{len(self.graph.ops)}", (self.top.name,), self._next, pads)
+        shape = (c, h + pads[0] + pads[2], w + pads[1] + pads[3])
+        return self._put(op, shape, self.top.zero_point)
+
+    def rescale(self, zero: int = 0) -> Chain:
+        """Another scale."""
+        m, z = self.rng.uniform(0.5, 1.4, 1), np.full(1, float(self.top.zero_point))
+        requant, _ = requantize(m, np.full(1, float(zero)), z, 0 * z, 255 + 0 * z)
+        op = QRescale(f"rescale{len(self.graph.ops)}", (self.top.name,), self._next, requant)
+        return self._put(op, self.top.shape, zero)
+
+    def look_up(self, zero: int = 0) -> Chain:
+        """A function of single codes."""
+        codes = self.rng.integers(0, 256, 256).astype(np.uint8)
+        op = QTable(f"table{len(self.graph.ops)}", (self.top.name,), self._next, codes)
+        return self._put(op, self.top.shape, zero)
+
 
 @st.composite
 def layer_chains(draw: st.DrawFn) -> QGraph:
@@ -219,7 +262,8 @@ def layer_chains(draw: st.DrawFn) -> QGraph:
 
 @st.composite
 def stacks(draw: st.DrawFn) -> QGraph:
-    """Two to five convolutions and poolings: windows, strides, paddings and sides of all sorts."""
+    """Two to five convolutions and poolings: windows, strides, paddings and sides of all sorts;
+    between them sums, borders and functions of single codes."""
 
     def number(low: int, high: int) -> int:
         return draw(st.integers(low, high))
@@ -230,11 +274,14 @@ def stacks(draw: st.DrawFn) -> QGraph:
         "stack", (draw(channels), draw(sides), draw(sides)), number(0, 2**32 - 1), draw(zeros)
     )
     kind = draw(st.sampled_from(["ternary", "sparse", "int8", "levels", "powers", "two"]))
+    filters = draw(st.sampled_from(["int8", "ternary"]))  #: of depthwise layers
     for _ in range(number(2, 4)):
         _, h, w = c.top.shape
         if min(h, w) < 2:
             break
-        what = draw(st.sampled_from(["pointwise", "window", "block", "depthwise", "pool"]))
+        what = draw(
+            st.sampled_from(["pointwise", "window", "block", "sum", "depthwise", "pool", "pad"])
+        )
         zero = draw(zeros)
         k = (number(1, min(5, h)), number(1, min(4, w)))
         stride = (number(1, 3), number(1, 2))
@@ -246,12 +293,19 @@ def stacks(draw: st.DrawFn) -> QGraph:
             before, same = c.top, (1, 1, 1, 1)
             c.conv(draw(channels), (3, 3), kind, pads=same, zero=zero)
             c.conv(before.shape[0], (3, 3), kind, pads=same, zero=zero, residual=before.name)
+        elif what == "sum":
+            before = c.top
+            c.conv(0, (3, 3), filters, pads=(1, 1, 1, 1), zero=zero, depthwise=True)
+            c.add(before.name, draw(zeros))
         elif what == "pool":
             (c.max_pool if draw(st.booleans()) else c.mean_pool)(k, stride, pads)
+        elif what == "pad":
+            c.pad((number(0, 3), number(0, 2), number(0, 3), number(0, 2)))
+            (c.look_up if draw(st.booleans()) else c.rescale)(zero)
         else:
             c.conv(
-                draw(channels), k, "int8" if what == "depthwise" else kind, stride, pads, zero=zero,
-                depthwise=what == "depthwise",
+                draw(channels), k, filters if what == "depthwise" else kind, stride, pads,
+                zero=zero, depthwise=what == "depthwise",
             )  # fmt: skip
     return c.graph
 

@@ -20,7 +20,8 @@ from secateur.codegen.kernels import Kernel, Layer, get
 from secateur.codegen.plan import Budget, Plan, make_plan
 from secateur.errors import BudgetError, ModelError
 from secateur.lowering import reference
-from secateur.lowering.qgraph import QConv, QGraph, QPool
+from secateur.lowering.operators.table import QTable
+from secateur.lowering.qgraph import QAdd, QConv, QGraph, QPad, QPool, QRescale
 from secateur.targets import tools
 
 from . import run_c
@@ -54,24 +55,22 @@ def possible(graph: QGraph) -> list[tuple[str, str, int, int]]:
 def check(made: list[tuple[QGraph, Plan]], x: np.ndarray, core: str = "host") -> None:
     plans = [p for _, p in made]
     with tempfile.TemporaryDirectory() as tmp:
-        run = [x] * len(plans)
-        if core == "host":
-            got = run_c.on_host(plans, run, Path(tmp))
-        else:
-            got = run_c.on_core(core, plans, run, Path(tmp))
+        got = run_c.on(core, plans, [x] * len(plans), Path(tmp))
     for (graph, plan), y in zip(made, got, strict=True):
         expected = reference.run(graph, x).reshape(len(x), -1)
         text = [(c.links[0].name, c.name, c.rows, c.start) for c in plan.chains]
         np.testing.assert_array_equal(y, expected, err_msg=f"{text} {plan.layers}")
 
 
-def chained(graph: QGraph, wanted: list[tuple[str, str, int, int]]) -> list[tuple[QGraph, Plan]]:
+def chained(
+    graph: QGraph, wanted: list[tuple[str, str, int, int]], force: dict[str, str] | None = None
+) -> list[tuple[QGraph, Plan]]:
     """The graph planned with each of the chains, each under its own name."""
     made = []
     for i, chain in enumerate(wanted):
         other = deepcopy(graph)
         other.name = f"m{i}"
-        made.append((other, make_plan(other, chains=[chain])))
+        made.append((other, make_plan(other, force, chains=[chain])))
     return made
 
 
@@ -93,6 +92,53 @@ def block() -> Chain:
     return c.conv(12, (1, 1), "int8").mean_pool((2, 2), (2, 2), (0, 0, 0, 0))
 
 
+def lean() -> Chain:
+    """Ternary depthwise layers of both strides around a sum of a branch inside, functions of single
+    codes, a border in front of a strided convolution and one at the end; odd sides, no zero point
+    of 0."""
+    c = Chain("lean", (5, 19, 13), seed=6, zero=77)
+    c.conv(6, (1, 1), "ternary", zero=3)
+    c.conv(0, (3, 3), "ternary", pads=(1, 1, 1, 1), depthwise=True, zero=9)
+    c.add("t0", zero=130).look_up(4).rescale(200).pad((3, 1, 2, 0))
+    c.conv(0, (5, 3), "ternary", (2, 2), (0, 0, 1, 1), depthwise=True, zero=5)
+    c.conv(0, (3, 3), "ternary", pads=(2, 1, 0, 1), depthwise=True, zero=2)
+    return c.pad((0, 2, 1, 1)).conv(7, (3, 3), "int8", (2, 2), zero=7).pad((1, 0, 2, 1))
+
+
+def ternary_filters(
+    graph: QGraph, wanted: list[tuple[str, str, int, int]]
+) -> list[tuple[QGraph, Plan]]:
+    """`chained`, with the kernel of its own for every depthwise layer of ternary weights."""
+    force = {
+        op.name: "ternary/depthwise_ternary"
+        for op in graph
+        if isinstance(op, QConv) and op.groups > 1
+    }
+    return chained(graph, wanted, force)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("place", run_c.PLACES)
+def test_chains_go_through_ternary_filters_sums_and_borders(place: str) -> None:
+    graph = lean().graph
+    every = possible(graph)
+    longest = [w for w in every if (w[0], w[1]) == (graph.ops[0].name, graph.ops[-1].name)]
+    assert {w[2:] for w in longest} >= {(1, 1), (1, 4)}
+    ends = [w for w in every if w[1] in ("pad5", "pad8") or w[0] == "add2"]
+    made = ternary_filters(graph, [*longest, *ends[::5]])
+    kernels = {p.kernel for p in made[0][1].layers.values()}
+    assert kernels >= {"depthwise_ternary", "add", "pad", "table", "rescale"}
+    check(made, codes(graph, 3), place)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("rows", [(1, 1), (1, 4), (2, 2), (4, 4)])
+def test_such_chains_on_vectors(rows: tuple[int, int], tmp_path: Path) -> None:
+    graph = lean().graph
+    ((graph, plan),) = ternary_filters(graph, [("conv0", "pad10", *rows)])
+    run_c.same_on_vectors(plan, graph, codes(graph, 3), tmp_path)
+
+
 @pytest.mark.emulator
 @pytest.mark.parametrize("core", run_c.CORES)
 def test_chains_on_the_cores(core: str) -> None:
@@ -107,9 +153,12 @@ def test_chains_on_the_cores(core: str) -> None:
 
 def rows_read(link_op: object, i: int, y: int, height: int) -> range:
     """Rows of operand `i` that row y of the output needs, of those that exist."""
-    assert isinstance(link_op, (QConv, QPool))
-    if i:
+    if i or isinstance(link_op, (QAdd, QRescale, QTable)):
         return range(y, y + 1)
+    if isinstance(link_op, QPad):
+        top = y - link_op.pads[0]
+        return range(max(0, top), min(height, top + 1))
+    assert isinstance(link_op, (QConv, QPool))
     size = link_op.weight.shape[2] if isinstance(link_op, QConv) else link_op.window[0]
     top = y * link_op.stride[0] - link_op.pads[0]
     return range(max(0, top), min(height, top + size))
@@ -210,6 +259,20 @@ def test_a_budget_of_ram_is_kept_at_what_it_costs() -> None:
     assert make_plan(deepcopy(graph), budget=Budget(ram=plain.arena)).arena <= plain.arena
     with pytest.raises(BudgetError, match="ram"):
         make_plan(graph, budget=Budget(ram=1000))
+
+
+def test_a_budget_of_ram_is_kept_through_ternary_filters_a_sum_and_a_border() -> None:
+    c = Chain("through", (2, 32, 32), seed=1, zero=9)
+    c.conv(16, (1, 1), "ternary", zero=3)
+    c.conv(0, (3, 3), "ternary", pads=(1, 1, 1, 1), depthwise=True, zero=4).add("t0", zero=7)
+    graph = c.pad((0, 0, 1, 1)).conv(4, (3, 3), "ternary", (2, 2)).graph
+    force = {"conv1": "ternary/depthwise_ternary"}
+    assert make_plan(deepcopy(graph), force, chains=()).arena > 2 * 16 * 32 * 32
+    plan = make_plan(graph, force, budget=Budget(ram=12_000))
+    assert plan.arena <= 12_000
+    (chain,) = plan.chains
+    assert {"conv1", "add2", "pad3"} <= {link.name for link in chain.links}
+    check([(graph, plan)], codes(graph, 3))
 
 
 def test_the_comment_says_so_and_an_impossible_chain_is_a_clear_mistake() -> None:

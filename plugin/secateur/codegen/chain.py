@@ -18,22 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import gcd, lcm
 
-from ..lowering.qgraph import QConv, QGraph, QOp, QPool
+from ..lowering.qgraph import QGraph, QOp, RowsRead
 from .geometry import Stripe, align4
 from .kernels import AnyKernel, Layer
-
-
-@dataclass(frozen=True)
-class Reads:
-    """Which rows of an operand an operator reads: y * step - pad .. y * step - pad + size - 1."""
-
-    step: int
-    pad: int
-    size: int
-
-    def first(self, y: int) -> int:
-        """First row that output row `y` and all behind it read."""
-        return max(0, y * self.step - self.pad)
 
 
 @dataclass(frozen=True)
@@ -92,13 +79,11 @@ class Chain:
         return replace(self, links=tuple(links))
 
 
-def reads_of(op: QOp, i: int) -> Reads:
-    """The rows that `op` reads of its operand `i`."""
-    assert isinstance(op, (QConv, QPool))
-    if i:  # a residual
-        return Reads(1, 0, 1)
-    size = op.weight.shape[2] if isinstance(op, QConv) else op.window[0]
-    return Reads(op.stride[0], op.pads[0], size)
+def reads_of(op: QOp, i: int) -> RowsRead:
+    """The rows that `op`, which reads by rows, reads of its operand `i`."""
+    reads = op.rows_read(i)
+    assert reads is not None
+    return reads
 
 
 @dataclass
@@ -125,7 +110,7 @@ def make(
     """
     ops = graph.ops[first : last + 1]
     if not _closed(graph, first, last) or not all(
-        isinstance(op, (QConv, QPool)) and kernels[op.name].chains(layers[op.name]) for op in ops
+        _by_rows(op) and kernels[op.name].chains(layers[op.name]) for op in ops
     ):
         return None
     paces = _paces(graph, ops, rows, most)
@@ -169,17 +154,23 @@ def make(
     )
 
 
+def _by_rows(op: QOp) -> bool:
+    return all(op.rows_read(i) is not None for i in range(len(op.inputs)))
+
+
 def _made(ops: Sequence[QOp]) -> set[str]:
     return {op.output for op in ops}
 
 
 def _closed(graph: QGraph, first: int, last: int) -> bool:
-    """Whether only operators of the chain read what it makes before its output."""
-    inner = _made(graph.ops[first:last])
+    """Whether only operators of the chain read what it makes before its output, and none of them
+    is a part of a loop."""
+    inner, ops = _made(graph.ops[first:last]), graph.ops[first : last + 1]
     outside = [op for i, op in enumerate(graph.ops) if not first <= i <= last]
-    read = {t for op in outside for t in op.inputs} | set(graph.outputs)
-    used = {t for op in graph.ops[first : last + 1] for t in op.inputs}
-    return not inner & read and inner <= used
+    read = {t for op in outside for t in op.inputs} | set(graph.outputs) | graph.nexts
+    used = {t for op in ops for t in op.inputs}
+    looped = graph.by_loop().keys() if graph.loops else ()
+    return not inner & read and inner <= used and not any(op.name in looped for op in ops)
 
 
 def _paces(graph: QGraph, ops: Sequence[QOp], rows: int, most: int) -> list[_Pace] | None:
@@ -205,9 +196,7 @@ def _paces(graph: QGraph, ops: Sequence[QOp], rows: int, most: int) -> list[_Pac
         pace = wanted.pop()
         lead = max((p.lead - 1) * r.step - r.pad + r.size for p, r in asked)
         each = max(n for n in range(1, most + 1) if gcd(rows * pace, height) % n == 0)
-        lead = -(-lead // each) * each
-        if lead <= 0:
-            return None
+        lead = -(-max(lead, 1) // each) * each  # where the first rows are padding, none is wanted
         done.append(_Pace(op, each, pace, lead, min(height, steps * pace + lead), readers))
     return done[::-1]
 

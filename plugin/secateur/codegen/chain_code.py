@@ -26,7 +26,7 @@ class LinkCode:
 
 def place(chain: Chain, arena: ArenaMap) -> list[Layer[QOp]]:
     """The operators' layers with the C expressions of their operands; names the chain's scratch."""
-    at = {t: arena.at(t).expression for t in (*chain.inputs, chain.output)}
+    at = {t: arena.expression(t) for t in (*chain.inputs, chain.output)}
     ends = sorted({*chain.rings.values(), *chain.kept.values(), chain.work})
     makers = {link.layer.op.output: link for link in chain.links}
     for t, o in chain.rings.items():

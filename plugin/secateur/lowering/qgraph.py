@@ -147,6 +147,23 @@ def level_codes(planes: tuple[int, ...]) -> tuple[int, ...]:
                         for i in range(2 ** len(planes))))  # fmt: skip
 
 
+@dataclass(frozen=True)
+class RowsRead:
+    """What row y of an operator's output reads of an operand (C, H, W): of the rows
+    y * step - pad .. y * step - pad + size - 1 those that there are."""
+
+    step: int
+    pad: int
+    size: int
+
+    def first(self, y: int) -> int:
+        """First row that output row `y` and all behind it read."""
+        return max(0, y * self.step - self.pad)
+
+
+SAME_ROW = RowsRead(1, 0, 1)
+
+
 @dataclass
 class QOp:
     """Base of all integer operators. `name` is the source layer's and is unique."""
@@ -157,6 +174,12 @@ class QOp:
     kind: ClassVar[str] = ""
     #: whether the operator means the same, unchanged, on images stored as (C, W, H)
     turns: ClassVar[bool] = False
+    #: whether each row of its output (C, H, W) is made of that row of its operands alone
+    by_row: ClassVar[bool] = False
+
+    def rows_read(self, i: int) -> RowsRead | None:
+        """The rows of operand `i` that a row of the output reads; None: all of it, or no rows."""
+        return SAME_ROW if self.by_row else None
 
 
 @dataclass
@@ -177,6 +200,11 @@ class QConv(QOp):
     weight_bits: float = 8.0  #: log2 of the number of levels the layer may hold
     factors: Factors | None = None  #: what the weights are made of, where training left that
     kind: ClassVar[str] = "conv"
+
+    def rows_read(self, i: int) -> RowsRead:
+        if i:  # the residual
+            return SAME_ROW
+        return RowsRead(self.stride[0], self.pads[0], self.weight.shape[2])
 
 
 @dataclass
@@ -214,6 +242,9 @@ class QPool(QOp):
     counts: tuple[int, ...] = ()
     kind: ClassVar[str] = "pool"
 
+    def rows_read(self, i: int) -> RowsRead:
+        return RowsRead(self.stride[0], self.pads[0], self.window[0])
+
 
 @dataclass
 class _OfTime(QOp):
@@ -249,6 +280,7 @@ class QAdd(QOp):
     shift: int
     kind: ClassVar[str] = "add"
     turns: ClassVar[bool] = True
+    by_row: ClassVar[bool] = True
 
 
 @dataclass
@@ -258,6 +290,7 @@ class QRescale(QOp):
     requant: Requant | Thresholds
     kind: ClassVar[str] = "rescale"
     turns: ClassVar[bool] = True
+    by_row: ClassVar[bool] = True
 
 
 @dataclass
@@ -266,6 +299,9 @@ class QPad(QOp):
 
     pads: tuple[int, int, int, int]
     kind: ClassVar[str] = "pad"
+
+    def rows_read(self, i: int) -> RowsRead:
+        return RowsRead(1, self.pads[0], 1)
 
 
 @dataclass

@@ -194,12 +194,14 @@ class Kernel(ABC, Generic[Op, Flash]):
 
     def chains(self, layer: Layer[Op]) -> bool:
         """Whether it can make some rows of its output at a time: whether `emit` and all figures
-        heed `layer.stripe`. (chain.py says what that means for it.)"""
+        heed `layer.stripe`. (chain.py says what that means for it, `QOp.rows_read` what rows of
+        its operands a row is made of.)"""
         return False
 
     def straight(self, layer: Layer[Op]) -> bool:
-        """In a chain: whether the rows that a call reads must lie in order, so that its input is
-        a pointer to the first; else it looks for row y of a ring in slot y % held."""
+        """In a chain: whether the rows that a call reads of its first operand must lie in order,
+        as those of the others always do, so that it gets a pointer to the first of them; else it
+        looks for row y of a ring in slot y % held."""
         return False
 
     def thrifty(self, layer: Layer[Op]) -> Iterator[Thrift]:

@@ -14,11 +14,12 @@ from ...lowering.qgraph import (
     Requant,
     Thresholds,
 )
-from ..emit import CFunction, Emission, environment, render
+from ..emit import WRITTEN_OUT, CFunction, Emission, environment, render
 from ..geometry import Ring, Stripe
 from ..requant import RequantTable, inlined, multiplied, requantization, wide_code
 from ..tables import Table
 from .base import Kernel, Layer, Op, Plain, register
+from .by_element import ByElement, planes_of_bytes, runs
 from .pool_words import PoolWords
 
 
@@ -148,7 +149,7 @@ class Pool(Kernel[QPool, OptionalTable]):
 
 
 @register
-class Add(Elementwise[QAdd]):
+class Add(ByElement[QAdd, Table]):
     """Sum of two tensors where no convolution takes it in."""
 
     name = "add"
@@ -156,15 +157,17 @@ class Add(Elementwise[QAdd]):
     def overwrites(self, layer: Layer[QAdd]) -> tuple[int, ...]:
         return (0, 1)
 
+    def table(self, layer: Layer[QAdd]) -> Table:
+        return Table()
+
     def emit(self, layer: Layer[QAdd], table: Table) -> Emission:
-        n = layer.graph.tensors[layer.op.output].size
-        name = f"add_{layer.c_name}"
-        call = f"{name}({layer.inputs[0]}, {layer.inputs[1]}, {layer.output});"
-        return Emission(call, [CFunction(name, _macro("add", name, n, layer.op))])
+        name, run = f"add_{layer.c_name}", runs(layer)
+        call = run.around(f"{name}({', '.join(run.pointers)});")
+        return Emission(call, [CFunction(name, _macro("add", name, run.size, layer.op))])
 
 
 @register
-class Rescale(Kernel[QRescale, OptionalTable]):
+class Rescale(ByElement[QRescale, OptionalTable]):
     """Change of scale of single codes."""
 
     name = "rescale"
@@ -173,9 +176,6 @@ class Rescale(Kernel[QRescale, OptionalTable]):
     def overwrites(self, layer: Layer[QRescale]) -> tuple[int, ...]:
         return (0,) if layer.shrinks else ()
 
-    def work(self, layer: Layer[QRescale]) -> dict[str, float]:
-        return {"elements": float(layer.out_size)}
-
     def table(self, layer: Layer[QRescale]) -> OptionalTable:
         r = layer.op.requant
         several = isinstance(r, Thresholds) and r.values.size > 1 and r.line is None
@@ -183,8 +183,7 @@ class Rescale(Kernel[QRescale, OptionalTable]):
 
     def emit(self, layer: Layer[QRescale], table: OptionalTable) -> Emission:
         op = layer.op
-        n = layer.graph.tensors[op.output].size
-        name = f"rescale_{layer.c_name}"
+        name, run = f"rescale_{layer.c_name}", runs(layer)
         q, r = table.q or requantization(layer.prefix, op.requant), op.requant
         line = multiplied(r)
         if line is not None:
@@ -193,8 +192,8 @@ class Rescale(Kernel[QRescale, OptionalTable]):
             assert isinstance(r, Thresholds)
             m, c = int(r.flip[0]), int(r.values[0, 0]) if r.values.size == 1 else 1
         kinds = layer.ctype(op.inputs[0]), layer.ctype(op.output)
-        text = _macro("rescale", name, n, q, m, c, *kinds)
-        call = f"{name}({', '.join(layer.pointers)});"
+        text = _macro("rescale", name, run.size, q, m, c, *kinds)
+        call = run.around(f"{name}({', '.join(run.pointers)});")
         return Emission(call, [*wide_code(r), CFunction(name, text)])
 
 
@@ -205,11 +204,30 @@ class Pad(Elementwise[QPad]):
     name = "pad"
     wide = True
 
+    def chains(self, layer: Layer[QPad]) -> bool:
+        return planes_of_bytes(layer)
+
+    def work(self, layer: Layer[QPad]) -> dict[str, float]:
+        c, h, w = layer.graph.tensors[layer.op.inputs[0]].shape
+        if s := layer.stripe:
+            rows = float(s.calls * c * s.rows)
+            return {"chained_rows": rows, "copied" if w > WRITTEN_OUT else "moved": rows * w}
+        return {"elements": float(layer.out_size), "rows": float(c * h)}
+
     def emit(self, layer: Layer[QPad], table: Table) -> Emission:
-        op = layer.op
+        op, s = layer.op, layer.stripe
         t = layer.graph.tensors[op.inputs[0]]
         c, h, w = t.shape
         _, oh, ow = layer.graph.tensors[op.output].shape
+        if s:
+            name = f"pad_{c}_{h}x{w}_{s.rows}_rows_of_{ow}"
+            ring = Ring(s.held[0], h, w, 1, op.pads)
+            text = render(
+                "pad_rows.c.j2", name=name, c=c, h=h, w=w, ow=ow, pads=op.pads, ring=ring,
+                zero=t.zero_point, rows=s.rows, in_plane=s.held[0] * w, out_plane=s.out * ow,
+            )  # fmt: skip
+            call = f"{name}({', '.join([*layer.pointers, layer.first])});"
+            return Emission(call, [CFunction(name, text)])
         name = f"pad_{c}_{h}x{w}_{oh}x{ow}"
         text = _macro("pad", name, c, h, w, oh, ow, op.pads, t.zero_point, layer.ctype(op.output))
         return Emission(f"{name}({', '.join(layer.pointers)});", [CFunction(name, text)])

@@ -6,17 +6,19 @@ from ...lowering.operators.table import QPrelu, QTable
 from ..emit import CArray, CFunction, Emission, render
 from ..tables import Table
 from .base import Kernel, Layer, register
+from .by_element import ByElement, made, runs
 
 
 @register
-class LookUp(Kernel[QTable, Table]):
+class LookUp(ByElement[QTable, Table]):
     """A look-up for each code."""
 
     name = "table"
     wide = True
 
-    def cost(self, layer: Layer[QTable]) -> float:
-        return 5.0 * layer.out_size
+    def work(self, layer: Layer[QTable]) -> dict[str, float]:
+        work = made(layer)
+        return {"instructions": 5.0 * work.pop("elements"), **work}
 
     def overwrites(self, layer: Layer[QTable]) -> tuple[int, ...]:
         return (0,) if layer.shrinks else ()
@@ -30,8 +32,10 @@ class LookUp(Kernel[QTable, Table]):
         kind = layer.ctype(layer.op.output)
         name = "look_up" if kind == "uint8_t" else "look_up_wide"
         text = render("table.c.j2", name=name, kind=kind)
-        args = [*table.names, *layer.pointers, str(layer.out_size)]
-        return Emission(f"{name}({', '.join(args)});", [CFunction(name, text)])
+        run = runs(layer)
+        args = [*table.names, *run.pointers, str(run.size)]
+        call = run.around(f"{name}({', '.join(args)});")
+        return Emission(call, [CFunction(name, text)])
 
 
 @register

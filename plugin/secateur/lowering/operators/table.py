@@ -22,6 +22,7 @@ class QTable(QOp):
     table: np.ndarray
     kind: ClassVar[str] = "table"
     turns: ClassVar[bool] = True
+    by_row: ClassVar[bool] = True
 
 
 @dataclass
