@@ -13,7 +13,18 @@ from benchmarks.lesson_weights import requant_of, weights
 
 from secateur.codegen.kernels import Layer
 from secateur.codegen.plan import Candidate, candidates
-from secateur.lowering.qgraph import QConv, QGraph, QOp, QPool, QTensor, Requant
+from secateur.lowering.operators.table import QTable
+from secateur.lowering.qgraph import (
+    QAdd,
+    QConv,
+    QGraph,
+    QOp,
+    QPad,
+    QPool,
+    QRescale,
+    QTensor,
+    Requant,
+)
 
 Shape = tuple[int, int, int]
 Pads = tuple[int, int, int, int]
@@ -26,13 +37,15 @@ AROUND: Pads = (1, 1, 1, 1)
 
 @dataclass(frozen=True)
 class Link:
-    """A convolution (co 0: depthwise) or a pool of what the layer before has made."""
+    """A convolution (co 0: depthwise), a pool or another layer without weights of what the layer
+    before has made."""
 
     co: int
     k: int
     stride: int = 1
     pads: Pads = (0, 0, 0, 0)
     pool: str = ""  #: "max" or "avg"
+    bare: str = ""  #: "add" (what the chain reads), "pad", "rescale" or "table"
     residual: bool = False  #: what the chain reads is added
 
 
@@ -45,7 +58,13 @@ class ChainLesson:
     shape: Shape
     links: tuple[Link, ...]
     rows: tuple[tuple[int, int], ...]
+    kinds: tuple[str, ...] = ()  #: of weights (TAUGHT); (): all
 
+
+_BARE = (
+    Link(0, 3, 1, AROUND), Link(0, 1, bare="add"), Link(0, 1, bare="rescale"),
+    Link(0, 1, bare="table"), Link(0, 1, 1, AROUND, bare="pad"), Link(0, 3, 2),
+)  # fmt: skip
 
 CHAINS = (
     ChainLesson(
@@ -82,6 +101,8 @@ CHAINS = (
         ),
         ((1, 1), (3, 3)),
     ),
+    ChainLesson("bare_wide", (3, 16, 40), _BARE, ((1, 1), (2, 4)), ("int8",)),
+    ChainLesson("bare_deep", (24, 16, 6), _BARE, ((1, 2), (4, 4)), ("int8",)),
 )  # fmt: skip
 
 #: Kinds of weights (lessons.KINDS), and the encodings that each teaches.
@@ -117,7 +138,16 @@ class _Builder:
         name = f"l{len(self.graph.ops)}"
         y, two = f"{name}_out", (s, s)
         op: QOp
-        if weight is None:
+        if link.bare == "add":
+            op = QAdd(name, (before, "x"), y, (1634540071, 942448627), 0, 14)
+        elif link.bare == "pad":
+            op = QPad(name, (before,), y, link.pads)
+        elif link.bare == "rescale":
+            line = Requant(np.full(1, 700, np.int16), np.zeros(1, np.int32), 0, 12)
+            op = QRescale(name, (before,), y, line)
+        elif link.bare == "table":
+            op = QTable(name, (before,), y, self.rng.integers(0, 256, 256).astype(np.uint8))
+        elif weight is None:
             sides = (link.k - any(link.pads), link.k)
             counts = tuple(sorted({a * b for a in sides for b in sides}))
             counts = counts if link.pool == "avg" else ()
@@ -138,7 +168,7 @@ class _Builder:
 
     def weight(self, link: Link, before: str) -> np.ndarray | None:
         """Of a convolution."""
-        if link.pool:
+        if link.pool or link.bare:
             return None
         c = self.graph.tensors[before].shape[0]
         shape = (link.co, c, link.k, link.k) if link.co else (c, 1, link.k, link.k)

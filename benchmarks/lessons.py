@@ -407,7 +407,7 @@ def chained(
         for lesson in chain_lessons.CHAINS:
             if names is not None and lesson.name not in names:
                 continue
-            for kind in chain_lessons.TAUGHT:
+            for kind in lesson.kinds or chain_lessons.TAUGHT:
                 name = f"{lesson.name}_{kind}"
                 if lessons is None or lesson.name in lessons or name in lessons:
                     graph, force, chains, x = chain_lessons.graph(lesson, kind)
