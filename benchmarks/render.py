@@ -544,12 +544,20 @@ def code_networks() -> str:
     return page(read(RESULTS / "code_networks.json"))
 
 
+def rebuilt() -> str:
+    """Balanced plans that execute more than those of the planner before, and what fits there."""
+    from benchmarks.rebuilt import page
+
+    return page(results("rebuilt"))
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench, "vectors": vectors, "helium": helium, "demo": demo,
     "integer_accuracy": integer_accuracy, "layers": layers, "operations": operations,
     "operators": operators,
     "silicon": silicon, "accelerators": accelerators, "rules": rules, "errors": errors,
     "estimate_cost": estimate_cost, "code_networks": code_networks,
+    "rebuilt": rebuilt,
     "promises": promises, "storage": storage,
     "combinations": combinations, "explored": explored,
     "streaming": streaming, "features": features,
