@@ -49,7 +49,7 @@ TOLERANCE = 0.005
 
 #: The first budget, in bytes of the old image: what is estimated may be too much. Then, so many
 #: times, it is lowered by what the linked image has too many.
-FIRST, TRIALS = 1.02, 4
+FIRST, TRIALS = 1.02, 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Model:
             row = self.count(core, "latency", Budget(flash=limit))
             if row.flash <= flash:
                 return row
-            limit -= row.flash - flash
+            limit = min(limit, self.compiled.plan.flash) - (row.flash - flash)
         raise SystemExit(f"{self.network}, {self.encoding.name}, {core}: no plan in {flash} bytes")
 
 

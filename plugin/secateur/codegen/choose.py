@@ -128,8 +128,9 @@ class PlanSearch:
         self._looked = 0  #: how often tables were shared on trial
 
     def best(self, weight: float, max_slowdown: float) -> Option:
-        """The fastest choice (weight 0), the smallest that is at most `max_slowdown` times slower
-        (1), or what weighs least between them, among all choices found."""
+        """The fastest choice (weight 0), the smallest that takes at most `max_slowdown` times the
+        cycles and the instructions of any (1), or what weighs least between them, among all choices
+        found."""
         return self.ranked(weight, max_slowdown)[0]
 
     def ranked(self, weight: float, max_slowdown: float) -> list[Option]:
@@ -161,11 +162,12 @@ class PlanSearch:
         offered take fewer instructions (`ahead` is False), others of more are."""
         front = self.front
         least = min(o.cycles for o in front)
+        few = min(o.instructions for o in front)
         allowed = [
             o
             for o in front
             if o is fastest or (
-                o.cycles <= max_slowdown * least
+                o.cycles <= max_slowdown * least and o.instructions <= max_slowdown * few
                 and (ahead or not o.faster_somehow(fastest, self.alike[1]))
             )
         ]  # fmt: skip
@@ -192,9 +194,15 @@ class PlanSearch:
         if 0.0 < weight < 1.0:  # of what estimates cannot tell apart the fastest one
             offered, least = score(ranked[0])
             near = (offered, least + weight * log(ALIKE_BYTES))
-            first = min((o for o in ranked if score(o) <= near), key=lambda o: o.cycles)
+            first = self._fewest_of_fast([o for o in ranked if score(o) <= near])
             ranked = [first, *(o for o in ranked if o is not first)]
         return ranked
+
+    def _fewest_of_fast(self, options: Sequence[Option]) -> Option:
+        """Of those whose cycles estimates cannot tell from the fewest the one that executes least:
+        the smaller way to compile is a little faster by some prices, and never by instructions."""
+        most = self.alike[0] * min(o.cycles for o in options)
+        return min((o for o in options if o.cycles <= most), key=lambda o: o.instructions)
 
     @cached_property
     def front(self) -> list[Option]:

@@ -235,8 +235,8 @@ def make_plan(
     operator, rows of its output a step, most rows of any of them a call); None: where they lower
     the arena. weights: where the constants are defined, one of library.WEIGHTS_IN ("separate": in
     files of their own; "static": beside the layers, file-local). portable: whether the library
-    holds the code of all cores, else that of `core` alone. max_slowdown: how many times the fastest
-    plan's cycles any other may take, by estimate.
+    holds the code of all cores, else that of `core` alone. max_slowdown: how many times the fewest
+    cycles, and the fewest instructions, any plan but the fastest may take, by estimate.
     thrift: how layers, by name, save scratch where they run alone; None: as the budget wants it.
     Raises ModelError if an operator has no kernel or cannot be in a chain, BudgetError if no plan
     fits the budget.

@@ -96,7 +96,8 @@ def convert(
             plan), "energy" (the same: the estimates know no power that depends on the plan),
             "flash" (the smallest image, code included, within `max_slowdown`) or "balanced" (least
             product of image and time). No plan is offered that another beats in both.
-        max_slowdown: how many times slower than the fastest plan the others may be, at least 1.
+        max_slowdown: how many times slower than the fastest plan the others may be, by cycles and
+            by instructions, at least 1.
         encodings: a weight encoding ("dense", "sparse", "ternary", ...; "ENCODING/KERNEL" fixes the
             kernel, too), for every layer that it fits or by layer name; other layers are chosen
             freely. None: all are.

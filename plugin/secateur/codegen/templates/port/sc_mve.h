@@ -46,15 +46,14 @@ SC_NOINLINE void sc_copy(uint8_t *to, const uint8_t *from, uint32_t n)
 #endif
 
 
-/* Eight 16-bit sums to codes, (sum * m + c) >> shift clamped, each in the lowest byte of its lane; the
- * other byte is anything. */
+/* Eight 16-bit sums to codes, (sum * m + c) >> shift clamped. */
 SC_INLINE uint16x8_t sc_codes8(uint16x8_t sums, int32_t m, int32_t c, int32_t shift)
 {
     const int16x8_t s = vreinterpretq_s16_u16(sums), factor = vdupq_n_s16((int16_t)m);
     const int32x4_t even = vshlq_r_s32(vaddq_n_s32(vmullbq_int_s16(s, factor), c), -shift);
     const int32x4_t odd = vshlq_r_s32(vaddq_n_s32(vmulltq_int_s16(s, factor), c), -shift);
     const uint16x8_t codes = vqmovuntq_s32(vqmovunbq_s32(vreinterpretq_u16_s32(even), even), odd);
-    return vreinterpretq_u16_u8(vqmovnbq_u16(vreinterpretq_u8_u16(codes), codes));
+    return vminq_u16(codes, vdupq_n_u16(255));
 }
 
 /* No more than `most` in any byte. */
