@@ -56,6 +56,9 @@ APART_CYCLES, FAR_APART, FAR_SMALLER = 1.03, 1.06, 1.1
 #: Rounds over all moves, and how often sharing code tables is tried for one network.
 ROUNDS, TRIALS = 6, 60
 
+#: Share of a budget of flash that is filled: linked images are as much larger than estimated.
+SURE = 0.98
+
 #: Bits a ternary weight may take, unless more of them make the layer faster.
 TERNARY_BITS = 2.0
 
@@ -113,12 +116,13 @@ def _fastest_of_small(options: Sequence[Option]) -> Option:
 class PlanSearch:
     """Choices for a graph on a core."""
 
+    most: int | None = None  #: bytes of flash that an image may have, where there is a budget
+
     def __init__(
         self, graph: QGraph, options: Mapping[str, Sequence[Candidate]], core: str,
         most: int | None = None,
     ) -> None:  # fmt: skip
-        """most: bytes of flash that an image may have, where there is a budget: choices that use
-        them up are looked for, too."""
+        """most: with it choices are looked for that use it up, too."""
         self.graph, self.core, self.most = graph, core, most
         self.ways = WAYS if most is None else WAYS_WITHIN
         row = cores.get(core)
@@ -192,9 +196,10 @@ class PlanSearch:
 
         ranked = sorted(front, key=score)
         if 0.0 < weight < 1.0:  # of what estimates cannot tell apart the fastest one
-            offered, least = score(ranked[0])
+            fits = [o for o in ranked if self.most is None or o.bytes <= self.most] or ranked
+            offered, least = score(fits[0])
             near = (offered, least + weight * log(ALIKE_BYTES))
-            first = self._fewest_of_fast([o for o in ranked if score(o) <= near])
+            first = self._fewest_of_fast([o for o in fits if score(o) <= near])
             ranked = [first, *(o for o in ranked if o is not first)]
         return ranked
 
@@ -216,7 +221,8 @@ class PlanSearch:
         for leaning in LEANINGS:
             image = _Image(self, pieces_, way, leaning)
             yield image.improved()
-            if self.most is not None and image.within(self.most):
+            # (what is written for speed and compiled for size is estimated worst)
+            if self.most is not None and way != COMPACT and image.within(SURE * self.most):
                 yield image.option()
 
     def saved(self, chosen: Sequence[_Piece]) -> int:
