@@ -234,3 +234,27 @@ def test_balanced_is_the_fastest_of_what_estimates_cannot_tell_apart(
     assert [o.cycles for o in search.ranked(0.5, 8.0)].count(chosen) == 1
     assert search.best(0.0, 8.0).cycles == 1000
     assert search.best(1.0, 8.0).cycles == 2000
+
+
+def test_balanced_executes_least_of_what_cycles_do_not_tell_apart() -> None:
+    """LeNet-5 on a Cortex-M7 was compiled for size for 43 bytes and a few cycles, by estimate."""
+    search = _search([(10_043, 1003, 900), (10_000, 1000, 950), (7000, 3000, 3000)])
+    assert search.best(0.5, 8.0).instructions == 900
+    apart = _search([(10_043, 1040, 900), (10_000, 1000, 950), (7000, 3000, 3000)])
+    assert apart.best(0.5, 8.0).instructions == 950
+
+
+def test_the_smallest_is_bounded_in_instructions_too() -> None:
+    """With straight rows on RV32IMAC one plan was 8 times slower by cycles, 12 by instructions."""
+    search = _search([(50_000, 1000, 500), (7000, 1200, 900), (5700, 7700, 6000)])
+    assert search.best(1.0, 8.0).bytes == 7000
+    assert search.best(1.0, 12.0).bytes == 5700
+
+
+def test_balanced_compares_what_fits_a_budget() -> None:
+    """The best plan of all does not, and hid that two of the others are as good."""
+    front = [(10_800, 1000, 1000), (9600, 1200, 1200), (8550, 1346, 1346), (5000, 9000, 9000)]
+    search = _search(front)
+    search.most = 10_000
+    fitting = [o for o in search.ranked(0.5, 16.0) if o.bytes <= 10_000]
+    assert fitting[0].cycles == 1200

@@ -56,7 +56,8 @@ APART_CYCLES, FAR_APART, FAR_SMALLER = 1.03, 1.06, 1.1
 #: Rounds over all moves, and how often sharing code tables is tried for one network.
 ROUNDS, TRIALS = 6, 60
 
-#: Share of a budget of flash that is filled: linked images are as much larger than estimated.
+#: Share of a budget of flash that is filled: linked images are up to about as much larger than
+#: estimated.
 SURE = 0.98
 
 #: Bits a ternary weight may take, unless more of them make the layer faster.

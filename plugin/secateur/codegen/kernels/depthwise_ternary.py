@@ -128,14 +128,10 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
     plain_factor = 4.0
 
     def work(self, layer: Layer[QConv]) -> dict[str, float]:
-        op = layer.op
         g = strip_geometry(layer)
         down, alone = float(g.calls * -(-g.oh // g.th)), _alone(g, layer.compact)
         strips = down * -(-(g.ow - alone) // 4)
-        live = float(np.count_nonzero(np.any(op.weight, axis=(1, 2, 3))))
-        taps = float(np.count_nonzero(op.weight))
-        w = op.weight.reshape(g.co, -1)
-        both = float(np.count_nonzero(np.any(w > 0, axis=1) & np.any(w < 0, axis=1)))
+        taps, live, both = _counts(layer.op.weight)
         made = {
             "taps": strips * taps,
             "words": strips * g.th * taps,
@@ -164,12 +160,10 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         }
 
     def vector_work(self, layer: Layer[QConv]) -> dict[str, float]:
-        op, g = layer.op, strip_geometry(layer)
+        g = strip_geometry(layer)
         if not _has_vectors(self.table(layer).q):
             return self.work(layer)
-        w = op.weight.reshape(g.co, -1)
-        taps, live = float(np.count_nonzero(w)), float(np.count_nonzero(np.any(w, axis=1)))
-        both = float(np.count_nonzero(np.any(w > 0, axis=1) & np.any(w < 0, axis=1)))
+        taps, live, both = _counts(layer.op.weight)
         kind, columns = ("byte", 16) if _bytes(layer) else ("lane", 8)
         strips = float(g.calls * -(-g.oh // g.th) * -(-g.ow // columns))
         return {
@@ -188,8 +182,9 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
         multiplier = (r.multiplier * np.where(taps.flipped, -1, 1)).astype(np.int16)
         offset, sums = r.offset.astype(np.int64), _bytes(layer)
         if sums:
-            both = np.any(weight > 0, axis=1) & np.any(weight < 0, axis=1)
-            offset = offset - np.where(both, sums.most, 0) * multiplier.astype(np.int64)
+            offset = offset - np.where(_of_both_signs(weight), sums.most, 0) * multiplier.astype(
+                np.int64
+            )
         turned = replace(r, multiplier=multiplier, offset=offset)
         q = requantization(layer.prefix, turned, code_bits(layer.op.requant))
         elem = counter_type(int(taps.values.max()))
@@ -223,6 +218,18 @@ class DepthwiseTernary(Kernel[QConv, RequantizedTable]):
             forms = {"helium": form(strip=vectors.name, column=[], pieces=pieces(g.w))}
             functions = [*(not_with_vectors(f) for f in functions), vectors]
         return Emission(f"{name}({', '.join(args)});", [*functions, CFunction(name, text, forms)])
+
+
+def _of_both_signs(weight: np.ndarray) -> np.ndarray:
+    """bool [channels]: whether a channel of [channels, taps] has taps of either sign."""
+    return np.any(weight > 0, axis=1) & np.any(weight < 0, axis=1)
+
+
+def _counts(weight: np.ndarray) -> tuple[float, float, float]:
+    """Taps, channels that have some, and channels that have some of either sign."""
+    w = weight.reshape(len(weight), -1)
+    live, both = np.any(w, axis=1), _of_both_signs(w)
+    return float(np.count_nonzero(w)), float(live.sum()), float(both.sum())
 
 
 def _bytes(layer: Layer[QConv]) -> Bytes | None:

@@ -74,8 +74,10 @@ class Pool(Kernel[QPool, OptionalTable]):
 
     def dsp_work(self, layer: Layer[QPool]) -> dict[str, float]:
         words = self._words(layer)
-        c, oh = layer.graph.tensors[layer.op.output].shape[:2] if words else (0, 0)
-        return words.work(c * oh) if words else self.work(layer)
+        if words is None:
+            return self.work(layer)
+        c, oh, _ = layer.graph.tensors[layer.op.output].shape
+        return words.work(c * oh)
 
     def _words(self, layer: Layer[QPool]) -> PoolWords | None:
         """How cores with the DSP extension take maxima, where it is not byte by byte."""

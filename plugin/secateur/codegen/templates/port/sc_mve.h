@@ -56,12 +56,7 @@ SC_INLINE uint16x8_t sc_codes8(uint16x8_t sums, int32_t m, int32_t c, int32_t sh
     return vminq_u16(codes, vdupq_n_u16(255));
 }
 
-/* No more than `most` in any byte. */
-SC_INLINE uint16x8_t sc_least8(uint16x8_t codes, uint8_t most)
-{
-    return vreinterpretq_u16_u8(vminq_u8(vreinterpretq_u8_u16(codes), vdupq_n_u8(most)));
-}
-
+/* Eight sums of the other sign. */
 SC_INLINE uint16x8_t sc_negated8(uint16x8_t sums)
 {
     return vreinterpretq_u16_s16(vnegq_s16(vreinterpretq_s16_u16(sums)));
