@@ -29,16 +29,23 @@ def _strip(
     """C that filters four columns of `outputs` rows, from `p` in the padded plane to `o`.
 
     An input row is loaded once for all rows that read it; those in `skip` hold nothing but zeros.
+    `p` moves on with the rows, each step behind the sums of the row before: GCC would otherwise
+    have the addresses of all rows ready, more of them than registers.
     """
     (kh, kw), (sy, sx) = kernel, stride
     lines = [f"int32x4_t {', '.join(f's{y}' for y in range(outputs))};"]
     begun: set[int] = set()
+    at, last = 0, ""
     for r in range((outputs - 1) * sy + kh):
         reads = [y for y in range(outputs) if 0 <= r - y * sy < kh]
         if reads and r not in skip:
+            if r > at:
+                lines.append(f"p += {(r - at) * pitch};")
+                lines += [f"SC_AFTER_VECTOR(p, {last});"] if last else []
+            at, last = r, f"s{reads[-1]}"
             lines.append("{")
             for kx in range(kw):
-                lines.append(f"    const int32x4_t x{kx} = {_load(r * pitch + kx, ow, sx)};")
+                lines.append(f"    const int32x4_t x{kx} = {_load(kx, ow, sx)};")
                 for y in reads:
                     product = f"x{kx}, k{(r - y * sy) * kw + kx}"
                     sum_ = f"vmlaq_n_s32(s{y}, {product})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -84,6 +85,11 @@ def lists_fit(weight: np.ndarray) -> bool:
     return 255 * max(int((w > 0).sum(axis=1).max()), int((w < 0).sum(axis=1).max())) <= LANE
 
 
+def _eights(offsets: Sequence[int]) -> bool:
+    """Whether groups of four lie together in pairs, as vectors of eight pixels need them."""
+    return len(offsets) == 4 and all(offsets[i + 1] == offsets[i] + 4 for i in (0, 2))
+
+
 @dataclass(frozen=True)
 class ColumnSteps:
     """How a routine walks over a tile's columns."""
@@ -150,9 +156,8 @@ class ColumnSteps:
 
     @property
     def eights(self) -> bool:
-        """Whether groups of four lie together in pairs, as vectors of eight pixels need them."""
-        o = self.offsets
-        return len(o) == 4 and all(o[i + 1] == o[i] + 4 for i in (0, 2))
+        """Whether there is a routine with vectors."""
+        return _eights(self.offsets)
 
     @property
     def isas(self) -> tuple[str, ...]:
@@ -275,6 +280,16 @@ class TernaryRows(RowExecutor):
             "taps" if s.g.pointwise else "window_taps": words * taps,
             "stores": words * s.g.tiles * s.g.co,
         }
+
+    def vector_units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
+        units = self.units(layer, s)
+        if self.mirror:
+            return units
+        if not _eights(s.g.word_offsets()):  # the routine of two lanes a word
+            units = {f"lane_{unit}": n for unit, n in units.items()}
+        if s.g.pointwise and s.g.ow < s.g.tw:  # copied in pieces
+            units["short_planes"] = float(s.g.tiles * s.g.ci)
+        return units
 
     def title(self, s: TileSchedule) -> str:
         size = f"{s.g.tw}x{s.g.th}"

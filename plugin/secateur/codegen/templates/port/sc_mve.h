@@ -46,14 +46,27 @@ SC_NOINLINE void sc_copy(uint8_t *to, const uint8_t *from, uint32_t n)
 #endif
 
 
+/* Sixteen, eight and four bytes, `at` (a number up to 127) behind p, as lanes of 8, 16 and 32 bits:
+ * in place of vldrbq_u8, _u16 and _u32, for which GCC makes a copy of p step. Those that widen have
+ * p in a low register. */
+#define SC_BYTES(v, p, at, lanes, bytes, in) \
+    __asm__("vldrb." #lanes " %q0, [%1, #" #at "]" : "=w"(v) \
+        : in(p), "m"(*(const uint8_t(*)[bytes])((p) + (at))))
+#define SC_BYTES16(v, p, at) SC_BYTES(v, p, at, u8, 16, "r")
+#define SC_BYTES8(v, p, at) SC_BYTES(v, p, at, u16, 8, "l")
+#define SC_BYTES4(v, p, at) SC_BYTES(v, p, at, u32, 4, "l")
+
+/* What is read at pointer p from here on is read when vector v is known; no instruction. */
+#define SC_AFTER_VECTOR(p, v) __asm__("" : "+r"(p), "+w"(v))
+
 /* Eight 16-bit sums to codes, (sum * m + c) >> shift clamped. */
 SC_INLINE uint16x8_t sc_codes8(uint16x8_t sums, int32_t m, int32_t c, int32_t shift)
 {
     const int16x8_t s = vreinterpretq_s16_u16(sums), factor = vdupq_n_s16((int16_t)m);
-    const int32x4_t even = vshlq_r_s32(vaddq_n_s32(vmullbq_int_s16(s, factor), c), -shift);
+    int32x4_t even = vshlq_r_s32(vaddq_n_s32(vmullbq_int_s16(s, factor), c), -shift);
     const int32x4_t odd = vshlq_r_s32(vaddq_n_s32(vmulltq_int_s16(s, factor), c), -shift);
-    const uint16x8_t codes = vqmovuntq_s32(vqmovunbq_s32(vreinterpretq_u16_s32(even), even), odd);
-    return vminq_u16(codes, vdupq_n_u16(255));
+    __asm__("vqmovunb.s32 %q0, %q0\n\tvqmovunt.s32 %q0, %q1" : "+w"(even) : "w"(odd));
+    return vminq_u16(vreinterpretq_u16_s32(even), vdupq_n_u16(255));
 }
 
 /* Eight sums of the other sign. */
