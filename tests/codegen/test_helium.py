@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from secateur import cores
 from secateur.codegen.plan import Plan, make_plan
 from secateur.lowering.qgraph import QConv, QGraph, Thresholds
+from secateur.targets import tools
 
 from .qgraphs import Chain, bounds, codes
 from .run_c import same_on_vectors
@@ -121,3 +123,33 @@ def test_chains(encoding: str, tmp_path: Path) -> None:
             kept = np.arange(op.weight.size).reshape(op.weight.shape) % 4 == 0
             op.weight = (np.sign(op.weight) * kept).astype(np.int8)
     check(graph, make_plan(graph, encoding, chains=[("conv0", "conv4", 1, 2)]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "vector"), [(4, "int32x4_t"), (8, "uint16x8_t"), (16, "uint8x16_t")]
+)
+def test_bytes_are_loaded_wherever_the_compiler_has_the_pointer(
+    count: int, vector: str, tmp_path: Path
+) -> None:
+    """Loads that widen take a low register alone; the others any."""
+    load = f"""#include "sc_port.h"
+{vector} load(const uint8_t *from)
+{{
+    register const uint8_t *p __asm__("r10") = from;
+    {vector} v;
+    __asm__("" : "+r"(p));
+    SC_BYTES{count}(v, p, 4);
+    return v;
+}}
+"""
+    row = cores.get("cortex-m55")
+    plan = make_plan(over().graph, "dense", "latency", core="cortex-m55")
+    plan.library.save(tmp_path / "library")
+    source = tmp_path / "load.c"
+    source.write_text(load, encoding="utf-8")
+    include = tmp_path / "library" / "src"
+    tools.run(
+        [row.compiler, *row.machine, *tools.flags().COMPILE, f"-I{include}", "-c", str(source),
+         "-o", str(tmp_path / "load.o")],
+        "compiling for cortex-m55",
+    )  # fmt: skip

@@ -79,14 +79,21 @@ class Four:
     row: int  #: of the tile, where that may not exist
 
 
-def _vector_tile(op: QConv, g: Geometry) -> Geometry:
-    """The tiles of `g` with vectors.
+def _vector_tile(op: QConv, g: Geometry, wide: bool) -> Geometry:
+    """The tiles of `g` with vectors; wide: the pixels of a tile are copied.
 
     Sixteen pixels of a pointwise layer take no more scratch than the eight that are widened for
-    other cores. But no pixel may be made twice where the output may lie over the residual.
+    other cores. But no pixel may be made twice where the output may lie over the residual. Windows
+    have sixteen pixels where rows are made of those, or where two rows are read from the input.
     """
-    again = op.residual is not None and g.ow > 16 and g.ow % 16 != 0
-    return replace(g, tw=8 if again else 16) if g.pointwise else g
+    if wide:
+        again = op.residual is not None and g.ow > 16 and g.ow % 16 != 0
+        return replace(g, tw=8 if again else 16)
+    if g.pointwise or g.tw != 8:
+        return g
+    if g.ow % 16 == 0:
+        return replace(g, tw=16)
+    return replace(g, th=2) if g.direct and g.oh % 2 == 0 else g
 
 
 def _fours(op: QConv, g: Geometry, q: RequantTable) -> list[Four]:
@@ -167,7 +174,7 @@ class SparseRows(RowExecutor):
         }
 
     def vector_units(self, layer: Layer[QConv], s: TileSchedule) -> dict[str, float]:
-        g = _vector_tile(layer.op, s.g) if self._widened(s.g, layer) else s.g
+        g = _vector_tile(layer.op, s.g, self._widened(s.g, layer))
         taps = tile_taps(layer.op, g)
         fours = sum(min(4, g.ow - 4 * i % g.tw) > 0 for i in range(g.tw * g.th // 4))
         return {
@@ -196,7 +203,7 @@ class SparseRows(RowExecutor):
         if called:
             forms["dsp"] = render("rows/sparse_row.dsp.c.j2", **values)
         row = CFunction(name, render("rows/sparse_row.c.j2", **values), forms)
-        vectors = replace(s, g=_vector_tile(op, g)) if wide else s
+        vectors = replace(s, g=_vector_tile(op, g, wide))
         return RowCode(
             [row],
             self._slots(op, s, table, name, wide),

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....lowering.qgraph import QConv
+from ....lowering.qgraph import QConv, Requant
 from ...emit import CFunction, by_isa, render
 from ...requant import RequantTable
 from ..base import Layer
@@ -231,6 +231,13 @@ def _codes_fit_lanes(op: QConv, q: RequantTable) -> bool:
     return bool(np.all(np.abs(m) * most + (np.abs(c) << q.unit_bits) < 1 << (15 + q.shift)))
 
 
+def _by_tiles(op: QConv, s: TileSchedule, mirror: bool = False) -> bool:
+    """Whether a routine makes all codes of a tile: a row's need nothing but its two constants."""
+    r = op.requant
+    exact = isinstance(r, Requant) and r.pre_shift == 0 and 0 < r.shift < 32
+    return exact and op.residual is None and (mirror or not s.g.partial)
+
+
 @register_rows
 class TernaryRows(RowExecutor):
     """Rows of -1, 0, 1."""
@@ -285,6 +292,8 @@ class TernaryRows(RowExecutor):
         units = self.units(layer, s)
         if self.mirror:
             return units
+        if not _by_tiles(layer.op, s):
+            units["row_stores"] = units.pop("stores")
         if not _eights(s.g.word_offsets()):  # the routine of two lanes a word
             units = {f"lane_{unit}": n for unit, n in units.items()}
         if s.g.pointwise and s.g.ow < s.g.tw:  # copied in pieces
@@ -328,10 +337,8 @@ class TernaryRows(RowExecutor):
         g, q = s.g, table.q
         functions, copy = self.copy(layer, s)
         steps = self.steps(layer, s, table.rows.form.elem)
-        # codes straight from the routine where a row needs nothing but its two int16 constants
         plain = q.ctype == "int16_t" and q.array.values.shape[1] == 2
-        exact = 0 < q.shift < 32 and q.pre_shift == 0
-        if plain and exact and layer.op.residual is None and (steps.mirror or not g.partial):
+        if plain and _by_tiles(layer.op, s, steps.mirror):
             made, whole = self.tile(layer, s, q, steps)
             slots = Slots(whole=whole, copy=copy)
             return RowCode([*functions, *list_function(steps), made], slots)
