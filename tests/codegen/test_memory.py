@@ -127,6 +127,22 @@ def test_a_block_grows_when_its_tensor_does() -> None:
     assert m.tensors["a"] == m.tensors["b"]
 
 
+def test_few_blocks_are_laid_in_every_order() -> None:
+    """`b`, which grows over `a`, below; the first scratch over where it will be, `x` behind that.
+    Neither large blocks first nor moves of one block find it."""
+    none = Requant(np.ones(1, np.int16), np.zeros(1, np.int32), 0, 0)
+    graph = QGraph("g", [], {}, "x", "d")
+    for name, size in (("x", 720), ("a", 480), ("b", 720), ("c", 840), ("d", 840)):
+        graph.tensors[name] = QTensor(name, (size,), 1, 0)
+    graph.ops = [
+        QRescale("first", ("x",), "a", none), QAdd("second", ("a", "x"), "b", (1, 1), 0, 0),
+        QRescale("third", ("b",), "c", none), QRescale("fourth", ("c",), "d", none),
+    ]  # fmt: skip
+    scratch = {"first": 1584, "second": 1056, "third": 0, "fourth": 0}
+    m = planned(graph, scratch, {"first": (), "second": (0,), "third": (), "fourth": (0,)})
+    assert m.arena == m.lower_bound == 2784
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(layer_chains() | stacks())
 def test_the_kernels_claims_hold_together(graph: QGraph) -> None:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import permutations, product
 
 from ..lowering.qgraph import QGraph, QOp, QPutTime, State
 from .chain import Chain
+
+#: Blocks of which every order may be tried.
+FEW = 6
 
 #: (input, byte of the output) for the inputs of a step that are made in their places.
 Parts = tuple[tuple[int, int], ...]
@@ -358,10 +361,14 @@ def _plan_with(
         sorted(index, key=lambda i: (blocks[i].first, -blocks[i].size)),
         sorted(index, key=lambda i: -(blocks[i].last - blocks[i].first + 1) * blocks[i].size),
     ]
-    peak, best = min(((_place(blocks, o), o) for o in orders), key=lambda x: x[0])
-    order: Sequence[int] = best
-    if peak > bound:
-        peak, order = _improve(blocks, order, peak, bound)
+    order: Sequence[int]
+    peak, order = min(((_place(blocks, o), o) for o in orders), key=lambda x: x[0])
+    for start in (order, *orders):
+        if peak > bound:
+            found = _improve(blocks, start, _place(blocks, start), bound)
+            peak, order = min((peak, order), found, key=lambda x: x[0])
+    if peak > bound and len(blocks) <= FEW:
+        peak, order = _best(blocks, order, peak, bound)
     _place(blocks, order)
     tensors = {
         n: b.offset + b.shifts.get(n, 0)
@@ -370,6 +377,18 @@ def _plan_with(
         if not n.startswith("scratch:")
     }
     return MemoryPlan(tensors, {n: b.offset for n, b in scratch_blocks}, peak, bound, blocks)
+
+
+def _best(
+    blocks: list[Block], order: Sequence[int], peak: int, bound: int
+) -> tuple[int, Sequence[int]]:
+    """The best of all orders; the one there is, if none is better."""
+    for trial in permutations(range(len(blocks))):
+        if (p := _place(blocks, trial)) < peak:
+            peak, order = p, trial
+            if peak <= bound:
+                break
+    return peak, order
 
 
 def _improve(
