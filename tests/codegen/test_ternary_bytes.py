@@ -10,8 +10,9 @@ import pytest
 
 from secateur.codegen.kernels.depthwise_ternary import Bytes
 from secateur.codegen.plan import candidates, make_plan
+from secateur.codegen.requant import multiplied
 from secateur.lowering import levels, reference
-from secateur.lowering.qgraph import QConv, QGraph
+from secateur.lowering.qgraph import QConv, QGraph, Thresholds
 from secateur.lowering.requant import requantize
 
 from .qgraphs import Chain, Pads, bounds, codes
@@ -211,6 +212,23 @@ def test_few_bits_are_chosen_by_their_price() -> None:
     kernels = make_plan(c.graph, None, "latency").layers
     assert kernels["conv1"].kernel == "conv_ternary_bytes"
     assert kernels["conv2"].kernel == "conv_ternary_mirror"
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
+def test_codes_of_a_line_come_straight_from_the_tile(core: str) -> None:
+    """Thresholds that lie on a line are a product, an offset and a shift for wide codes, too."""
+    graph = next(g for g in layers(4) if _on_lines(g))
+    forced = dict.fromkeys((op.name for op in graph), "ternary/conv_ternary")
+    plan = make_plan(graph, forced, "latency", core=core)
+    names = {f.name for its in plan.library.functions for f in its}
+    assert any(n.startswith("ternary_tile") for n in names), names
+    assert not any(n.startswith("ternary_row") for n in names), names
+
+
+def _on_lines(graph: QGraph) -> bool:
+    """Whether thresholds of all layers do."""
+    rs = [op.requant for op in graph.ops if isinstance(op, QConv)]
+    return any(isinstance(r, Thresholds) for r in rs) and all(multiplied(r) for r in rs)
 
 
 def test_a_line_gives_the_thresholds_codes() -> None:

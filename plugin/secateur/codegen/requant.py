@@ -162,6 +162,12 @@ def multiplied(r: Requant | Thresholds) -> Requant | None:
     return r.line if isinstance(r, Thresholds) else r
 
 
+def one_shift(r: Requant | Thresholds) -> bool:
+    """Whether codes are one product and an offset, shifted once by 1 to 31 bits."""
+    m = multiplied(r)
+    return m is not None and m.pre_shift == 0 and 0 < m.shift < 32
+
+
 def code_bits(r: Requant | Thresholds) -> int:
     """Bits to whose range `multiplied(r)` is clamped."""
     return len(r.planes) if isinstance(r, Thresholds) else 8

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....lowering.qgraph import QConv, Requant
+from ....lowering.qgraph import QConv
 from ...emit import CFunction, by_isa, render
-from ...requant import RequantTable
+from ...requant import RequantTable, one_shift
 from ..base import Layer
 from ..tile.conv import register_rows
 from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
@@ -233,9 +233,7 @@ def _codes_fit_lanes(op: QConv, q: RequantTable) -> bool:
 
 def _by_tiles(op: QConv, s: TileSchedule, mirror: bool = False) -> bool:
     """Whether a routine makes all codes of a tile: a row's need nothing but its two constants."""
-    r = op.requant
-    exact = isinstance(r, Requant) and r.pre_shift == 0 and 0 < r.shift < 32
-    return exact and op.residual is None and (mirror or not s.g.partial)
+    return one_shift(op.requant) and op.residual is None and (mirror or not s.g.partial)
 
 
 @register_rows

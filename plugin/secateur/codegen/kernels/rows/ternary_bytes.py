@@ -14,7 +14,7 @@ import numpy as np
 
 from ....lowering.qgraph import QConv, QTensor
 from ...emit import CArray, CFunction, by_isa
-from ...requant import RequantTable, code_bits, multiplied
+from ...requant import RequantTable, code_bits, multiplied, one_shift
 from ..base import Layer
 from ..tile.conv import register_rows
 from ..tile.executor import RowCode, RowExecutor, Rows, RowTable, Slots
@@ -102,14 +102,13 @@ class TernaryBytes(RowExecutor):
     def applies(self, layer: Layer[QConv]) -> bool:
         op = layer.op
         x = layer.graph.tensors[op.inputs[0]]
-        r = multiplied(op.requant)
-        if x.wide or columns_of(x) < LEAST or r is None or op.residual is not None:
+        if x.wide or columns_of(x) < LEAST or op.residual is not None:
             return False
         whole = not schedule(layer, self.pixels, self.gathers).g.partial
         weight = weight_matrix(op)
         ternary = bool(np.abs(weight).max(initial=0) <= 1)
         sums = top_code(x) * np.count_nonzero(weight, axis=1).max(initial=0)
-        return whole and ternary and sums <= LANE and r.pre_shift == 0 and 0 < r.shift < 32
+        return whole and ternary and sums <= LANE and one_shift(op.requant)
 
     def rows(self, layer: Layer[QConv], s: TileSchedule) -> Rows:
         op = layer.op
