@@ -82,6 +82,15 @@ def over() -> Chain:
     )
 
 
+def windows() -> Chain:
+    """Tiles of sixteen: of one row, of two rows that are read from the input, and none (an odd
+    number of rows); what is added."""
+    c = Chain("windows", (3, 18, 20), seed=6, zero=3)
+    c.conv(9, (3, 5), "int8").conv(9, (3, 3), "int8", pads=(1, 1, 1, 1), residual="t0", zero=5)
+    c.conv(7, (5, 5), "int8").conv(6, (3, 3), "int8").conv(6, (2, 1), "int8")
+    return c.conv(6, (3, 3), "int8", pads=(1, 1, 1, 1), residual="t4", zero=7)
+
+
 def books() -> Chain:
     """Codebook indices: rows in the order of words, with single weights behind or among them."""
     c = Chain("books", (1, 9, 12), seed=3, zero=5)
@@ -98,7 +107,7 @@ def test_dense(chain: Callable[[], Chain], tmp_path: Path) -> None:
     check(graph, make_plan(graph, "dense", "latency"), tmp_path)
 
 
-@pytest.mark.parametrize("chain", [images, spectrum, over])
+@pytest.mark.parametrize("chain", [images, spectrum, over, windows])
 def test_sparse(chain: Callable[[], Chain], tmp_path: Path) -> None:
     graph = chain().graph
     plan = make_plan(graph, "sparse", "latency")

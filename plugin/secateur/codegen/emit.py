@@ -195,6 +195,7 @@ def environment() -> jinja2.Environment:
     env.globals["range"] = range
     env.globals["copying"] = copying
     env.filters["plus"] = plus
+    env.tests["near"] = near
     return env
 
 
@@ -207,6 +208,11 @@ def templates() -> frozenset[str]:
 def plus(at: str, offset: int) -> str:
     """C expression `at` + `offset`."""
     return f"{at} {'-' if offset < 0 else '+'} {abs(offset)}" if offset else at
+
+
+def near(offset: int) -> bool:
+    """Whether SC_BYTES (sc_mve.h) reads so many bytes behind a pointer, and not right at it."""
+    return 0 < offset < 128
 
 
 def render(template: str, **values: Any) -> str:

@@ -363,7 +363,7 @@ def _plan_with(
     ]
     order: Sequence[int]
     peak, order = min(((_place(blocks, o), o) for o in orders), key=lambda x: x[0])
-    for start in (order, *orders):
+    for start in (order, *(o for o in orders if o is not order)):
         if peak > bound:
             found = _improve(blocks, start, _place(blocks, start), bound)
             peak, order = min((peak, order), found, key=lambda x: x[0])
